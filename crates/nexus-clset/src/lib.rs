@@ -1,0 +1,1 @@
+//! The replicated map: versions, merge, summaries and the tombstone rule, without any I/O.

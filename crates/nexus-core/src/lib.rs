@@ -1,0 +1,1 @@
+//! Resources, pools, shards, the ring, the allocator and the lease rules, without any I/O.

@@ -1,0 +1,1 @@
+//! RADIUS packets, attributes and the server and client state machines, without any I/O.

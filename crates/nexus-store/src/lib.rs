@@ -1,0 +1,1 @@
+//! The one gate to sled: durable ordered rows with checksums, atomic batches and group commit.

@@ -1,0 +1,1 @@
+//! The centre: pools, shard leases, the OLT registry and the record of all allocations.

@@ -1,0 +1,1 @@
+//! The edge: RADIUS, local allocation, the binding maps and the DHCP slow path on one OLT host.

@@ -1,0 +1,2 @@
+//! The operator's command line, over the public API only.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Every task of this repository: build-ebpf, demo, test, lint.
+fn main() {}
