@@ -1,1 +1,8 @@
 //! Resources, pools, shards, the ring, the allocator and the lease rules, without any I/O.
+
+pub mod duration;
+pub mod id;
+pub mod pool;
+pub mod resource;
+pub mod shard;
+pub mod time;

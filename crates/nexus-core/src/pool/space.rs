@@ -1,0 +1,464 @@
+//! The space of a pool as numbers: units in a row, cut into shards of equal size.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::error::PoolError;
+use super::spec::{DEFAULT_DELEGATED_LENGTH, PoolSpec};
+use crate::id::ShardId;
+use crate::resource::{Resource, ResourceType, parse_number};
+use crate::shard::ShardRange;
+
+/// Most shards of a pool.
+pub const MAX_SHARDS: u32 = 65_536;
+/// Most resources in a shard; a bitmap of one takes 128 KiB.
+pub const MAX_UNITS_PER_SHARD: u64 = 1 << 20;
+
+/// Where a pool lies and how it is cut. A value is an address or number; a unit is what one
+/// subscriber gets, `1 << unit_shift` values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Space {
+    pub kind: ResourceType,
+    pub base: u128,
+    pub last: u128,
+    pub unit_shift: u32,
+    pub units: u64,
+    pub units_per_shard: u64,
+    pub shards: u32,
+    /// Prefix length of the pool (`ipv4`, `ipv6`).
+    pub prefix_len: u8,
+    /// Prefix length of a shard (`ipv4`, `ipv6`).
+    pub shard_len: u8,
+    /// The space as text, for messages.
+    pub text: String,
+}
+
+impl Space {
+    pub fn parse(spec: &PoolSpec) -> Result<Self, PoolError> {
+        match spec.kind {
+            ResourceType::Ipv4 => Self::parse_ipv4(spec),
+            ResourceType::Ipv6 => Self::parse_ipv6(spec),
+            ResourceType::Vlan | ResourceType::Svlan => Self::parse_numbers(spec, 4094, 100),
+            ResourceType::Port => Self::parse_numbers(spec, 65_535, 1024),
+        }
+    }
+
+    fn parse_ipv4(spec: &PoolSpec) -> Result<Self, PoolError> {
+        let text = cidr_field(spec, "100.64.0.0/10")?;
+        if spec.delegated_length.is_some() {
+            return Err(not_applicable(spec, "delegated_length", ""));
+        }
+        let net: Ipv4Net = text.parse().map_err(|_| {
+            value(
+                spec,
+                "cidr",
+                text,
+                "not an IPv4 prefix: write it as 100.64.0.0/10".into(),
+            )
+        })?;
+        if net.addr() != net.network() {
+            let problem = format!("has host bits set: did you mean {}?", net.trunc());
+            return Err(value(spec, "cidr", text, problem));
+        }
+        if net.prefix_len() > 30 {
+            // Network, broadcast and router address take three of the four addresses of a /30.
+            let problem = "leaves no address for a subscriber: use a /30 or a shorter prefix";
+            return Err(value(spec, "cidr", text, problem.into()));
+        }
+        let base = u128::from(net.network().to_bits());
+        let last = u128::from(net.broadcast().to_bits());
+        let default = net
+            .prefix_len()
+            .max(net.prefix_len().saturating_add(8).min(28));
+        Self::prefixes(
+            spec,
+            base,
+            last,
+            net.prefix_len(),
+            32,
+            32,
+            default,
+            net.to_string(),
+        )
+    }
+
+    fn parse_ipv6(spec: &PoolSpec) -> Result<Self, PoolError> {
+        let text = cidr_field(spec, "2001:db8::/32")?;
+        let net: Ipv6Net = text.parse().map_err(|_| {
+            value(
+                spec,
+                "cidr",
+                text,
+                "not an IPv6 prefix: write it as 2001:db8::/32".into(),
+            )
+        })?;
+        if net.addr() != net.network() {
+            let problem = format!("has host bits set: did you mean {}?", net.trunc());
+            return Err(value(spec, "cidr", text, problem));
+        }
+        let delegated = spec.delegated_length.unwrap_or(DEFAULT_DELEGATED_LENGTH);
+        if delegated > 128 || delegated < net.prefix_len() {
+            let problem = format!(
+                "must lie between the pool's own /{} and 128: a subscriber gets one such prefix of {net}",
+                net.prefix_len()
+            );
+            return Err(value(
+                spec,
+                "delegated_length",
+                &delegated.to_string(),
+                problem,
+            ));
+        }
+        let base = net.network().to_bits();
+        let last = net.broadcast().to_bits();
+        // At least 16 delegated prefixes in a shard, where the pool has them.
+        let finest = delegated.saturating_sub(4).max(net.prefix_len());
+        let default = net.prefix_len().saturating_add(16).min(finest);
+        Self::prefixes(
+            spec,
+            base,
+            last,
+            net.prefix_len(),
+            delegated,
+            128,
+            default,
+            net.to_string(),
+        )
+    }
+
+    #[allow(clippy::too_many_arguments)] // One caller per address family; a struct would only rename them.
+    fn prefixes(
+        spec: &PoolSpec,
+        base: u128,
+        last: u128,
+        prefix_len: u8,
+        unit_len: u8,
+        bits: u8,
+        default_shard_len: u8,
+        text: String,
+    ) -> Result<Self, PoolError> {
+        let shard_len = match spec.shard_size {
+            None => default_shard_len,
+            Some(size) => u8::try_from(size)
+                .ok()
+                .filter(|len| (prefix_len..=unit_len).contains(len))
+                .ok_or_else(|| {
+                    let problem = format!(
+                        "must be the prefix length of a shard, from {prefix_len} (the pool) to {unit_len} (what one subscriber gets)"
+                    );
+                    value(spec, "shard_size", &size.to_string(), problem)
+                })?,
+        };
+        // All lengths are at most 128 and in order, so that no shift below reaches 128 except for
+        // `::/0` in single addresses, which the checks refuse before it matters.
+        let power = |length: u8| 1u128.checked_shl(u32::from(length)).unwrap_or(u128::MAX);
+        let shards = power(shard_len.saturating_sub(prefix_len));
+        let units_per_shard = power(unit_len.saturating_sub(shard_len));
+        Self {
+            kind: spec.kind,
+            base,
+            last,
+            unit_shift: u32::from(bits.saturating_sub(unit_len)),
+            units: 0,
+            units_per_shard: 0,
+            shards: 0,
+            prefix_len,
+            shard_len,
+            text,
+        }
+        .cut(
+            spec,
+            shards,
+            units_per_shard,
+            shards.saturating_mul(units_per_shard),
+        )
+    }
+
+    fn parse_numbers(spec: &PoolSpec, highest: u16, default: u32) -> Result<Self, PoolError> {
+        let example = if spec.kind == ResourceType::Port {
+            "32768-65535"
+        } else {
+            "1000-2000"
+        };
+        if spec.cidr.is_some() {
+            return Err(not_applicable(spec, "cidr", " and use `range`"));
+        }
+        if spec.delegated_length.is_some() {
+            return Err(not_applicable(spec, "delegated_length", ""));
+        }
+        let text = spec
+            .range
+            .as_deref()
+            .ok_or_else(|| PoolError::SpaceMissing {
+                pool: spec.id.clone(),
+                kind: spec.kind,
+                expected: "range",
+                example,
+            })?;
+        let (first, last) = parse_number_range(text).ok_or_else(|| {
+            let problem = format!("not a range of numbers up to 65535: write it as {example}");
+            value(spec, "range", text, problem)
+        })?;
+        if first > last {
+            let problem = format!("is reversed: did you mean {last}-{first}?");
+            return Err(value(spec, "range", text, problem));
+        }
+        if first < 1 || last > highest {
+            let problem = format!(
+                "is out of bounds: a {} lies between 1 and {highest}",
+                spec.kind
+            );
+            return Err(value(spec, "range", text, problem));
+        }
+        let size = spec.shard_size.unwrap_or(default);
+        if size == 0 {
+            let problem = "must be at least 1: it is how many numbers a shard holds".into();
+            return Err(value(spec, "shard_size", "0", problem));
+        }
+        let units = u128::from(last.abs_diff(first)).saturating_add(1);
+        let size = u128::from(size).min(units);
+        Self {
+            kind: spec.kind,
+            base: u128::from(first),
+            last: u128::from(last),
+            unit_shift: 0,
+            units: 0,
+            units_per_shard: 0,
+            shards: 0,
+            prefix_len: 0,
+            shard_len: 0,
+            text: format!("{first}-{last}"),
+        }
+        .cut(spec, units.div_ceil(size), size, units)
+    }
+
+    fn cut(
+        mut self,
+        spec: &PoolSpec,
+        shards: u128,
+        units_per_shard: u128,
+        units: u128,
+    ) -> Result<Self, PoolError> {
+        let shard = if self.is_address() {
+            format!("/{}", self.shard_len)
+        } else {
+            format!("{units_per_shard} numbers")
+        };
+        self.shards = u32::try_from(shards)
+            .ok()
+            .filter(|count| *count <= MAX_SHARDS)
+            .ok_or_else(|| PoolError::TooManyShards {
+                pool: spec.id.clone(),
+                space: self.text.clone(),
+                shard: shard.clone(),
+                count: shards,
+            })?;
+        let too_large = || PoolError::ShardTooLarge {
+            pool: spec.id.clone(),
+            shard: shard.clone(),
+            units: units_per_shard,
+        };
+        self.units_per_shard = u64::try_from(units_per_shard)
+            .ok()
+            .filter(|units| *units <= MAX_UNITS_PER_SHARD)
+            .ok_or_else(too_large)?;
+        self.units = u64::try_from(units).map_err(|_| too_large())?;
+        Ok(self)
+    }
+
+    pub fn is_address(&self) -> bool {
+        matches!(self.kind, ResourceType::Ipv4 | ResourceType::Ipv6)
+    }
+
+    /// Number of the unit that `value` lies in, counted from the start of the pool.
+    pub fn unit_of_value(&self, value: u128) -> Option<u64> {
+        let offset = value.checked_sub(self.base)?;
+        if value > self.last {
+            return None;
+        }
+        u64::try_from(offset.checked_shr(self.unit_shift)?).ok()
+    }
+
+    /// Number of the unit that is exactly `resource`.
+    pub fn unit_of(&self, resource: &Resource) -> Option<u64> {
+        if resource.kind() != self.kind {
+            return None;
+        }
+        let value = match resource {
+            Resource::Ipv4(address) => u128::from(address.to_bits()),
+            Resource::Ipv6(net) => {
+                let delegated = 128u32.checked_sub(self.unit_shift)?;
+                if u32::from(net.prefix_len()) != delegated || net.addr() != net.network() {
+                    return None;
+                }
+                net.network().to_bits()
+            }
+            Resource::Vlan(n) | Resource::Svlan(n) | Resource::Port(n) => u128::from(*n),
+        };
+        self.unit_of_value(value)
+    }
+
+    /// The resource that is unit number `unit`, counted from the start of the pool.
+    pub fn resource(&self, unit: u64) -> Option<Resource> {
+        if unit >= self.units {
+            return None;
+        }
+        let offset = u128::from(unit).checked_shl(self.unit_shift)?;
+        let value = self.base.checked_add(offset)?;
+        let number = || u16::try_from(value).ok();
+        Some(match self.kind {
+            ResourceType::Ipv4 => Resource::Ipv4(Ipv4Addr::from_bits(u32::try_from(value).ok()?)),
+            ResourceType::Ipv6 => {
+                let length = u8::try_from(128u32.checked_sub(self.unit_shift)?).ok()?;
+                Resource::Ipv6(Ipv6Net::new(Ipv6Addr::from_bits(value), length).ok()?)
+            }
+            ResourceType::Vlan => Resource::Vlan(number()?),
+            ResourceType::Svlan => Resource::Svlan(number()?),
+            ResourceType::Port => Resource::Port(number()?),
+        })
+    }
+
+    /// First unit of `shard`, counted from the start of the pool.
+    pub fn first_unit(&self, shard: ShardId) -> Option<u64> {
+        (shard.0 < self.shards).then(|| u64::from(shard.0).saturating_mul(self.units_per_shard))
+    }
+
+    pub fn units_in(&self, shard: ShardId) -> u64 {
+        self.first_unit(shard).map_or(0, |first| {
+            self.units.saturating_sub(first).min(self.units_per_shard)
+        })
+    }
+
+    pub fn shard_range(&self, shard: ShardId) -> Option<ShardRange> {
+        let first = self.first_unit(shard)?;
+        match (self.resource(first)?, self.kind) {
+            (Resource::Ipv4(address), _) => Some(ShardRange::Ipv4(
+                Ipv4Net::new(address, self.shard_len).ok()?,
+            )),
+            (Resource::Ipv6(net), _) => Some(ShardRange::Ipv6(
+                Ipv6Net::new(net.addr(), self.shard_len).ok()?,
+            )),
+            (Resource::Vlan(low) | Resource::Svlan(low) | Resource::Port(low), _) => {
+                let count = u16::try_from(self.units_in(shard).checked_sub(1)?).ok()?;
+                Some(ShardRange::Numbers {
+                    first: low,
+                    last: low.checked_add(count)?,
+                })
+            }
+        }
+    }
+
+    /// Reads an exclusion and gives the first and last unit that it touches.
+    pub fn parse_exclusion(&self, spec: &PoolSpec, text: &str) -> Result<(u64, u64), PoolError> {
+        let (first, last) = match self.kind {
+            ResourceType::Ipv4 => parse_ipv4_exclusion(text),
+            ResourceType::Ipv6 => parse_ipv6_exclusion(text),
+            _ => parse_number_range(text)
+                .or_else(|| parse_number(text).map(|n| (n, n)))
+                .map(|(first, last)| (u128::from(first), u128::from(last))),
+        }
+        .ok_or_else(|| {
+            let problem = if self.is_address() {
+                "not an address, a prefix without host bits, or a range first-last"
+            } else {
+                "not a number or a range first-last"
+            };
+            value(
+                spec,
+                "exclusions",
+                text,
+                format!("{problem}, as this {} pool needs", self.kind),
+            )
+        })?;
+        if first > last {
+            return Err(value(
+                spec,
+                "exclusions",
+                text,
+                "is reversed: swap both ends".into(),
+            ));
+        }
+        match (self.unit_of_value(first), self.unit_of_value(last)) {
+            (Some(first), Some(last)) => Ok((first, last)),
+            _ => Err(PoolError::ExclusionOutside {
+                pool: spec.id.clone(),
+                exclusion: text.escape_default().to_string(),
+                space: self.text.clone(),
+            }),
+        }
+    }
+}
+
+fn parse_ipv4_exclusion(text: &str) -> Option<(u128, u128)> {
+    if let Some((first, last)) = text.split_once('-') {
+        let bits = |part: &str| Some(u128::from(part.parse::<Ipv4Addr>().ok()?.to_bits()));
+        return Some((bits(first)?, bits(last)?));
+    }
+    let net = match text.parse::<Ipv4Addr>() {
+        Ok(address) => Ipv4Net::from(address),
+        Err(_) => text.parse().ok()?,
+    };
+    (net.addr() == net.network()).then(|| {
+        (
+            u128::from(net.network().to_bits()),
+            u128::from(net.broadcast().to_bits()),
+        )
+    })
+}
+
+fn parse_ipv6_exclusion(text: &str) -> Option<(u128, u128)> {
+    if let Some((first, last)) = text.split_once('-') {
+        let bits = |part: &str| Some(part.parse::<Ipv6Addr>().ok()?.to_bits());
+        return Some((bits(first)?, bits(last)?));
+    }
+    let net = match text.parse::<Ipv6Addr>() {
+        Ok(address) => Ipv6Net::from(address),
+        Err(_) => text.parse().ok()?,
+    };
+    (net.addr() == net.network()).then(|| (net.network().to_bits(), net.broadcast().to_bits()))
+}
+
+fn parse_number_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-')?;
+    Some((parse_number(first)?, parse_number(last)?))
+}
+
+fn cidr_field<'a>(spec: &'a PoolSpec, example: &'static str) -> Result<&'a str, PoolError> {
+    if spec.range.is_some() {
+        return Err(not_applicable(spec, "range", " and use `cidr`"));
+    }
+    spec.cidr.as_deref().ok_or_else(|| PoolError::SpaceMissing {
+        pool: spec.id.clone(),
+        kind: spec.kind,
+        expected: "cidr",
+        example,
+    })
+}
+
+pub(super) fn not_applicable(
+    spec: &PoolSpec,
+    field: &'static str,
+    instead: &'static str,
+) -> PoolError {
+    PoolError::NotApplicable {
+        pool: spec.id.clone(),
+        kind: spec.kind,
+        field,
+        instead,
+    }
+}
+
+pub(super) fn value(
+    spec: &PoolSpec,
+    field: &'static str,
+    text: &str,
+    problem: String,
+) -> PoolError {
+    PoolError::Value {
+        pool: spec.id.clone(),
+        field,
+        value: text.escape_default().to_string(),
+        problem,
+    }
+}

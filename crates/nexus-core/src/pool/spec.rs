@@ -1,0 +1,163 @@
+//! A pool as an operator writes it, in the customer's field names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::duration::HumanDuration;
+use crate::id::PoolId;
+use crate::resource::ResourceType;
+
+/// Virtual nodes of an OLT on the ring of a pool, if the pool does not say.
+pub const DEFAULT_SHARDING_FACTOR: u32 = 100;
+/// How long a released resource rests, if the pool does not say.
+pub const DEFAULT_COOL_DOWN: HumanDuration = HumanDuration::from_secs(600);
+/// DHCP lease time, if the pool does not say.
+pub const DEFAULT_LEASE_TIME: HumanDuration = HumanDuration::from_secs(3600);
+/// Length of the IPv6 prefix that one subscriber gets, if the pool does not say (RFC 6177).
+pub const DEFAULT_DELEGATED_LENGTH: u8 = 56;
+
+/// A pool as it is written in YAML and JSON. Only [`Pool::new`](super::Pool::new) says whether it
+/// makes sense; unknown fields are refused on reading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSpec {
+    /// Name of the pool.
+    pub id: PoolId,
+    /// What the pool hands out.
+    #[serde(rename = "type")]
+    pub kind: ResourceType,
+    /// Address space (`ipv4`, `ipv6`), such as `100.64.0.0/10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<String>,
+    /// Number space (`vlan`, `svlan`, `port`), such as `1000-2000`, both ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<String>,
+    /// Virtual nodes of one OLT of average capacity on the ring, 1 to 1000.
+    #[serde(default = "default_sharding_factor")]
+    pub sharding_factor: u32,
+    /// Parts that are never handed out: addresses, prefixes, numbers, or `first-last`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclusions: Vec<String>,
+    /// Labels; `region` restricts the pool to the OLTs of that region.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Routing context: the same resource may exist once in each.
+    #[serde(default = "default_vrf")]
+    pub vrf: String,
+    /// Size of a shard: prefix length (`ipv4`, `ipv6`), or how many numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_size: Option<u32>,
+    /// Length of the prefix that one subscriber gets (`ipv6` only; 56 if not given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated_length: Option<u8>,
+    /// How long a released resource rests before another subscriber may get it.
+    #[serde(
+        default = "default_cool_down",
+        deserialize_with = "deserialize_cool_down"
+    )]
+    pub cool_down: HumanDuration,
+    /// What DHCP tells the subscribers of the pool (`ipv4` only).
+    #[serde(default, skip_serializing_if = "DhcpSpec::is_default")]
+    pub dhcp: DhcpSpec,
+}
+
+/// What DHCP tells the subscribers of a pool, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DhcpSpec {
+    /// Default gateway (option 3); the first address of the pool after the network address if not
+    /// given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router: Option<String>,
+    /// Name servers (option 6).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Lease time (option 51), whole seconds.
+    #[serde(deserialize_with = "deserialize_lease_time")]
+    pub lease_time: HumanDuration,
+    /// Domain name (option 15).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain_name: Option<String>,
+    /// Time servers (option 42).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<String>,
+    /// Interface MTU (option 26).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// Further options: code to value in hexadecimal digits.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<u16, String>,
+}
+
+impl Default for DhcpSpec {
+    fn default() -> Self {
+        Self {
+            router: None,
+            dns: Vec::new(),
+            lease_time: DEFAULT_LEASE_TIME,
+            domain_name: None,
+            ntp: Vec::new(),
+            mtu: None,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+impl DhcpSpec {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl PoolSpec {
+    /// A pool with only its name, type and space; everything else as if it were not written.
+    #[must_use]
+    pub fn minimal(id: PoolId, kind: ResourceType, space: &str) -> Self {
+        let is_address = matches!(kind, ResourceType::Ipv4 | ResourceType::Ipv6);
+        Self {
+            id,
+            kind,
+            cidr: is_address.then(|| space.to_owned()),
+            range: (!is_address).then(|| space.to_owned()),
+            sharding_factor: DEFAULT_SHARDING_FACTOR,
+            exclusions: Vec::new(),
+            metadata: BTreeMap::new(),
+            vrf: default_vrf(),
+            shard_size: None,
+            delegated_length: None,
+            cool_down: DEFAULT_COOL_DOWN,
+            dhcp: DhcpSpec::default(),
+        }
+    }
+}
+
+fn default_sharding_factor() -> u32 {
+    DEFAULT_SHARDING_FACTOR
+}
+
+fn default_vrf() -> String {
+    "default".to_owned()
+}
+
+fn default_cool_down() -> HumanDuration {
+    DEFAULT_COOL_DOWN
+}
+
+// Not every format says where in the document a value stood, so that the field is named here.
+fn named<'de, D: Deserializer<'de>>(
+    field: &str,
+    deserializer: D,
+) -> Result<HumanDuration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map_err(|error| serde::de::Error::custom(format!("{field}: {error}")))
+}
+
+fn deserialize_cool_down<'de, D: Deserializer<'de>>(d: D) -> Result<HumanDuration, D::Error> {
+    named("cool_down", d)
+}
+
+fn deserialize_lease_time<'de, D: Deserializer<'de>>(d: D) -> Result<HumanDuration, D::Error> {
+    named("dhcp.lease_time", d)
+}
