@@ -12,7 +12,7 @@ mod profile;
 
 pub use binding::{Binding, BindingKey, NEVER_EXPIRES};
 pub use outcome::{OUTCOME_COUNT, Outcome};
-pub use profile::{OPTIONS_CAPACITY, PROFILE_COUNT, Profile};
+pub use profile::{OPTION_WORDS, OPTIONS_CAPACITY, OPTIONS_HEAD, PROFILE_COUNT, Profile};
 
 /// Version of every layout in this crate; part of the pin path (`/sys/fs/bpf/nexus/v1`).
 pub const ABI_VERSION: u32 = 1;

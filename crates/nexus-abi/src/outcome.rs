@@ -27,9 +27,11 @@ macro_rules! outcomes {
 
         const _: () = {
             let mut code = 0;
-            while code < Outcome::ALL.len() {
-                assert!(Outcome::ALL[code] as usize == code, "outcome codes are 0, 1, 2, ...");
+            let mut rest = Outcome::ALL;
+            while let [outcome, others @ ..] = rest {
+                assert!(*outcome as u32 == code, "outcome codes are 0, 1, 2, ...");
                 code += 1;
+                rest = others;
             }
         };
     };
@@ -44,7 +46,7 @@ outcomes! {
     Ack = 2, "ack";
     /// REQUEST answered with a NAK.
     Nak = 3, "nak";
-    /// REQUEST that selects another server: dropped, it is not for us.
+    /// REQUEST that selects another server: passed on, nobody here answers it.
     OtherServer = 4, "other-server";
     /// No binding for this client, or one that has ended: slow path.
     UnknownClient = 5, "unknown-client";

@@ -5,8 +5,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Entries in `PROFILES`.
 pub const PROFILE_COUNT: u32 = 256;
 
-/// Most bytes of encoded options in a profile; a multiple of 8.
-pub const OPTIONS_CAPACITY: usize = 256;
+/// 64-bit words of encoded options in a profile.
+pub const OPTION_WORDS: usize = 36;
+
+/// Most bytes of encoded options in a profile, the head of [`OPTIONS_HEAD`] bytes included.
+pub const OPTIONS_CAPACITY: usize = OPTION_WORDS * 8;
+
+/// Bytes of the head of `options`: message type (53), server identifier (54), lease time (51),
+/// renewal time (58) and rebinding time (59), in this order.
+pub const OPTIONS_HEAD: usize = 27;
 
 /// A reply template. Addresses are in network order; an all-zero profile is an absent one.
 #[repr(C)]
@@ -16,7 +23,7 @@ pub struct Profile {
     pub present: u32,
     /// DHCP lease in seconds for a binding without an end.
     pub lease_secs: u32,
-    /// Server identifier (option 54), source address of replies and the gateway of the pool.
+    /// Server identifier (option 54), source address of replies and gateway of the pool.
     pub server_id: [u8; 4],
     /// `siaddr` of replies; zero if there is none.
     pub next_server: [u8; 4],
@@ -24,13 +31,11 @@ pub struct Profile {
     pub gateway_mac: [u8; 6],
     /// Bytes of `options` in use.
     pub options_len: u16,
-    /// One's complement sum of `options` as big-endian 16-bit words, not folded.
-    pub options_sum: u32,
-    /// Zero; keeps `options` on an 8-byte boundary.
-    pub reserved: u32,
-    /// The pool's options as they go on the wire, without 51, 53, 54, 58, 59, 61, 82 and END; zeros
-    /// behind `options_len`.
-    pub options: [u8; OPTIONS_CAPACITY],
+    /// Sum of `options` as 32-bit words in memory order: its share of the UDP checksum.
+    pub options_sum: u64,
+    /// The options as they go on the wire, in memory order: the head (see [`OPTIONS_HEAD`]; message
+    /// type and times are zero here), then the pool's own options without END; zeros behind.
+    pub options: [u64; OPTION_WORDS],
 }
 
 const _: () = assert!(size_of::<Profile>() == 32 + OPTIONS_CAPACITY);

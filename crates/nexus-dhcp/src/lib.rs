@@ -1,2 +1,26 @@
 //! DHCPv4: frames, options, the decision function and the reply writer, the same code in the kernel and in the slow path.
+//!
+//! Nothing here reads a clock, a map or a socket. The kernel program and the slow path differ in
+//! two things only: how bytes of a frame are reached ([`Packet`]) and how a binding is looked up.
 #![no_std]
+
+mod checksum;
+mod decision;
+mod ipv4;
+mod link;
+mod options;
+mod packet;
+pub mod profile;
+mod reply;
+mod request;
+pub mod wire;
+
+pub use decision::{Answer, decide, inform};
+pub use link::{Link, parse_link};
+pub use options::{OPTION_LIMIT, Options, Span};
+pub use packet::{Bytes, Packet};
+pub use reply::{FRAME_CAPACITY, Reply, Span as ReplySpan};
+pub use request::{Request, parse_request};
+
+/// What a frame ends as when it is not answered: the outcome that is counted.
+pub use nexus_abi::Outcome;

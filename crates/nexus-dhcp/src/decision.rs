@@ -1,0 +1,102 @@
+//! What a client that holds a binding is told: the one decision function (RFC 2131 4.3).
+
+use nexus_abi::{Binding, NEVER_EXPIRES, Outcome, Profile};
+
+use crate::request::Request;
+use crate::wire::message;
+
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
+/// A reply, decided but not yet written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// [`Outcome::Offer`], [`Outcome::Ack`], [`Outcome::Nak`] or [`Outcome::InformAck`].
+    pub outcome: Outcome,
+    /// `yiaddr`, in memory order; 0 in a NAK and in the answer to an INFORM.
+    pub address: u32,
+    /// `ciaddr`, in memory order.
+    pub client_address: u32,
+    /// Lease time in seconds; 0: none is sent.
+    pub lease_secs: u32,
+}
+
+/// Seconds that a lease on `binding` may last at `now_ns` of the boot-time clock: the pool's lease
+/// time, but never more than what is left of the binding. `None`: the binding has ended.
+#[inline(always)]
+fn lease_secs(binding: &Binding, profile: &Profile, now_ns: u64) -> Option<u32> {
+    if binding.valid_until_ns == NEVER_EXPIRES {
+        return Some(profile.lease_secs);
+    }
+    if binding.valid_until_ns <= now_ns {
+        return None;
+    }
+    let left = (binding.valid_until_ns - now_ns) / NANOS_PER_SEC;
+    if left == 0 {
+        return None;
+    }
+    Some(if left < u64::from(profile.lease_secs) { left as u32 } else { profile.lease_secs })
+}
+
+/// Decides a DISCOVER or REQUEST of a client that holds `binding`, at `now_ns` of the boot-time
+/// clock. `Err` says why there is no reply.
+#[inline(always)]
+pub fn decide(
+    request: &Request,
+    binding: &Binding,
+    profile: &Profile,
+    now_ns: u64,
+) -> Result<Answer, Outcome> {
+    let message = request.options.message;
+    if message != message::DISCOVER && message != message::REQUEST {
+        return Err(if message == 0 { Outcome::Unsupported } else { Outcome::SlowMessage });
+    }
+    if profile.present == 0 {
+        return Err(Outcome::NoProfile);
+    }
+    let lease_secs = lease_secs(binding, profile, now_ns).ok_or(Outcome::UnknownClient)?;
+    let bound = u32::from_ne_bytes(binding.address);
+    let client = request.client_address();
+    let lease = |outcome, client_address| {
+        Ok(Answer { outcome, address: bound, client_address, lease_secs })
+    };
+    if message == message::DISCOVER {
+        return if client == 0 { lease(Outcome::Offer, 0) } else { Err(Outcome::Malformed) };
+    }
+    let server = request.options.server;
+    if server != 0 && server != u32::from_ne_bytes(profile.server_id) {
+        return Err(Outcome::OtherServer);
+    }
+    // RFC 2131 4.3.2: `ciaddr` marks RENEWING and REBINDING, where option 50 has no place; without
+    // it the client is SELECTING (option 54) or in INIT-REBOOT, and option 50 says what it wants.
+    let wanted = if client != 0 { client } else { request.options.requested };
+    if wanted == 0 {
+        return Err(Outcome::Malformed);
+    }
+    if wanted == bound {
+        lease(Outcome::Ack, client)
+    } else {
+        Ok(Answer { outcome: Outcome::Nak, address: 0, client_address: 0, lease_secs: 0 })
+    }
+}
+
+/// Decides an INFORM of a client that holds `binding` (RFC 2131 4.3.5): an ACK without address and
+/// lease, if the client uses the address it is bound to.
+pub fn inform(
+    request: &Request,
+    binding: &Binding,
+    profile: &Profile,
+    now_ns: u64,
+) -> Result<Answer, Outcome> {
+    if profile.present == 0 {
+        return Err(Outcome::NoProfile);
+    }
+    lease_secs(binding, profile, now_ns).ok_or(Outcome::UnknownClient)?;
+    let client_address = request.client_address();
+    if client_address == 0 {
+        return Err(Outcome::Malformed);
+    }
+    if client_address != u32::from_ne_bytes(binding.address) {
+        return Err(Outcome::UnknownClient);
+    }
+    Ok(Answer { outcome: Outcome::InformAck, address: 0, client_address, lease_secs: 0 })
+}

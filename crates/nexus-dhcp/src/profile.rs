@@ -1,0 +1,181 @@
+//! From what a pool says about DHCP to the template that replies are made from.
+
+use core::fmt;
+
+use nexus_abi::{OPTIONS_CAPACITY, OPTIONS_HEAD, OPTION_WORDS, Profile};
+use zerocopy::{IntoBytes, transmute};
+
+use crate::wire::option;
+
+/// What a pool says about DHCP. Addresses are four bytes in network order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileParts<'a> {
+    /// Server identifier and gateway of the pool.
+    pub server_id: [u8; 4],
+    /// `siaddr`; zero if there is none.
+    pub next_server: [u8; 4],
+    /// MAC address that replies come from.
+    pub gateway_mac: [u8; 6],
+    /// Lease time in seconds, more than 0.
+    pub lease_secs: u32,
+    /// Subnet mask (1).
+    pub subnet_mask: [u8; 4],
+    /// Routers (3); none: the option is left out.
+    pub routers: &'a [[u8; 4]],
+    /// Domain name servers (6).
+    pub dns: &'a [[u8; 4]],
+    /// Domain name (15).
+    pub domain_name: Option<&'a str>,
+    /// Interface MTU (26) in bytes.
+    pub mtu: Option<u16>,
+    /// NTP servers (42).
+    pub ntp: &'a [[u8; 4]],
+    /// Any other option by number; one that has a field above replaces it.
+    pub custom: &'a [(u8, &'a [u8])],
+}
+
+/// Why a pool's DHCP data cannot be made into a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileError {
+    /// The options do not fit: `needed` bytes of at most [`OPTIONS_CAPACITY`].
+    TooLong {
+        /// Bytes that the options come to.
+        needed: usize,
+    },
+    /// An option's value has more than 255 bytes, or none.
+    ValueLength {
+        /// The option.
+        code: u8,
+        /// Bytes of its value.
+        len: usize,
+    },
+    /// An option that the server itself sets.
+    Reserved {
+        /// The option.
+        code: u8,
+    },
+    /// A lease time of 0.
+    NoLease,
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { needed } => write!(
+                f,
+                "the pool's DHCP options need {needed} bytes, {OPTIONS_CAPACITY} are the most: \
+                 remove or shorten some"
+            ),
+            Self::ValueLength { code, len } => write!(
+                f,
+                "DHCP option {code} has a value of {len} bytes: 1 to 255 are possible"
+            ),
+            Self::Reserved { code } => write!(
+                f,
+                "DHCP option {code} is set by the server itself: remove it from the pool"
+            ),
+            Self::NoLease => f.write_str("the lease time is 0: give at least 1 second"),
+        }
+    }
+}
+
+impl core::error::Error for ProfileError {}
+
+/// The options that a server sets from the binding or the request, never from the pool.
+#[must_use]
+pub fn is_reserved(code: u8) -> bool {
+    matches!(
+        code,
+        option::PAD
+            | option::REQUESTED_ADDRESS
+            | option::LEASE_TIME
+            | option::OVERLOAD
+            | option::MESSAGE_TYPE
+            | option::SERVER_ID
+            | option::MAX_MESSAGE_SIZE
+            | option::RENEWAL_TIME
+            | option::REBINDING_TIME
+            | option::CLIENT_ID
+            | option::RELAY_AGENT
+            | option::END
+            | 55
+    )
+}
+
+struct Encoder {
+    bytes: [u8; OPTIONS_CAPACITY],
+    len: usize,
+}
+
+impl Encoder {
+    fn put(&mut self, code: u8, value: &[u8]) -> Result<(), ProfileError> {
+        let len = u8::try_from(value.len())
+            .ok()
+            .filter(|len| *len > 0)
+            .ok_or(ProfileError::ValueLength { code, len: value.len() })?;
+        let end = self.len + 2 + value.len();
+        if let Some([to_code, to_len, to_value @ ..]) = self.bytes.get_mut(self.len..end) {
+            *to_code = code;
+            *to_len = len;
+            to_value.copy_from_slice(value);
+        }
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// Encodes the template: the head with zeros for what the binding decides, then the pool's options
+/// by ascending code.
+pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
+    if parts.lease_secs == 0 {
+        return Err(ProfileError::NoLease);
+    }
+    if let Some((code, _)) = parts.custom.iter().find(|(code, _)| is_reserved(*code)) {
+        return Err(ProfileError::Reserved { code: *code });
+    }
+    let mut encoder = Encoder { bytes: [0; OPTIONS_CAPACITY], len: 0 };
+    encoder.put(option::MESSAGE_TYPE, &[0])?;
+    encoder.put(option::SERVER_ID, &parts.server_id)?;
+    encoder.put(option::LEASE_TIME, &[0; 4])?;
+    encoder.put(option::RENEWAL_TIME, &[0; 4])?;
+    encoder.put(option::REBINDING_TIME, &[0; 4])?;
+    debug_assert_eq!(encoder.len, OPTIONS_HEAD);
+    let mtu = parts.mtu.map(u16::to_be_bytes);
+    for code in 1..=254 {
+        if let Some((_, value)) = parts.custom.iter().find(|(custom, _)| *custom == code) {
+            encoder.put(code, value)?;
+            continue;
+        }
+        let value = match code {
+            option::SUBNET_MASK => Some(parts.subnet_mask.as_slice()),
+            option::ROUTERS => Some(parts.routers.as_flattened()),
+            option::DNS => Some(parts.dns.as_flattened()),
+            option::DOMAIN_NAME => parts.domain_name.map(str::as_bytes),
+            option::MTU => mtu.as_ref().map(<[u8; 2]>::as_slice),
+            option::NTP => Some(parts.ntp.as_flattened()),
+            _ => None,
+        };
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            encoder.put(code, value)?;
+        }
+    }
+    if encoder.len > OPTIONS_CAPACITY {
+        return Err(ProfileError::TooLong { needed: encoder.len });
+    }
+    let words: [u32; OPTION_WORDS * 2] = transmute!(encoder.bytes);
+    let mut options = [0u64; OPTION_WORDS];
+    options.as_mut_bytes().copy_from_slice(&encoder.bytes);
+    Ok(Profile {
+        present: 1,
+        lease_secs: parts.lease_secs,
+        server_id: parts.server_id,
+        next_server: parts.next_server,
+        gateway_mac: parts.gateway_mac,
+        options_len: encoder.len as u16,
+        options_sum: words.iter().map(|word| u64::from(*word)).sum(),
+        options,
+    })
+}
+
+#[cfg(test)]
+mod tests;
