@@ -1,1 +1,6 @@
 //! The edge: RADIUS, local allocation, the binding maps and the DHCP slow path on one OLT host.
+
+pub mod edge_handle;
+pub mod metrics;
+pub mod shutdown;
+pub mod status;

@@ -1,0 +1,264 @@
+//! The way into the one task that owns the edge: what RADIUS, the slow path and the control socket may ask of it.
+//!
+//! Every request crosses one bounded queue ([`QUEUE_LIMIT`]) and is answered on its own oneshot. A full
+//! queue answers [`EdgeError::Busy`] at once: the caller drops the packet and the client sends it again,
+//! which is what RADIUS and DHCP clients do anyway. Nothing is half-done then.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use nexus_abi::{Binding, BindingKey, Profile};
+use nexus_core::id::{PoolId, SubscriberId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::status::{BindingReport, StatusReport};
+
+/// Most requests that wait for the edge task at a time.
+pub const QUEUE_LIMIT: usize = 1024;
+
+/// A subscriber that has proved who it is, and the line that DHCP will see it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizedSubscriber {
+    /// Who it is, in the operator's own naming.
+    pub subscriber: SubscriberId,
+    /// Hardware address of the client (`chaddr`).
+    pub mac: [u8; 6],
+    /// Outer and inner VLAN id of the line; 0 for a tag that is not there, so `(0, 0)` is an untagged
+    /// line. `None`: the VLANs are not known, the MAC alone is the key on the whole interface.
+    pub vlans: Option<(u16, u16)>,
+    /// Pool to take the address from; `None`: the first IPv4 pool in which this host owns shards.
+    pub pool: Option<PoolId>,
+    /// What shall stand in the record at the centre: `circuit_id`, `mac`, `nas_port_id`, ...
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The address of one subscriber: durable on this host and in the kernel's map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Pool of the address.
+    pub pool: PoolId,
+    /// `Framed-IP-Address`.
+    pub address: Ipv4Addr,
+    /// `Framed-IP-Netmask`.
+    pub mask: Ipv4Addr,
+    /// DHCP lease time that holds now, whole seconds: that of the pool, or what is left if the binding has an end.
+    pub lease_secs: u32,
+    /// Index into the kernel's `PROFILES`.
+    pub profile_id: u32,
+    /// The subscriber had this address before.
+    pub known: bool,
+}
+
+/// Why the edge did not do it. The text is for the log; RADIUS answers Reject or nothing as
+/// [`EdgeError::is_transient`] says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EdgeError {
+    /// The queue to the edge task is full.
+    #[error("the edge task has {QUEUE_LIMIT} requests waiting; the client will ask again")]
+    Busy,
+    /// The edge task has ended.
+    #[error("the edge task has stopped")]
+    Stopped,
+    /// There is no configuration from the centre yet, or its record has not been read to the end.
+    #[error(
+        "this host may not allocate yet: {0}; it can as soon as a nexus-server has been reached"
+    )]
+    NotReady(String),
+    /// The lease on this host's shards has ended and the subscriber has no binding.
+    #[error(
+        "the lease on this host's shards has ended, no new address may be given until a nexus-server has been reached"
+    )]
+    LeaseEnded,
+    /// The pool is not in this host's configuration.
+    #[error("pool {0} is not in this host's configuration")]
+    UnknownPool(PoolId),
+    /// The pool is not of type ipv4.
+    #[error("pool {0} does not hold IPv4 addresses")]
+    NotIpv4(PoolId),
+    /// No pool was named and there is none to take.
+    #[error("no pool was named and this host owns shards of no IPv4 pool")]
+    NoPool,
+    /// All units of this host's shards are in use, cooling down or in quarantine.
+    #[error("pool {0} has no free address in the shards of this host")]
+    Exhausted(PoolId),
+    /// Key, MAC or interface are not usable.
+    #[error("the line key cannot be used: {0}")]
+    BadKey(String),
+    /// The row could not be made durable.
+    #[error("the binding could not be stored: {0}")]
+    Store(String),
+    /// The kernel's map did not take the entry.
+    #[error("the binding could not be written to the kernel's map: {0}")]
+    Map(String),
+}
+
+impl EdgeError {
+    /// The same request may succeed a moment later: do not answer, the client repeats it.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy | Self::Stopped | Self::NotReady(_) | Self::Store(_) | Self::Map(_)
+        )
+    }
+
+    /// Label for metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Stopped => "stopped",
+            Self::NotReady(_) => "not-ready",
+            Self::LeaseEnded => "lease-ended",
+            Self::UnknownPool(_) => "unknown-pool",
+            Self::NotIpv4(_) => "not-ipv4",
+            Self::NoPool => "no-pool",
+            Self::Exhausted(_) => "exhausted",
+            Self::BadKey(_) => "bad-key",
+            Self::Store(_) => "store",
+            Self::Map(_) => "map",
+        }
+    }
+}
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// What the edge task is asked.
+#[derive(Debug)]
+pub(crate) enum EdgeRequest {
+    /// [`EdgeHandle::authorize`].
+    Authorize(Box<AuthorizedSubscriber>, Reply<Result<Grant, EdgeError>>),
+    /// [`EdgeHandle::end_session`].
+    EndSession(SubscriberId, String, Reply<Result<bool, EdgeError>>),
+    /// [`EdgeHandle::binding`].
+    Binding(BindingKey, Reply<Option<(Binding, Profile)>>),
+    /// [`EdgeHandle::dhcp_release`].
+    DhcpRelease(BindingKey, Ipv4Addr, Reply<Result<bool, EdgeError>>),
+    /// [`EdgeHandle::dhcp_decline`].
+    DhcpDecline(
+        BindingKey,
+        Ipv4Addr,
+        Reply<Result<Option<Ipv4Addr>, EdgeError>>,
+    ),
+    /// [`EdgeHandle::status`].
+    Status(Reply<StatusReport>),
+    /// [`EdgeHandle::bindings`].
+    Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
+}
+
+/// A cloneable handle to the edge task.
+#[derive(Clone, Debug)]
+pub struct EdgeHandle {
+    requests: mpsc::Sender<EdgeRequest>,
+}
+
+impl EdgeHandle {
+    /// A handle and the queue that the edge task reads.
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<EdgeRequest>) {
+        let (requests, queue) = mpsc::channel(QUEUE_LIMIT);
+        (Self { requests }, queue)
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> EdgeRequest) -> Result<T, EdgeError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .try_send(make(reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => EdgeError::Busy,
+                mpsc::error::TrySendError::Closed(_) => EdgeError::Stopped,
+            })?;
+        answer.await.map_err(|_| EdgeError::Stopped)
+    }
+
+    /// Gives the subscriber an address, the one it has if it has one. Returns once the row is durable
+    /// and the kernel's map has been written, so an Access-Accept may leave at once. Idempotent: the
+    /// same subscriber gets the same address as long as this host can keep it. A new line key moves
+    /// the binding to that line; a key that another subscriber held is taken from it first.
+    ///
+    /// # Errors
+    /// See [`EdgeError`]; nothing has been given then.
+    pub async fn authorize(&self, subscriber: AuthorizedSubscriber) -> Result<Grant, EdgeError> {
+        self.ask(|reply| EdgeRequest::Authorize(Box::new(subscriber), reply))
+            .await?
+    }
+
+    /// Ends the subscriber's bindings (`reason`: `session-stop`, `disconnect`, ...): they leave the map,
+    /// their addresses cool down and the centre is told. `false`: it had none.
+    ///
+    /// # Errors
+    /// [`EdgeError::Busy`], [`EdgeError::Stopped`], [`EdgeError::Store`] or [`EdgeError::Map`].
+    pub async fn end_session(
+        &self,
+        subscriber: SubscriberId,
+        reason: impl Into<String>,
+    ) -> Result<bool, EdgeError> {
+        let reason = reason.into();
+        self.ask(|reply| EdgeRequest::EndSession(subscriber, reason, reply))
+            .await?
+    }
+
+    /// The entry as the kernel has it now (it may have ended: compare `valid_until_ns` with
+    /// `CLOCK_BOOTTIME`) and its profile. `None`: no such binding, or no such profile.
+    ///
+    /// # Errors
+    /// [`EdgeError::Busy`] or [`EdgeError::Stopped`].
+    pub async fn binding(&self, key: BindingKey) -> Result<Option<(Binding, Profile)>, EdgeError> {
+        self.ask(|reply| EdgeRequest::Binding(key, reply)).await
+    }
+
+    /// DHCPRELEASE (RFC 2131 4.3.4): ends the binding of `key` if `address` is its address; `false`
+    /// if not, and nothing has changed.
+    ///
+    /// # Errors
+    /// As [`EdgeHandle::end_session`].
+    pub async fn dhcp_release(
+        &self,
+        key: BindingKey,
+        address: Ipv4Addr,
+    ) -> Result<bool, EdgeError> {
+        self.ask(|reply| EdgeRequest::DhcpRelease(key, address, reply))
+            .await?
+    }
+
+    /// DHCPDECLINE (RFC 2131 4.3.3): somebody else answers for `address`. It goes into quarantine for
+    /// 10 minutes and the subscriber gets another one at once, which is returned. `None`: `address` is
+    /// not the address of `key`, and nothing has changed.
+    ///
+    /// # Errors
+    /// As [`EdgeHandle::authorize`]. The declined address is in quarantine even if there was no other one.
+    pub async fn dhcp_decline(
+        &self,
+        key: BindingKey,
+        address: Ipv4Addr,
+    ) -> Result<Option<Ipv4Addr>, EdgeError> {
+        self.ask(|reply| EdgeRequest::DhcpDecline(key, address, reply))
+            .await?
+    }
+
+    /// How this host stands: mode, time left, shards, counts.
+    ///
+    /// # Errors
+    /// [`EdgeError::Busy`] or [`EdgeError::Stopped`].
+    pub async fn status(&self) -> Result<StatusReport, EdgeError> {
+        self.ask(EdgeRequest::Status).await
+    }
+
+    /// All bindings in the order of subscriber and pool, or those of one subscriber.
+    ///
+    /// # Errors
+    /// [`EdgeError::Busy`] or [`EdgeError::Stopped`].
+    pub async fn bindings(
+        &self,
+        subscriber: Option<SubscriberId>,
+    ) -> Result<Vec<BindingReport>, EdgeError> {
+        self.ask(|reply| EdgeRequest::Bindings(subscriber, reply))
+            .await
+    }
+}
+
+/// Longest time an authorised subscriber may wait for its answer before the caller gives up on it:
+/// shorter than the 3 s after which most NAS send an Access-Request again.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(2500);

@@ -1,0 +1,229 @@
+//! The Prometheus metrics of the sidecar, `nexus_sidecar_*`, and how tasks count into them.
+
+use nexus_abi::Outcome;
+use prometheus::{
+    Encoder as _, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::status::{Mode, StatusReport};
+
+/// All metrics of one sidecar. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    bindings: IntGaugeVec,
+    pending_releases: IntGauge,
+    lease_left: Gauge,
+    mode: IntGaugeVec,
+    shard_allocated: IntGaugeVec,
+    shard_available: IntGaugeVec,
+    radius: IntCounterVec,
+    dhcp_slow: IntCounterVec,
+    dhcp_kernel: IntGaugeVec,
+    allocations: IntCounterVec,
+    centre: IntCounterVec,
+    key_takeovers: IntCounter,
+    map_repairs: IntCounterVec,
+    queue_full: IntCounter,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// Only if two metrics have one name, which is a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let bindings = gauges(
+            "nexus_sidecar_bindings",
+            "Bindings by state: acked, unacked, suspended.",
+            &["state"],
+        )?;
+        let mode = gauges(
+            "nexus_sidecar_mode",
+            "1 for the mode this host is in: connected, cut-off, lease-ended.",
+            &["mode"],
+        )?;
+        let shard_allocated = gauges(
+            "nexus_sidecar_shard_allocated",
+            "Units of a shard held by subscribers.",
+            &["pool_id", "shard"],
+        )?;
+        let shard_available = gauges(
+            "nexus_sidecar_shard_available",
+            "Units of a shard that could be given now.",
+            &["pool_id", "shard"],
+        )?;
+        let dhcp_kernel = gauges(
+            "nexus_sidecar_dhcp_kernel_packets",
+            "Packets seen by the XDP program since it was loaded, by outcome.",
+            &["outcome"],
+        )?;
+        let radius = counters(
+            "nexus_sidecar_radius_packets_total",
+            "RADIUS packets by outcome.",
+            &["outcome"],
+        )?;
+        let dhcp_slow = counters(
+            "nexus_sidecar_dhcp_slow_packets_total",
+            "Packets handled by the slow path, by outcome.",
+            &["outcome"],
+        )?;
+        let allocations = counters(
+            "nexus_sidecar_allocations_total",
+            "Requests for an address by result: new, known, or why there was none.",
+            &["result"],
+        )?;
+        let centre = counters(
+            "nexus_sidecar_centre_calls_total",
+            "Calls to nexus-server by method and result.",
+            &["method", "result"],
+        )?;
+        let map_repairs = counters(
+            "nexus_sidecar_map_repairs_total",
+            "Entries of the kernel's map put right at start, by kind: added, replaced, removed.",
+            &["kind"],
+        )?;
+        let pending_releases = IntGauge::new(
+            "nexus_sidecar_pending_releases",
+            "Releases that the centre has not acknowledged.",
+        )?;
+        let lease_left = Gauge::new(
+            "nexus_sidecar_lease_left_seconds",
+            "Seconds until the lease on this host's shards ends; 0 without a lease.",
+        )?;
+        let key_takeovers = IntCounter::new(
+            "nexus_sidecar_key_takeovers_total",
+            "Lines that were taken over by another subscriber.",
+        )?;
+        let queue_full = IntCounter::new(
+            "nexus_sidecar_edge_queue_full_total",
+            "Requests dropped because the edge task's queue was full.",
+        )?;
+        registry.register(Box::new(pending_releases.clone()))?;
+        registry.register(Box::new(lease_left.clone()))?;
+        registry.register(Box::new(key_takeovers.clone()))?;
+        registry.register(Box::new(queue_full.clone()))?;
+        Ok(Self {
+            registry,
+            bindings,
+            pending_releases,
+            lease_left,
+            mode,
+            shard_allocated,
+            shard_available,
+            radius,
+            dhcp_slow,
+            dhcp_kernel,
+            allocations,
+            centre,
+            key_takeovers,
+            map_repairs,
+            queue_full,
+        })
+    }
+
+    /// Counts a RADIUS packet; `outcome` is one of a fixed set of labels (`accept`, `reject`, `bad-secret`, ...).
+    pub fn radius(&self, outcome: &str) {
+        self.radius.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts a packet of the slow path.
+    pub fn dhcp_slow(&self, outcome: Outcome) {
+        self.dhcp_slow.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// Packets of the slow path by outcome so far, without those that never happened.
+    #[must_use]
+    pub fn dhcp_slow_count(&self, outcome: Outcome) -> u64 {
+        self.dhcp_slow.with_label_values(&[outcome.label()]).get()
+    }
+
+    /// Counts the result of a request for an address.
+    pub fn allocation(&self, result: &str) {
+        self.allocations.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a call to the centre.
+    pub fn centre(&self, method: &str, result: &str) {
+        self.centre.with_label_values(&[method, result]).inc();
+    }
+
+    /// Counts a line that changed hands.
+    pub fn key_takeover(&self) {
+        self.key_takeovers.inc();
+    }
+
+    /// Counts an entry of the map that was put right.
+    pub fn map_repair(&self, kind: &str) {
+        self.map_repairs.with_label_values(&[kind]).inc();
+    }
+
+    /// Counts a request that found the queue full.
+    pub fn queue_full(&self) {
+        self.queue_full.inc();
+    }
+
+    /// Sets the gauges to what `status` says.
+    pub fn observe(&self, status: &StatusReport) {
+        let int = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        for (state, count) in [
+            ("acked", status.acked),
+            ("unacked", status.unacked),
+            ("suspended", status.suspended),
+        ] {
+            self.bindings.with_label_values(&[state]).set(int(count));
+        }
+        for (label, mode) in [
+            ("connected", Mode::Connected),
+            ("cut-off", Mode::CutOff),
+            ("lease-ended", Mode::LeaseEnded),
+        ] {
+            self.mode
+                .with_label_values(&[label])
+                .set(i64::from(mode == status.mode));
+        }
+        self.pending_releases.set(int(status.pending_releases));
+        #[allow(clippy::cast_precision_loss, reason = "seconds, far below 2^52")]
+        self.lease_left
+            .set(status.lease_left_secs.unwrap_or(0) as f64);
+        // Shards that are gone must not stay in the output.
+        self.shard_allocated.reset();
+        self.shard_available.reset();
+        for shard in &status.shards {
+            let labels = [shard.pool.as_str(), &shard.shard.to_string()];
+            self.shard_allocated
+                .with_label_values(&labels)
+                .set(int(shard.allocated));
+            self.shard_available
+                .with_label_values(&labels)
+                .set(int(shard.available));
+        }
+        for (label, count) in &status.kernel_outcomes {
+            self.dhcp_kernel
+                .with_label_values(&[label])
+                .set(int(*count));
+        }
+    }
+
+    /// The text format of Prometheus.
+    ///
+    /// # Errors
+    /// If a metric cannot be encoded.
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

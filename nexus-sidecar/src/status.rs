@@ -1,0 +1,98 @@
+//! What `nexus-sidecar status` and `nexus-sidecar bindings` show, as plain data that also goes over the control socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How the host stands towards the centre (part 6 of the design).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The last heartbeat was answered.
+    Connected,
+    /// No heartbeat is answered, the lease is alive: allocation goes on.
+    CutOff,
+    /// The lease has ended, or there has been none since the host booted: nothing new is allocated.
+    LeaseEnded,
+}
+
+/// One shard that this host owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardReport {
+    /// Pool of the shard.
+    pub pool: String,
+    /// Index of the shard in its pool.
+    pub shard: u32,
+    /// `100.64.0.0/18` or `100-199`.
+    pub range: String,
+    /// Epoch of this host's ownership.
+    pub epoch: u64,
+    /// `owned` or `draining`.
+    pub state: String,
+    /// Units held by subscribers.
+    pub allocated: u64,
+    /// Units that could be given now.
+    pub available: u64,
+}
+
+/// The answer to `status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Id of the OLT.
+    pub olt: String,
+    /// Session of the host's store.
+    pub session: String,
+    /// How the host stands.
+    pub mode: Mode,
+    /// Why nothing can be allocated, if so.
+    pub cannot_allocate: Option<String>,
+    /// Whole seconds until the lease ends; `None`: no lease.
+    pub lease_left_secs: Option<u64>,
+    /// Endpoint of the centre that was reached last.
+    pub endpoint: Option<String>,
+    /// Revision of the configuration.
+    pub config_revision: u64,
+    /// Shards in the order of pool and index.
+    pub shards: Vec<ShardReport>,
+    /// Bindings the centre has acknowledged.
+    pub acked: u64,
+    /// Bindings it has not.
+    pub unacked: u64,
+    /// Bindings that wait for a lease and for the centre before they are served again.
+    pub suspended: u64,
+    /// Releases the centre has not acknowledged.
+    pub pending_releases: u64,
+    /// Interface towards the subscribers.
+    pub interface: String,
+    /// How XDP is attached: `native` or `generic`.
+    pub xdp_mode: String,
+    /// Packets seen by the XDP program, by outcome label.
+    pub kernel_outcomes: BTreeMap<String, u64>,
+    /// Packets handled by the slow path, by outcome label.
+    pub slow_outcomes: BTreeMap<String, u64>,
+}
+
+/// One line of `bindings`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingReport {
+    /// Who.
+    pub subscriber: String,
+    /// Pool of the address.
+    pub pool: String,
+    /// The address.
+    pub address: String,
+    /// Interface, VLANs and MAC: `eth1 100.7 02:00:00:00:00:01`, or `eth1 any 02:..` for a MAC key.
+    pub line: String,
+    /// Shard of the address.
+    pub shard: u32,
+    /// Epoch it was given under.
+    pub epoch: u64,
+    /// Sequence number of the allocation.
+    pub seq: u64,
+    /// The centre has acknowledged it.
+    pub acked: bool,
+    /// Whole seconds it is still valid; `None`: no end.
+    pub valid_for_secs: Option<u64>,
+    /// It waits for a lease and for the centre before it is served again.
+    pub suspended: bool,
+}
