@@ -1,1 +1,18 @@
 //! For tests and the demo only: network namespaces, an access node, packet builders, child processes.
+//!
+//! Everything here drives real parts (the kernel, `ip`, `tc`, `bpftool`, DHCP and RADIUS clients) and
+//! removes what it made when it is dropped, also when a test panics. Only [`packet`] works without
+//! root.
+
+pub mod access_node;
+pub mod bpf;
+pub mod capture;
+pub mod command;
+pub mod dhcp_client;
+pub mod interrupt;
+pub mod link;
+pub mod netns;
+pub mod packet;
+pub mod pcap;
+pub mod process;
+pub mod radclient;

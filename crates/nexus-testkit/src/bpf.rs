@@ -1,0 +1,161 @@
+//! bpffs and `bpftool`: loading, pinning, reading and writing maps without a loader library.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use serde_json::Value;
+
+use crate::command;
+
+/// Where bpffs belongs.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// Mounts bpffs if it is not mounted. Returns whether it had to.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn ensure_bpffs() -> Result<bool> {
+    let mounted = statfs(BPFFS).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    if mounted {
+        return Ok(false);
+    }
+    mount(
+        Some("bpf"),
+        BPFFS,
+        Some("bpf"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .with_context(|| format!("cannot mount bpffs: try `mount -t bpf bpf {BPFFS}` as root"))?;
+    Ok(true)
+}
+
+/// An object's programs and maps, pinned below one directory until this is dropped.
+#[derive(Debug)]
+pub struct Pinned {
+    root: PathBuf,
+}
+
+impl Pinned {
+    /// Loads all programs of an object and pins them and its maps below `/sys/fs/bpf/{name}`.
+    ///
+    /// # Errors
+    /// If bpffs cannot be mounted, or `bpftool` (that is: libbpf or the verifier) refuses.
+    pub fn load(object: &Path, name: &str) -> Result<Self> {
+        ensure_bpffs()?;
+        if !object.exists() {
+            bail!(
+                "{} is not built: run `cargo xtask build-ebpf`",
+                object.display()
+            );
+        }
+        let pinned = Self {
+            root: Path::new(BPFFS).join(name),
+        };
+        let directory = |kind: &str| pinned.root.join(kind);
+        std::fs::create_dir_all(directory("programs"))
+            .context("cannot make a directory in bpffs")?;
+        std::fs::create_dir_all(directory("maps")).context("cannot make a directory in bpffs")?;
+        command::output(
+            Command::new("bpftool")
+                .args(["prog", "loadall"])
+                .arg(object)
+                .arg(directory("programs"))
+                .arg("pinmaps")
+                .arg(directory("maps")),
+        )?;
+        Ok(pinned)
+    }
+
+    /// Where a program is pinned.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.root.join("programs").join(name)
+    }
+
+    /// Where a map is pinned.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.root.join("maps").join(name)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = unpin(&self.root);
+    }
+}
+
+/// Removes a directory of pins with all that is in it; nothing if it is not there.
+///
+/// # Errors
+/// If something in it cannot be removed.
+pub fn unpin(root: &Path) -> Result<()> {
+    if !root.starts_with(BPFFS) || root == Path::new(BPFFS) {
+        bail!("{} is not a directory below {BPFFS}", root.display());
+    }
+    match std::fs::remove_dir_all(root) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the pins in {}", root.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Id of a pinned map; it stays valid as long as a program uses the map.
+///
+/// # Errors
+/// If there is no map.
+pub fn map_id(pin: &Path) -> Result<u64> {
+    let text = command::output(
+        Command::new("bpftool")
+            .args(["-j", "map", "show", "pinned"])
+            .arg(pin),
+    )?;
+    let shown: Value = serde_json::from_str(&text).context("bpftool did not print JSON")?;
+    shown
+        .get("id")
+        .and_then(Value::as_u64)
+        .with_context(|| format!("no map at {}", pin.display()))
+}
+
+/// Writes an entry; key and value are the bytes as they stand in memory.
+///
+/// # Errors
+/// If `bpftool` refuses.
+pub fn map_update(id: u64, key: &[u8], value: &[u8]) -> Result<()> {
+    let mut update = Command::new("bpftool");
+    update.args(["map", "update", "id", &id.to_string(), "key"]);
+    update.args(key.iter().map(u8::to_string));
+    update.arg("value").args(value.iter().map(u8::to_string));
+    command::output(&mut update)?;
+    Ok(())
+}
+
+/// Reads a pinned map; each entry is an object with `key`, `value` and, where the map has BTF,
+/// `formatted` with named fields.
+///
+/// # Errors
+/// If `bpftool` refuses.
+pub fn map_dump(pin: &Path) -> Result<Vec<Value>> {
+    let text = command::output(
+        Command::new("bpftool")
+            .args(["-j", "map", "dump", "pinned"])
+            .arg(pin),
+    )?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("cannot read the dump of {}", pin.display()))
+}
+
+/// The raw bytes of a dumped key or value, which `bpftool` writes as a list of `"0x1f"`.
+#[must_use]
+pub fn raw_bytes(value: &Value) -> Option<Vec<u8>> {
+    value
+        .as_array()?
+        .iter()
+        .map(|byte| u8::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok())
+        .collect()
+}
