@@ -4,7 +4,8 @@
 //! frames enter: it pushes the line's tags and hands the frame to the uplink. `uplink_in` runs where
 //! the uplink's frames enter: it pops the tags and hands a copy to every port of that line, as a hub
 //! does. `pass` is an XDP program that lets everything through: a veth takes `XDP_TX` of its
-//! peer only while it runs an XDP program itself.
+//! peer only while it runs an XDP program itself. `reflect` stands for an OLT in the bench's own test: it
+//! sends every frame back to where it came from.
 #![no_std]
 #![no_main]
 
@@ -112,6 +113,19 @@ pub fn uplink_in(ctx: TcContext) -> i32 {
 #[xdp]
 pub fn pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Sends a frame back to its sender, tags untouched.
+#[xdp]
+pub fn reflect(ctx: XdpContext) -> u32 {
+    let start = ctx.data();
+    if start + 12 > ctx.data_end() {
+        return xdp_action::XDP_PASS;
+    }
+    let addresses = start as *mut [[u8; 6]; 2];
+    // SAFETY: twelve bytes were just checked to be inside the packet; bytes need no alignment.
+    unsafe { (*addresses).swap(0, 1) };
+    xdp_action::XDP_TX
 }
 
 fn push(ctx: &TcContext, protocol: u16, vid: u16) -> bool {
