@@ -1,0 +1,329 @@
+//! Hands out the units of one pool from the shards that this host owns, with memory bounded by what is in use.
+//!
+//! A unit is given in this order: the one the subscriber has or had; units that were never given, lowest
+//! first; units that came back, oldest first, after their rest. Nothing is kept for units that were
+//! never touched, so a shard of a million costs as much as one of a hundred.
+
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::id::{ShardId, SubscriberId};
+use crate::pool::Pool;
+use crate::time::BootTime;
+pub use shard::IDLE_LIMIT;
+use shard::{Rest, ShardUnits};
+
+/// A unit of a pool: its shard and its number in the shard.
+pub type Unit = (ShardId, u64);
+
+/// How full a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardUsage {
+    /// Units with a holder.
+    pub held: u64,
+    /// Units that rest: they cool down or are in quarantine.
+    pub resting: u64,
+    /// Units that could be given now.
+    pub available: u64,
+}
+
+/// The allocator of one pool on one host.
+#[derive(Clone, Debug)]
+pub struct Allocator {
+    pool: Pool,
+    shards: BTreeMap<ShardId, ShardUnits>,
+    /// Where each subscriber sits or sat last.
+    seats: BTreeMap<SubscriberId, Unit>,
+    /// Numbers the returns of units over all shards, so that the oldest can be told.
+    returns: u64,
+}
+
+impl Allocator {
+    /// An allocator that owns nothing yet.
+    #[must_use]
+    pub fn new(pool: Pool) -> Self {
+        Self {
+            pool,
+            shards: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            returns: 0,
+        }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Takes over another specification of the same geometry: exclusions and DHCP data may differ.
+    /// Units that are held stay held; an excluded one is never given again.
+    pub fn set_pool(&mut self, pool: Pool) {
+        self.pool = pool;
+    }
+
+    /// Lets units of `shard` be given, the never given ones from `fresh` on.
+    pub fn open(&mut self, shard: ShardId, fresh: u64) {
+        let units = self.shards.entry(shard).or_default();
+        units.open = true;
+        units.fresh = units.fresh.max(fresh);
+    }
+
+    /// Gives nothing more from `shard`. What is held stays held.
+    pub fn close(&mut self, shard: ShardId) {
+        if let Some(units) = self.shards.get_mut(&shard) {
+            units.open = false;
+        }
+    }
+
+    /// Forgets what rests in a closed shard and where its fresh units begin: it belongs to somebody
+    /// else now. Returns the units that rested. Holders stay.
+    pub fn abandon(&mut self, shard: ShardId) -> Vec<u64> {
+        let Some(units) = self.shards.get_mut(&shard) else {
+            return Vec::new();
+        };
+        let resting = units.abandon();
+        let kept = std::mem::take(&mut self.seats);
+        self.seats = kept
+            .into_iter()
+            .filter(|(who, seat)| {
+                seat.0 != shard
+                    || self
+                        .shards
+                        .get(&shard)
+                        .is_some_and(|units| units.holders.get(&seat.1) == Some(who))
+            })
+            .collect();
+        if self
+            .shards
+            .get(&shard)
+            .is_some_and(|units| units.holders.is_empty())
+        {
+            self.shards.remove(&shard);
+        }
+        resting
+    }
+
+    /// Whether units of `shard` may be given.
+    #[must_use]
+    pub fn is_open(&self, shard: ShardId) -> bool {
+        self.shards.get(&shard).is_some_and(|units| units.open)
+    }
+
+    /// Whether any shard is open.
+    #[must_use]
+    pub fn has_open_shard(&self) -> bool {
+        self.shards.values().any(|units| units.open)
+    }
+
+    /// Lowest unit of `shard` that was never given; all from it on never were.
+    #[must_use]
+    pub fn fresh(&self, shard: ShardId) -> u64 {
+        self.shards.get(&shard).map_or(0, |units| units.fresh)
+    }
+
+    /// Who holds a unit.
+    #[must_use]
+    pub fn holder(&self, unit: Unit) -> Option<&SubscriberId> {
+        self.shards.get(&unit.0)?.holders.get(&unit.1)
+    }
+
+    /// Whether a unit rests.
+    #[must_use]
+    pub fn is_resting(&self, unit: Unit) -> bool {
+        self.shards
+            .get(&unit.0)
+            .is_some_and(|units| units.resting.contains_key(&unit.1))
+    }
+
+    /// Whether nothing is held and nothing rests in `shard`.
+    #[must_use]
+    pub fn is_empty(&self, shard: ShardId) -> bool {
+        self.shards
+            .get(&shard)
+            .is_none_or(|units| units.holders.is_empty() && units.resting.is_empty())
+    }
+
+    /// Whether nothing is held in any shard.
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
+        self.shards.values().all(|units| units.holders.is_empty())
+    }
+
+    /// Gives `subscriber` a unit of an open shard; `None` if there is none. The unit that it holds
+    /// already is given again.
+    pub fn allocate(&mut self, now: BootTime, subscriber: &SubscriberId) -> Option<Unit> {
+        self.settle(now);
+        let unit = self
+            .own_seat(subscriber)
+            .or_else(|| self.fresh_unit())
+            .or_else(|| self.oldest_idle())
+            .or_else(|| self.swept_unit())?;
+        self.seat(unit, subscriber);
+        Some(unit)
+    }
+
+    /// Notes that `subscriber` holds `unit`, as rows or the centre's record say. `false`: somebody
+    /// else does, nothing has changed.
+    pub fn hold(&mut self, unit: Unit, subscriber: &SubscriberId) -> bool {
+        if self.holder(unit).is_some_and(|holder| holder != subscriber) {
+            return false;
+        }
+        self.seat(unit, subscriber);
+        true
+    }
+
+    /// Takes a unit back; until `until` only its former holder may get it again.
+    pub fn release(&mut self, unit: Unit, until: BootTime) {
+        self.rest(unit, until, true);
+    }
+
+    /// Takes a unit back; until `until` nobody gets it.
+    pub fn quarantine(&mut self, unit: Unit, until: BootTime) {
+        self.rest(unit, until, false);
+    }
+
+    /// Restores a unit that cools down, formerly held by `former`.
+    pub fn restore_rest(&mut self, unit: Unit, until: BootTime, former: Option<&SubscriberId>) {
+        if self.holder(unit).is_some() {
+            return;
+        }
+        if let Some(former) = former {
+            self.seat(unit, former);
+        }
+        self.rest(unit, until, former.is_some());
+    }
+
+    /// Ends the rest of units whose time has come and returns them, in order.
+    pub fn settle(&mut self, now: BootTime) -> Vec<Unit> {
+        let mut rested = Vec::new();
+        for (shard, units) in &mut self.shards {
+            for (unit, forgotten) in units.settle(now, &mut self.returns) {
+                rested.push((*shard, unit));
+                if let Some((who, unit)) = forgotten
+                    && self.seats.get(&who) == Some(&(*shard, unit))
+                {
+                    self.seats.remove(&who);
+                }
+            }
+        }
+        rested
+    }
+
+    /// How full `shard` is; nothing of a shard that was never opened and has no holder.
+    #[must_use]
+    pub fn usage(&self, shard: ShardId) -> ShardUsage {
+        let Some(units) = self.shards.get(&shard) else {
+            return ShardUsage {
+                held: 0,
+                resting: 0,
+                available: 0,
+            };
+        };
+        let held = count(units.holders.len());
+        let resting = count(units.resting.len());
+        let available = if units.open {
+            units.available(&self.pool, shard)
+        } else {
+            0
+        };
+        ShardUsage {
+            held,
+            resting,
+            available,
+        }
+    }
+
+    /// The subscriber's own unit, if it may be given: it holds it, or it cools down from it, or
+    /// nobody has got it since.
+    fn own_seat(&mut self, subscriber: &SubscriberId) -> Option<Unit> {
+        let seat = *self.seats.get(subscriber)?;
+        let units = self.shards.get(&seat.0)?;
+        if units.holders.get(&seat.1) == Some(subscriber) {
+            return units.open.then_some(seat);
+        }
+        let free = units.open
+            && self.pool.is_allocatable_unit(seat.0, seat.1)
+            && units.was_last(seat.1, subscriber);
+        free.then_some(seat)
+    }
+
+    fn fresh_unit(&mut self) -> Option<Unit> {
+        for (shard, units) in &mut self.shards {
+            if !units.open || units.idle_is_full() {
+                continue;
+            }
+            if let Some(unit) = units.next_fresh(&self.pool, *shard) {
+                return Some((*shard, unit));
+            }
+        }
+        None
+    }
+
+    fn oldest_idle(&mut self) -> Option<Unit> {
+        let pool = &self.pool;
+        self.shards
+            .iter_mut()
+            .filter(|(_, units)| units.open)
+            .filter_map(|(shard, units)| {
+                units
+                    .oldest_idle(pool, *shard)
+                    .map(|(order, unit)| (order, (*shard, unit)))
+            })
+            .min()
+            .map(|(_, unit)| unit)
+    }
+
+    fn swept_unit(&mut self) -> Option<Unit> {
+        for (shard, units) in &mut self.shards {
+            if !units.open {
+                continue;
+            }
+            if let Some(unit) = units.sweep(&self.pool, *shard) {
+                return Some((*shard, unit));
+            }
+        }
+        None
+    }
+
+    /// Makes `subscriber` the holder and ends every other claim on the unit.
+    fn seat(&mut self, unit: Unit, subscriber: &SubscriberId) {
+        let units = self.shards.entry(unit.0).or_default();
+        if let Some(former) = units.take(unit.1, subscriber)
+            && former != *subscriber
+            && self.seats.get(&former) == Some(&unit)
+        {
+            self.seats.remove(&former);
+        }
+        self.seats.insert(subscriber.clone(), unit);
+    }
+
+    fn rest(&mut self, unit: Unit, until: BootTime, keep_former: bool) {
+        let Some(units) = self.shards.get_mut(&unit.0) else {
+            return;
+        };
+        let Some(holder) = units.holders.remove(&unit.1) else {
+            // In quarantine without a holder: nobody is remembered.
+            units.put_to_rest(
+                unit.1,
+                Rest {
+                    until,
+                    former: None,
+                },
+            );
+            return;
+        };
+        let former = keep_former.then(|| holder.clone());
+        units.put_to_rest(unit.1, Rest { until, former });
+        if !keep_former && self.seats.get(&holder) == Some(&unit) {
+            self.seats.remove(&holder);
+        }
+    }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
