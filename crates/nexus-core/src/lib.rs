@@ -3,7 +3,11 @@
 pub mod allocator;
 pub mod duration;
 pub mod id;
+pub mod lease;
+pub mod placement;
 pub mod pool;
 pub mod resource;
+pub mod ring;
 pub mod shard;
+pub mod shard_table;
 pub mod time;

@@ -1,0 +1,198 @@
+//! The shard table: the only authority over who owns which shard, under which epoch.
+//!
+//! A deterministic state machine. [`ShardTable::apply`] takes the time and a command, and gives the
+//! rows to persist. Its one promise (design part 6): a shard gets another owner only after the old
+//! one gave it back, was declared fenced, or can have no lease any more, however wrong clocks are
+//! within 1% and whatever the network does to messages.
+//!
+//! Two rules together keep it. A session's lease is counted from the last *accepted* renewal
+//! ([`LeaseRule::grantor_end`]). And a session that has lost a shard without giving it back is not
+//! renewed before it knows: each OLT's configuration is numbered, and a renewal says which number
+//! the OLT works with.
+
+mod command;
+mod olts;
+mod pools;
+mod refusal;
+mod restore;
+mod row;
+mod shards;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew};
+pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
+pub use pools::MAX_POOLS;
+pub use refusal::Refusal;
+pub use restore::RestoreError;
+pub use row::{Changes, MetaRow, OltRow, Owner, PoolRow, Row, RowKey, ShardRow};
+pub use view::{OltState, OltView, OwnedShard};
+
+use crate::id::{OltId, PoolId, ShardId};
+use crate::lease::LeaseRule;
+use crate::pool::Pool;
+use crate::shard::ShardKey;
+use crate::time::BootTime;
+
+/// The table. See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardTable {
+    rule: LeaseRule,
+    now: BootTime,
+    meta: MetaRow,
+    pools: BTreeMap<PoolId, PoolEntry>,
+    olts: BTreeMap<OltId, OltEntry>,
+    /// Last accepted renewal of each session whose lease may not have ended. Not persisted: after a
+    /// restart each lease is counted from the restart.
+    leases: BTreeMap<Owner, BootTime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PoolEntry {
+    pool: Pool,
+    removing: bool,
+    /// Shards that have or had an owner; all others are free at the epoch that the pool began with.
+    shards: BTreeMap<ShardId, ShardRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OltEntry {
+    row: OltRow,
+    heard: BootTime,
+    /// Whether a heartbeat followed the registration.
+    active: bool,
+    online: bool,
+    in_use: BTreeMap<PoolId, u64>,
+}
+
+/// What one command touches while it is carried out.
+#[derive(Default)]
+struct Touched {
+    meta: bool,
+    pools: BTreeSet<PoolId>,
+    olts: BTreeSet<OltId>,
+    shards: BTreeSet<ShardKey>,
+    reconfigured: BTreeSet<OltId>,
+    /// OLTs that have lost a shard without giving it back.
+    bereft: BTreeSet<OltId>,
+    moves: Vec<OwnerChange>,
+    removed_pools: Vec<PoolId>,
+    went_offline: Vec<OltId>,
+    /// Whether placement has to be looked at again.
+    unsettled: bool,
+}
+
+impl ShardTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(rule: LeaseRule) -> Self {
+        Self {
+            rule,
+            now: BootTime::ZERO,
+            meta: MetaRow::default(),
+            pools: BTreeMap::new(),
+            olts: BTreeMap::new(),
+            leases: BTreeMap::new(),
+        }
+    }
+
+    /// Carries out a command at the time `now` of the grantor's boot-time clock.
+    ///
+    /// # Errors
+    /// Why the command is refused; then nothing has changed.
+    pub fn apply(&mut self, now: BootTime, command: Command) -> Result<Applied, Refusal> {
+        // A caller that reads the clock twice in the wrong order must not shorten a lease.
+        self.now = self.now.max(now);
+        let mut touched = Touched::default();
+        let t = &mut touched;
+        match command {
+            Command::Register(register) => self.register(t, register)?,
+            Command::Renew(renew) => self.renew(t, renew)?,
+            Command::GiveBack {
+                olt,
+                session,
+                shards,
+            } => {
+                self.give_back(t, &olt, &session, &shards)?;
+            }
+            Command::Drain { olt } => self.drain(t, &olt)?,
+            Command::Deregister { olt } => self.deregister(t, &olt)?,
+            Command::Fence { olt, reason } => self.fence(t, &olt, &reason)?,
+            Command::AddPool { spec } => self.add_pool(t, *spec)?,
+            Command::UpdatePool { spec } => self.update_pool(t, *spec)?,
+            Command::RemovePool { pool } => self.remove_pool(t, &pool)?,
+            Command::Tick => self.tick(t),
+        }
+        if touched.unsettled {
+            self.place(&mut touched);
+        }
+        self.finish_removals(&mut touched);
+        Ok(self.finish(touched))
+    }
+
+    /// Numbers the new configurations and collects the rows.
+    fn finish(&mut self, touched: Touched) -> Applied {
+        let Touched {
+            mut meta,
+            pools,
+            mut olts,
+            shards,
+            reconfigured,
+            bereft,
+            ..
+        } = touched;
+        for olt in &reconfigured {
+            let Some(entry) = self.olts.get_mut(olt) else {
+                continue;
+            };
+            self.meta.revision = self.meta.revision.saturating_add(1);
+            meta = true;
+            entry.row.config_revision = self.meta.revision;
+            if bereft.contains(olt) {
+                entry.row.needs_revision = self.meta.revision;
+            }
+            olts.insert(olt.clone());
+        }
+        let mut changes = Changes::new();
+        if meta {
+            changes.insert(RowKey::Meta, Some(Row::Meta(self.meta)));
+        }
+        for id in pools {
+            let row = self.pools.get(&id).map(PoolEntry::row);
+            changes.insert(RowKey::Pool(id), row);
+        }
+        for id in olts {
+            let row = self
+                .olts
+                .get(&id)
+                .map(|entry| Row::Olt(Box::new(entry.row.clone())));
+            changes.insert(RowKey::Olt(id), row);
+        }
+        for key in shards {
+            let row = self.shard(&key).map(|row| Row::Shard(row.clone()));
+            changes.insert(RowKey::Shard(key), row);
+        }
+        Applied {
+            changes,
+            reconfigured: reconfigured
+                .into_iter()
+                .filter(|olt| self.olts.contains_key(olt))
+                .collect(),
+            moves: touched.moves,
+            removed_pools: touched.removed_pools,
+            went_offline: touched.went_offline,
+        }
+    }
+}
+
+impl PoolEntry {
+    fn row(&self) -> Row {
+        Row::Pool(Box::new(PoolRow {
+            spec: self.pool.spec().clone(),
+            removing: self.removing,
+        }))
+    }
+}

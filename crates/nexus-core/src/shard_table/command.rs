@@ -1,0 +1,151 @@
+//! What the shard table can be told, and what it answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::row::Changes;
+use crate::id::{Epoch, OltId, PoolId, Seq, SessionId};
+use crate::pool::PoolSpec;
+use crate::shard::{ShardKey, ShardRef};
+
+/// A command. The same commands at the same times give the same table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// An OLT enrols, or comes back after a restart. Starts or renews its lease.
+    Register(Register),
+    /// A heartbeat. Renews the lease.
+    Renew(Renew),
+    /// An OLT gives back shards that it will never again allocate from under that epoch. Shards
+    /// that are not its own (any more) are passed over: the message may be an old copy.
+    GiveBack {
+        /// The OLT.
+        olt: OltId,
+        /// Its session.
+        session: SessionId,
+        /// The shards.
+        shards: Vec<ShardRef>,
+    },
+    /// The OLT shall give back all its shards and gets no others.
+    Drain {
+        /// The OLT.
+        olt: OltId,
+    },
+    /// Forgets an OLT. Refused while it is online and owns shards; the shards of an OLT that is
+    /// offline stay frozen until its lease has ended.
+    Deregister {
+        /// The OLT.
+        olt: OltId,
+    },
+    /// An operator states that the host is dead or cut off from its subscribers. Its shards are
+    /// free at once. **If the statement is wrong, addresses are handed out twice.**
+    Fence {
+        /// The OLT.
+        olt: OltId,
+        /// Why the operator is certain; kept in the log.
+        reason: String,
+    },
+    /// A new pool.
+    AddPool {
+        /// The pool.
+        spec: Box<PoolSpec>,
+    },
+    /// Other exclusions, labels or DHCP data for a pool; its space and shards stay as they are.
+    UpdatePool {
+        /// The pool.
+        spec: Box<PoolSpec>,
+    },
+    /// Asks all shards of a pool back; the pool goes with the last. See [`Applied::removed_pools`].
+    RemovePool {
+        /// The pool.
+        pool: PoolId,
+    },
+    /// Time has passed. To be sent at least once per heartbeat.
+    Tick,
+}
+
+/// See [`Command::Register`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// The OLT.
+    pub olt: OltId,
+    /// A name for people.
+    pub name: String,
+    /// Region that it stands in.
+    pub region: String,
+    /// Where it can be reached.
+    pub address: String,
+    /// Most subscribers that it serves.
+    pub capacity: u32,
+    /// Its session.
+    pub session: SessionId,
+    /// Highest sequence number that it has used in this session.
+    pub last_seq: Seq,
+    /// Highest sequence number that the record of allocations has of this OLT and session; filled
+    /// in by the server.
+    pub recorded_seq: Seq,
+}
+
+/// See [`Command::Renew`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// The OLT.
+    pub olt: OltId,
+    /// Its session.
+    pub session: SessionId,
+    /// Revision of the configuration that it worked with when it sent this.
+    pub config_revision: u64,
+    /// Highest sequence number that it has used in this session.
+    pub last_seq: Seq,
+    /// Resources in use, for each pool.
+    pub in_use: BTreeMap<PoolId, u64>,
+    /// As [`Command::GiveBack`].
+    pub released: Vec<ShardRef>,
+}
+
+/// What a command has done. Persist `changes`, then answer, then tell the OLTs in `reconfigured`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "changes must be persisted before the command is answered"]
+pub struct Applied {
+    /// Rows to persist, all at once.
+    pub changes: Changes,
+    /// OLTs whose configuration has a new revision.
+    pub reconfigured: BTreeSet<OltId>,
+    /// Every change of ownership, in order, for log and metrics.
+    pub moves: Vec<OwnerChange>,
+    /// Pools that are gone, with all their rows.
+    pub removed_pools: Vec<PoolId>,
+    /// OLTs that have missed too many heartbeats since the last command.
+    pub went_offline: Vec<OltId>,
+}
+
+/// A change of ownership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerChange {
+    /// Which shard.
+    pub key: ShardKey,
+    /// Owner before; `None`: it was free.
+    pub from: Option<OltId>,
+    /// Owner now; `None`: it is free.
+    pub to: Option<OltId>,
+    /// Epoch now.
+    pub epoch: Epoch,
+    /// Why.
+    pub reason: MoveReason,
+}
+
+/// Why a shard changed its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveReason {
+    /// Placement gave it to an OLT or to the cluster.
+    Placed,
+    /// Its owner gave it back.
+    GivenBack,
+    /// The lease of its owner has ended.
+    LeaseEnded,
+    /// An operator stated that its owner is fenced.
+    Fenced,
+    /// Its pool is gone.
+    PoolRemoved,
+}
