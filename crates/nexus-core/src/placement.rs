@@ -8,6 +8,8 @@
 //!   only OLTs may draw on that hold nothing or are nearly full.
 
 mod demand;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -25,7 +25,12 @@ struct Account {
 impl Account {
     /// Holds nothing, or is at least nine tenths full: may draw on the reserve.
     fn is_urgent(&self) -> bool {
-        self.shards == 0 || self.in_use.saturating_mul(10) >= self.units.saturating_mul(9)
+        self.shards == 0 || self.is_urgent_without(0)
+    }
+
+    fn is_urgent_without(&self, units: u64) -> bool {
+        let left = self.units.saturating_sub(units);
+        self.in_use.saturating_mul(10) >= left.saturating_mul(9)
     }
 
     fn is_short(&self) -> bool {
@@ -112,25 +117,25 @@ impl<'a> Demand<'a> {
             u64::try_from(short().filter(|a| a.shards == 0).count()).unwrap_or(u64::MAX);
         let mut wanted = short().map(missing).sum::<u64>().saturating_sub(coming);
         starving = starving.saturating_sub(coming);
+        let shard_units = self.pool.units(ShardId(0));
         let mut moves = Vec::new();
         let mut owned: BTreeMap<&OltId, Vec<ShardId>> = BTreeMap::new();
         for (shard, held) in held.iter().filter(|(_, h)| h.state == ShardState::Owned) {
             owned.entry(&held.owner).or_default().push(*shard);
         }
         while wanted > 0 {
-            // An OLT that holds nothing is helped even by one within its bound, if that has others.
-            let floor = |a: &Account| {
-                if starving > 0 {
-                    a.bound.min(1)
-                } else {
-                    a.bound
-                }
-            };
             let donor = self
                 .accounts
                 .iter_mut()
-                .filter(|(olt, a)| {
-                    a.shards > floor(a) && owned.get(*olt).is_some_and(|s| !s.is_empty())
+                .filter(|(olt, _)| owned.get(*olt).is_some_and(|shards| !shards.is_empty()))
+                .filter(|(_, a)| {
+                    // An OLT that holds nothing is helped by anybody who has others left. One that
+                    // merely holds little is not helped by one that would need help itself then.
+                    if starving > 0 {
+                        a.shards > 1
+                    } else {
+                        a.shards > a.bound && !a.is_urgent_without(shard_units)
+                    }
                 })
                 .max_by_key(|(_, a)| (a.shards.saturating_sub(a.bound), a.shards));
             let Some((olt, account)) = donor else {

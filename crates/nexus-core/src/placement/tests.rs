@@ -1,0 +1,210 @@
+//! Tests of placement: who gets what, how much moves, and that it comes to rest.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pool::PoolSpec;
+use crate::resource::ResourceType;
+
+fn pool(cidr: &str, shard_size: u32) -> Pool {
+    let mut spec = PoolSpec::minimal("p".parse().unwrap(), ResourceType::Ipv4, cidr);
+    spec.shard_size = Some(shard_size);
+    spec.sharding_factor = 20;
+    Pool::new(spec).unwrap()
+}
+
+fn member(name: &str, capacity: u32) -> Member {
+    Member {
+        id: OltId::new(name).unwrap(),
+        region: "east".into(),
+        capacity,
+        in_use: 0,
+        online: true,
+        draining: false,
+    }
+}
+
+/// Carries moves out; a drained shard is empty and comes back at once if `give_back`.
+fn carry_out(moves: &[Move], held: &mut BTreeMap<ShardId, Held>, give_back: bool) {
+    for step in moves {
+        match step {
+            Move::Grant { shard, to } => {
+                let owner = to.clone();
+                let before = held.insert(
+                    *shard,
+                    Held {
+                        owner,
+                        state: ShardState::Owned,
+                    },
+                );
+                assert_eq!(before, None, "granted while held");
+            }
+            Move::Drain { shard, from } => {
+                let before = held.remove(shard).unwrap();
+                assert_eq!((&before.owner, before.state), (from, ShardState::Owned));
+                if !give_back {
+                    held.insert(
+                        *shard,
+                        Held {
+                            state: ShardState::Draining,
+                            ..before
+                        },
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn settle(pool: &Pool, members: &[Member], held: &mut BTreeMap<ShardId, Held>) -> usize {
+    let mut total = 0;
+    for _ in 0..500 {
+        let moves = place(pool, members, held);
+        if moves.is_empty() {
+            return total;
+        }
+        total += moves.len();
+        carry_out(&moves, held, true);
+    }
+    panic!(
+        "placement does not come to rest: {:?}",
+        place(pool, members, held)
+    );
+}
+
+fn count(held: &BTreeMap<ShardId, Held>, name: &str) -> usize {
+    held.values().filter(|h| h.owner.as_str() == name).count()
+}
+
+#[test]
+fn the_first_olt_gets_the_lowest_shards_that_it_needs_and_no_more() {
+    let pool = pool("100.64.0.0/16", 22);
+    let mut held = BTreeMap::new();
+    settle(&pool, &[member("a", 2000)], &mut held);
+    // 2500 addresses in shards of 1024, of which the first lacks network and router address.
+    let of_a: Vec<u32> = held
+        .iter()
+        .filter(|(_, h)| h.owner.as_str() == "a")
+        .map(|(s, _)| s.0)
+        .collect();
+    assert_eq!(of_a, [0, 1, 2]);
+    assert_eq!(held[&ShardId(63)].owner, OltId::cluster());
+    assert_eq!(held.len(), 4);
+}
+
+#[test]
+fn a_pool_of_one_region_is_placed_only_there() {
+    let mut spec = PoolSpec::minimal("p".parse().unwrap(), ResourceType::Ipv4, "10.0.0.0/16");
+    spec.metadata.insert("region".into(), "west".into());
+    let pool = Pool::new(spec).unwrap();
+    let mut held = BTreeMap::new();
+    let mut west = member("w", 100);
+    west.region = "west".into();
+    settle(&pool, &[member("e", 100), west.clone()], &mut held);
+    assert_eq!(count(&held, "e"), 0);
+    assert!(count(&held, "w") > 0);
+    // An OLT that moves to another region is asked for its shards.
+    west.region = "east".into();
+    let moves = place(&pool, &[west], &held);
+    assert!(matches!(moves[..], [Move::Drain { .. }]), "{moves:?}");
+}
+
+#[test]
+fn a_reserve_stays_free_until_somebody_has_nothing_or_is_nearly_full() {
+    let pool = pool("10.0.0.0/20", 24);
+    let mut members = vec![member("a", 100_000)];
+    let mut held = BTreeMap::new();
+    settle(&pool, &members, &mut held);
+    // 16 shards: one for the cluster, one in reserve.
+    assert_eq!((count(&held, "a"), held.len()), (14, 15));
+    members[0].in_use = 14 * 256;
+    settle(&pool, &members, &mut held);
+    assert_eq!(count(&held, "a"), 15);
+}
+
+#[test]
+fn a_newcomer_is_helped_by_the_largest_holder_down_to_its_bound() {
+    let pool = pool("10.0.0.0/20", 24);
+    let mut members = vec![member("a", 100_000)];
+    let mut held = BTreeMap::new();
+    settle(&pool, &members, &mut held);
+    members.push(member("b", 100_000));
+    let first = place(&pool, &members, &held);
+    carry_out(&first, &mut held, false);
+    // The reserve helps at once; nothing is asked twice while it is on its way.
+    assert_eq!(count(&held, "b"), 1);
+    assert!(place(&pool, &members, &held).is_empty());
+    held.retain(|_, h| h.state != ShardState::Draining);
+    settle(&pool, &members, &mut held);
+    // 14 to share: fair are 7, bound are 9.
+    assert!(
+        (7..=9).contains(&count(&held, "a")),
+        "{}",
+        count(&held, "a")
+    );
+    assert!(count(&held, "b") >= 5, "{}", count(&held, "b"));
+}
+
+#[test]
+fn an_olt_that_is_offline_keeps_what_it_has_and_gets_nothing() {
+    let pool = pool("10.0.0.0/20", 24);
+    let mut held = BTreeMap::new();
+    let mut members = vec![member("a", 500), member("b", 500)];
+    members[1].online = false;
+    settle(&pool, &members, &mut held);
+    assert_eq!(count(&held, "b"), 0);
+    members.reverse();
+    members[0].online = true;
+    members[1].online = false;
+    let before = count(&held, "a");
+    settle(&pool, &members, &mut held);
+    assert_eq!(count(&held, "a"), before);
+    assert!(count(&held, "b") > 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn it_comes_to_rest_within_its_bounds_and_then_moves_nothing(
+        capacities in proptest::collection::vec((0u32..5000, any::<bool>(), 0u64..3000), 1..8),
+        shard_size in 18u32..=26,
+    ) {
+        let pool = pool("10.0.0.0/18", shard_size);
+        let mut held = BTreeMap::new();
+        let mut members = Vec::new();
+        for (index, (capacity, online, in_use)) in capacities.into_iter().enumerate() {
+            let mut new = member(&format!("olt-{index}"), capacity);
+            (new.online, new.in_use) = (online, in_use);
+            members.push(new);
+            settle(&pool, &members, &mut held);
+        }
+        let free = pool.shards().filter(|s| !held.contains_key(s)).count();
+        let online: Vec<_> = members.iter().filter(|m| m.online).collect();
+        for m in &online {
+            // Nobody is left with nothing while there is something.
+            let own = count(&held, m.id.as_str());
+            prop_assert!(own > 0 || free == 0, "{} has nothing, {} free", m.id, free);
+            if own == 0 {
+                let largest = online.iter().map(|m| count(&held, m.id.as_str())).max();
+                prop_assert!(largest <= Some(1));
+            }
+        }
+        if let Some(kept) = cluster_shard(&pool) {
+            prop_assert_eq!(&held[&kept].owner, &OltId::cluster());
+        }
+    }
+
+    #[test]
+    fn a_newcomer_moves_no_shard_while_there_are_free_ones(count in 1usize..20) {
+        let pool = pool("10.0.0.0/12", 20);
+        let mut members: Vec<_> = (0..count).map(|n| member(&format!("olt-{n}"), 2000)).collect();
+        let mut held = BTreeMap::new();
+        settle(&pool, &members, &mut held);
+        let before = held.clone();
+        members.push(member("newcomer", 2000));
+        settle(&pool, &members, &mut held);
+        prop_assert!(before.iter().all(|(shard, was)| held.get(shard) == Some(was)));
+        prop_assert_eq!(held.len(), before.len() + 1);
+    }
+}
