@@ -80,5 +80,18 @@ pub struct Binding {
     pub profile: u32,
 }
 
+/// A value of `BINDINGS`. It begins with its own key: the kernel may give the memory of an entry to
+/// another key while a program still reads it, so a reader compares `key` after it has read
+/// `binding`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Entry {
+    /// The key that this entry stands under.
+    pub key: BindingKey,
+    /// What the subscriber holds.
+    pub binding: Binding,
+}
+
+const _: () = assert!(size_of::<Entry>() == 40);
 const _: () = assert!(size_of::<BindingKey>() == 16);
 const _: () = assert!(size_of::<Binding>() == 24);

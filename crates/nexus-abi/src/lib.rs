@@ -10,7 +10,7 @@ mod binding;
 mod outcome;
 mod profile;
 
-pub use binding::{Binding, BindingKey, NEVER_EXPIRES};
+pub use binding::{Binding, BindingKey, Entry, NEVER_EXPIRES};
 pub use outcome::{OUTCOME_COUNT, Outcome};
 pub use profile::{OPTION_WORDS, OPTIONS_CAPACITY, OPTIONS_HEAD, PROFILE_COUNT, Profile};
 
@@ -19,7 +19,7 @@ pub const ABI_VERSION: u32 = 1;
 
 /// Names of the maps, as they stand in the object file and under the pin path.
 pub mod map {
-    /// [`BindingKey`](crate::BindingKey) to [`Binding`](crate::Binding); a hash, sized to the host.
+    /// [`BindingKey`](crate::BindingKey) to [`Entry`](crate::Entry); a hash, sized to the host.
     pub const BINDINGS: &str = "BINDINGS";
     /// Profile id (`u32`) to [`Profile`](crate::Profile); an array of `PROFILE_COUNT`.
     pub const PROFILES: &str = "PROFILES";

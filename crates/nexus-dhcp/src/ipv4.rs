@@ -14,6 +14,10 @@ const VERSION_4_LENGTH_20: u16 = 0x45;
 const FRAGMENT_MASK: u16 = 0x3fff;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
+/// Most bytes of an IP datagram that is read: what an Ethernet frame carries. It keeps every offset
+/// below the bound of [`Packet::opaque`].
+const DATAGRAM_MAX: usize = 1500;
+
 /// An IPv4 header without options, as words in memory order (RFC 791 3.1).
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
@@ -59,8 +63,8 @@ pub(crate) struct Datagram {
 /// Reads what follows the link layer at `payload`, if it is DHCP from a client.
 ///
 /// Errors: [`Outcome::NotDhcp`] for all other traffic, [`Outcome::Malformed`] for lengths or a
-/// header checksum that are wrong, [`Outcome::Unsupported`] for IP options, fragments, plain BOOTP
-/// and hardware other than Ethernet.
+/// header checksum that are wrong, [`Outcome::Unsupported`] for IP options, fragments, datagrams of
+/// more than [`DATAGRAM_MAX`] bytes, plain BOOTP and hardware other than Ethernet.
 #[inline(always)]
 pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Datagram, Outcome> {
     let ip: Ipv4 = packet.at(payload).ok_or(Outcome::NotDhcp)?;
@@ -88,6 +92,9 @@ pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Da
         || total_len < IPV4_UDP_LEN + BOOTP_LEN
     {
         return Err(Outcome::Malformed);
+    }
+    if total_len > DATAGRAM_MAX {
+        return Err(Outcome::Unsupported);
     }
     let bootp: Bootp = packet.at(payload + IPV4_UDP_LEN).ok_or(Outcome::Malformed)?;
     let cookie: [u16; 2] =

@@ -32,8 +32,6 @@ pub struct Options {
     pub client_id: Span,
     /// Relay agent information (82).
     pub relay: Span,
-    /// Option overload (52) is there: options go on in `file` or `sname`.
-    pub overload: bool,
 }
 
 /// What an option has to be like.
@@ -54,14 +52,39 @@ fn shape(option: u8) -> Shape {
     }
 }
 
+// Bits of the options that have been met.
+const SEEN_MESSAGE: usize = 1 << 0;
+const SEEN_REQUESTED: usize = 1 << 1;
+const SEEN_SERVER: usize = 1 << 2;
+const SEEN_MAX_SIZE: usize = 1 << 3;
+const SEEN_CLIENT_ID: usize = 1 << 4;
+const SEEN_RELAY: usize = 1 << 5;
+
+/// No option yet. The zeros are opaque: were they plain, a verifier would follow each combination
+/// of options that are there and options that are not.
+#[inline(always)]
+fn nothing<P: Packet>(packet: &P) -> Options {
+    let zero = packet.opaque(0);
+    let span = Span { offset: zero, len: zero };
+    Options {
+        message: zero as u8,
+        requested: zero as u32,
+        server: zero as u32,
+        max_size: zero as u16,
+        client_id: span,
+        relay: span,
+    }
+}
+
 /// Walks the options from `start` to END, which has to come before `end`.
 ///
 /// Errors: [`Outcome::Malformed`] for an option that leaves the message, has a wrong length, or a
-/// walk that meets no END; [`Outcome::Unsupported`] for an option that comes twice (RFC 3396) or
-/// more than [`OPTION_LIMIT`] options.
+/// walk that meets no END; [`Outcome::Unsupported`] for an option that comes twice (RFC 3396),
+/// options that go on in `file` or `sname` (52), or more than [`OPTION_LIMIT`] options.
 #[inline(always)]
 pub(crate) fn walk<P: Packet>(packet: &P, start: usize, end: usize) -> Result<Options, Outcome> {
-    let mut found = Options::default();
+    let mut found = nothing(packet);
+    let mut seen = packet.opaque(0);
     let mut offset = start;
     let mut step = 0;
     while step < OPTION_LIMIT {
@@ -79,7 +102,7 @@ pub(crate) fn walk<P: Packet>(packet: &P, start: usize, end: usize) -> Result<Op
             return Ok(found);
         }
         let len: u8 = packet.at(offset + 1).ok_or(Outcome::Malformed)?;
-        let value = offset + 2;
+        let value = packet.opaque(offset + 2);
         offset = value + usize::from(len);
         if offset >= end {
             return Err(Outcome::Malformed);
@@ -90,58 +113,52 @@ pub(crate) fn walk<P: Packet>(packet: &P, start: usize, end: usize) -> Result<Op
             Shape::Echoed if len == 0 => return Err(Outcome::Malformed),
             Shape::Fixed(_) | Shape::Echoed => {}
         }
-        take(packet, &mut found, option, Span { offset: value, len: usize::from(len) })?;
+        let bit = take(packet, &mut found, option, Span { offset: value, len: usize::from(len) })?;
+        if seen & bit != 0 {
+            return Err(Outcome::Unsupported);
+        }
+        seen = packet.opaque(seen | bit);
     }
     Err(Outcome::Unsupported)
 }
 
-/// Notes one option whose length is right. A value of zero that is there counts as malformed where
-/// zero stands for absence: no message type, address or size of zero means anything.
+/// Notes one option whose length is right; returns its bit. An address of zero, which stands for an
+/// absent one, is malformed.
 #[inline(always)]
 fn take<P: Packet>(
     packet: &P,
     found: &mut Options,
     option: u8,
     span: Span,
-) -> Result<(), Outcome> {
-    let again = match option {
+) -> Result<usize, Outcome> {
+    Ok(match option {
         code::MESSAGE_TYPE => {
-            let again = found.message != 0;
             found.message = packet.at(span.offset).ok_or(Outcome::Malformed)?;
-            again
+            SEEN_MESSAGE
         }
         code::REQUESTED_ADDRESS => {
-            let again = found.requested != 0;
             found.requested = address(packet, span.offset)?;
-            again
+            SEEN_REQUESTED
         }
         code::SERVER_ID => {
-            let again = found.server != 0;
             found.server = address(packet, span.offset)?;
-            again
+            SEEN_SERVER
         }
         code::MAX_MESSAGE_SIZE => {
-            let again = found.max_size != 0;
             let bytes: [u8; 2] = packet.at(span.offset).ok_or(Outcome::Malformed)?;
             found.max_size = u16::from_be_bytes(bytes);
-            again
+            SEEN_MAX_SIZE
         }
         code::CLIENT_ID => {
-            let again = found.client_id.len != 0;
             found.client_id = span;
-            again
+            SEEN_CLIENT_ID
         }
         code::RELAY_AGENT => {
-            let again = found.relay.len != 0;
             found.relay = span;
-            again
+            SEEN_RELAY
         }
-        _ => {
-            found.overload = true;
-            false
-        }
-    };
-    if again { Err(Outcome::Unsupported) } else { Ok(()) }
+        _ => return Err(Outcome::Unsupported),
+    })
 }
 
 #[inline(always)]

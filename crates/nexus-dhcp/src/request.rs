@@ -82,8 +82,5 @@ pub fn parse_request<P: Packet>(packet: &P, link: Link) -> Result<Request, Outco
         return Err(Outcome::Malformed);
     }
     let options = walk(packet, datagram.options, datagram.end)?;
-    if options.overload {
-        return Err(Outcome::Unsupported);
-    }
     Ok(Request { link, options, bootp })
 }
