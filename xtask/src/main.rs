@@ -1,2 +1,100 @@
-//! Every task of this repository: build-ebpf, demo, test, lint.
-fn main() {}
+//! Every task of this repository; `cargo xtask` alone lists them.
+
+mod build_ebpf {
+    //! Until the builder lands.
+    pub fn run(_: &std::path::Path) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+mod ci;
+mod console;
+mod demo;
+mod lint;
+mod prepare;
+mod shell;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Every task of the Nexus repository. What CI runs is what a person runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Compile the kernel programs to BPF objects (needs no root).
+    BuildEbpf,
+    /// Everything that CI checks, in its order: fmt --check, clippy, lint, test.
+    Ci,
+    /// The main job with real parts, as a timeline with evidence (root).
+    Demo {
+        /// Leave everything up afterwards, and say how to look around.
+        #[arg(long)]
+        keep: bool,
+        /// Print one JSON object on standard output, the timeline on standard error.
+        #[arg(long)]
+        json: bool,
+        /// Only remove what an earlier demo has left: after --keep, or a crash.
+        #[arg(long, conflicts_with_all = ["keep", "json"])]
+        clean: bool,
+    },
+    /// Format all Rust code, the kernel programs included.
+    Fmt {
+        /// Change nothing; fail if something is not formatted.
+        #[arg(long)]
+        check: bool,
+    },
+    /// The house rules that clippy cannot know: file lengths, gates, arrows between crates.
+    Lint,
+    /// Install the tools that tests and the demo need (Debian packages; needs root if one is missing).
+    Prepare,
+    /// Run every test; as root also those that make network namespaces, and the demo.
+    Test,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let root = repository();
+    if let Err(error) = nexus_testkit::interrupt::install() {
+        eprintln!("{} {error:#}", console::cross());
+        return ExitCode::FAILURE;
+    }
+    let done = match arguments.task {
+        None => {
+            let _ = Arguments::command().print_help();
+            println!();
+            return ExitCode::SUCCESS;
+        }
+        Some(Task::BuildEbpf) => build_ebpf::run(&root),
+        Some(Task::Ci) => ci::run(&root),
+        Some(Task::Demo { keep, json, clean }) => {
+            demo::run(&root, demo::Options { keep, json, clean })
+        }
+        Some(Task::Fmt { check }) => ci::format(&root, check),
+        Some(Task::Lint) => lint::run(&root),
+        Some(Task::Prepare) => prepare::run(),
+        Some(Task::Test) => test::run(&root),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // It has said what and why, and its count is the last line.
+        Err(error) if error.is::<test::TestsFailed>() => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{} {error:#}", console::cross());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository that this program was built in.
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

@@ -1,0 +1,80 @@
+//! Step 6: one binding in the kernel's map, with named fields, and the same allocation at the centre.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nexus_testkit::{bpf, interrupt};
+use serde_json::Value;
+
+use super::radius::FIRST;
+use crate::demo::Stage;
+use crate::demo::centre::Centre;
+use crate::demo::edge::{ACCOUNTS, OLT_ID};
+use crate::demo::json::at;
+use crate::demo::report::Report;
+use crate::demo::watch::formatted;
+
+/// How long the record may take to reach the centre.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Plays it.
+pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    // The last of the first three is the one with two tags.
+    let shown = FIRST - 1;
+    let edge = stage.edge()?;
+    let address = *edge.addresses.get(shown).context("it has no address yet")?;
+    let pin = edge.map("BINDINGS");
+    let dump = bpf::map_dump(&pin)?;
+    let entry = dump
+        .iter()
+        .find(|entry| value_address(entry) == Some(address))
+        .with_context(|| format!("{address} is not in {}", pin.display()))?;
+    let (key, value) = formatted(entry).context("the dump has no named fields: no BTF?")?;
+    report.evidence(format!("bpftool map dump pinned {}", pin.display()));
+    report.quote(&format!("key   {key}\nvalue {value}"));
+    report.expect(
+        *at(key, "outer_vid") == 200 && *at(key, "inner_vid") == 30,
+        "its key names the VLAN pair 200.30 and the MAC address",
+    )?;
+
+    let addresses = edge.addresses.clone();
+    let centre = stage.centre()?;
+    for (account, address) in ACCOUNTS.iter().zip(&addresses) {
+        let record = wait_for_record(centre, account.id, *address)?;
+        report.evidence(format!(
+            "GET /api/v1/allocations/{}: {} of {} on {}, shard {} epoch {}",
+            account.id,
+            at(&record, "resource"),
+            at(&record, "pool_id"),
+            at(&record, "olt_id"),
+            at(&record, "shard"),
+            at(&record, "epoch")
+        ));
+    }
+    Ok(())
+}
+
+/// Waits until the centre's record of a subscriber shows this address on our OLT.
+pub fn wait_for_record(centre: &Centre, subscriber: &str, address: Ipv4Addr) -> Result<Value> {
+    let path = format!("/api/v1/allocations/{subscriber}");
+    let expected = address.to_string();
+    let what = format!("the record of {subscriber} at the centre with {expected}");
+    interrupt::wait_until(&what, PATIENCE, || {
+        let answer = centre.get(&path)?;
+        let record = allocation(&answer.body);
+        let same = *at(record, "resource") == expected.as_str() && *at(record, "olt_id") == OLT_ID;
+        Ok((answer.status == 200 && same).then(|| record.clone()))
+    })
+}
+
+/// The allocation of a response.
+fn allocation(body: &Value) -> &Value {
+    body.get("allocation").unwrap_or(body)
+}
+
+fn value_address(entry: &Value) -> Option<Ipv4Addr> {
+    let value = entry.get("value").and_then(bpf::raw_bytes)?;
+    let octets: [u8; 4] = value.get(16..20)?.try_into().ok()?;
+    Some(Ipv4Addr::from(octets))
+}

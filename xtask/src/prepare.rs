@@ -1,0 +1,188 @@
+//! The tools that tests and the demo use: looked for, and installed where `apt-get` can.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use nexus_testkit::bpf;
+
+use crate::{console, shell};
+
+/// A program and the Debian package that it comes from.
+pub struct Tool {
+    /// Name of the program.
+    pub program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str, purpose: &'static str) -> Tool {
+    Tool {
+        program,
+        package,
+        purpose,
+    }
+}
+
+/// Everything that tests and the demo use.
+pub const TOOLS: &[Tool] = &[
+    tool("ip", "iproute2", "network namespaces and veth pairs"),
+    tool("tc", "iproute2", "the access node's programs"),
+    tool("nsenter", "util-linux", "commands inside a namespace"),
+    tool("bpftool", "bpftool", "loading objects, reading maps"),
+    tool("ethtool", "ethtool", "offloads off"),
+    tool("tcpdump", "tcpdump", "captures"),
+    tool("udhcpc", "udhcpc", "a DHCP client"),
+    tool("dhclient", "isc-dhcp-client", "another DHCP client"),
+    tool("radclient", "freeradius-utils", "a RADIUS client"),
+    tool("freeradius", "freeradius", "an upstream RADIUS server"),
+];
+
+/// `cargo xtask prepare`
+pub fn run() -> Result<()> {
+    ensure(TOOLS)?;
+    for tool in TOOLS {
+        if let Some(path) = shell::find(tool.program) {
+            let Tool {
+                program, purpose, ..
+            } = tool;
+            eprintln!(
+                "{} {program:10} {:24} {purpose}",
+                console::tick(),
+                path.display()
+            );
+        }
+    }
+    if shell::is_root() {
+        let mounted = if bpf::ensure_bpffs()? {
+            "mounted just now"
+        } else {
+            "mounted"
+        };
+        eprintln!("{} bpffs      {:24} {mounted}", console::tick(), bpf::BPFFS);
+    } else {
+        eprintln!(
+            "- bpffs      {:24} not looked at: that needs root",
+            bpf::BPFFS
+        );
+    }
+    Ok(())
+}
+
+/// Installs the packages of those tools that are missing; says nothing if none is.
+pub fn ensure(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = missing(tools);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    for Tool {
+        program,
+        package,
+        purpose,
+    } in missing
+    {
+        eprintln!("- {program} is missing ({purpose}): Debian package {package}");
+    }
+    install(&packages)?;
+    if let Some(tool) = self::missing(tools).first() {
+        bail!(
+            "{} was installed, but there is no {} now",
+            tool.package,
+            tool.program
+        );
+    }
+    Ok(())
+}
+
+fn missing(tools: &[Tool]) -> Vec<&Tool> {
+    tools
+        .iter()
+        .filter(|tool| shell::find(tool.program).is_none())
+        .collect()
+}
+
+/// Installs Debian packages; daemons among them are not started.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let by_hand = format!(
+        "apt-get install --no-install-recommends {}",
+        packages.join(" ")
+    );
+    if shell::find("apt-get").is_none() {
+        bail!("no apt-get here: install these by hand, on Debian with `{by_hand}`");
+    }
+    if !shell::is_root() {
+        bail!("installing needs root: run `sudo {by_hand}`, or this command as root");
+    }
+    let _quiet = NoDaemons::establish()?;
+    if !has_package_lists() {
+        shell::show(&mut apt(&["update"]))?;
+    }
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    if shell::show(&mut apt(&arguments)).is_err() {
+        eprintln!("- trying again with fresh package lists");
+        shell::show(&mut apt(&["update"]))?;
+        shell::show(&mut apt(&arguments))
+            .with_context(|| format!("cannot install what is missing; by hand: `{by_hand}`"))?;
+    }
+    Ok(())
+}
+
+fn apt(arguments: &[&str]) -> Command {
+    let mut apt = Command::new("apt-get");
+    // Another apt on this machine is waited for, not an error.
+    apt.args([
+        "--quiet",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Acquire::Retries=3",
+    ]);
+    apt.args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(std::process::Stdio::null());
+    apt
+}
+
+fn has_package_lists() -> bool {
+    let Ok(lists) = std::fs::read_dir("/var/lib/apt/lists") else {
+        return false;
+    };
+    lists
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Keeps packages from starting their daemons while it lives: Debian asks `policy-rc.d`, and 101
+/// means no. An administrator's own policy stays.
+struct NoDaemons {
+    ours: bool,
+}
+
+impl NoDaemons {
+    fn establish() -> Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        let policy = Self { ours: true };
+        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n")
+            .with_context(|| format!("cannot write {POLICY}"))?;
+        std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("cannot make {POLICY} executable"))?;
+        Ok(policy)
+    }
+}
+
+impl Drop for NoDaemons {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = std::fs::remove_file(POLICY);
+        }
+    }
+}
