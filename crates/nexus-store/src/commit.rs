@@ -61,7 +61,8 @@ impl Future for Commit {
 }
 
 /// Runs a future on this thread by parking it. Unlike the runtime's own blocking calls this does
-/// not panic on a thread that drives a runtime.
+/// not panic on a thread that drives a runtime; without tokio's cooperative budget, because there a
+/// future that has used it up is woken only when the runtime runs again, which it cannot.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -71,7 +72,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
+    let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,

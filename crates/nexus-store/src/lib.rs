@@ -7,6 +7,8 @@
 
 mod batch;
 mod commit;
+#[cfg(test)]
+mod damage_tests;
 mod engine;
 mod error;
 mod home;
