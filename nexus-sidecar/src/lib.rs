@@ -2,5 +2,6 @@
 
 pub mod edge_handle;
 pub mod metrics;
+pub mod radius;
 pub mod shutdown;
 pub mod status;

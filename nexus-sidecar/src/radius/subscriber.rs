@@ -1,0 +1,126 @@
+//! From an Access-Request to the subscriber: id, MAC, line, and what the record shall say.
+
+use std::collections::BTreeMap;
+
+use nexus_core::id::{IdError, PoolId, SubscriberId};
+use nexus_radius::identity::{MissingAttribute, Template, VlanOutOfRange, VlanPattern, parse_mac};
+use nexus_radius::{AttributeId, Attributes};
+
+use super::users::User;
+use crate::edge_handle::AuthorizedSubscriber;
+
+/// A request that does not say who or where the subscriber is; answered with Access-Reject.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SubscriberError {
+    #[error(transparent)]
+    MissingAttribute(#[from] MissingAttribute),
+    #[error("the subscriber id of this request cannot be used: {0}")]
+    SubscriberId(#[from] IdError),
+    #[error("Framed-Pool of the upstream server cannot be used: {0}")]
+    Pool(IdError),
+    #[error("Framed-Pool of the upstream server is not text")]
+    PoolNotText,
+    #[error("the request has no Calling-Station-Id, which must carry the MAC address")]
+    NoMac,
+    #[error("Calling-Station-Id {0:?} is no MAC address of a subscriber")]
+    BadMac(String),
+    #[error("NAS-Port-Id is not text")]
+    PortNotText,
+    #[error(transparent)]
+    Vlan(#[from] VlanOutOfRange),
+}
+
+/// How subscribers are recognised.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) subscriber_id: Template,
+    pub(super) nas_port_id: Vec<VlanPattern>,
+    pub(super) default_pool: Option<PoolId>,
+}
+
+impl Identity {
+    /// The subscriber of a request. `user` is its entry in the users file, `framed_pool` the pool
+    /// that the upstream server named.
+    pub(super) fn subscriber(
+        &self,
+        request: &Attributes,
+        user: Option<&User>,
+        framed_pool: Option<&[u8]>,
+    ) -> Result<AuthorizedSubscriber, SubscriberError> {
+        let subscriber = match user.and_then(|user| user.subscriber_id.clone()) {
+            Some(id) => id,
+            None => SubscriberId::new(self.subscriber_id.render(request)?)?,
+        };
+        let framed_pool = framed_pool.map(|name| {
+            let name = std::str::from_utf8(name).map_err(|_| SubscriberError::PoolNotText)?;
+            PoolId::new(name).map_err(SubscriberError::Pool)
+        });
+        let pool = framed_pool
+            .transpose()?
+            .or_else(|| user.and_then(|user| user.pool.clone()))
+            .or_else(|| self.default_pool.clone());
+        let mac = mac(request)?;
+        Ok(AuthorizedSubscriber {
+            subscriber,
+            mac,
+            vlans: self.vlans(request)?,
+            pool,
+            metadata: metadata(request, mac, user),
+        })
+    }
+
+    /// The VLANs of the first pattern that NAS-Port-Id matches.
+    fn vlans(&self, request: &Attributes) -> Result<Option<(u16, u16)>, SubscriberError> {
+        let Some(port) = request.get(AttributeId::NAS_PORT_ID) else {
+            return Ok(None);
+        };
+        let port = std::str::from_utf8(port).map_err(|_| SubscriberError::PortNotText)?;
+        for pattern in &self.nas_port_id {
+            if let Some(vlans) = pattern.find(port)? {
+                return Ok(Some((vlans.outer, vlans.inner)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn mac(request: &Attributes) -> Result<[u8; 6], SubscriberError> {
+    let value = request
+        .get(AttributeId::CALLING_STATION_ID)
+        .ok_or(SubscriberError::NoMac)?;
+    let text = String::from_utf8_lossy(value);
+    parse_mac(&text).ok_or_else(|| SubscriberError::BadMac(text.into_owned()))
+}
+
+/// What the request tells of the line, under the record's names; the users file has the last word.
+fn metadata(request: &Attributes, mac: [u8; 6], user: Option<&User>) -> BTreeMap<String, String> {
+    let named = [
+        ("user_name", AttributeId::USER_NAME),
+        ("nas_identifier", AttributeId::NAS_IDENTIFIER),
+        ("nas_port_id", AttributeId::NAS_PORT_ID),
+        ("circuit_id", AttributeId::AGENT_CIRCUIT_ID),
+        ("remote_id", AttributeId::AGENT_REMOTE_ID),
+    ];
+    let found = named.into_iter().filter_map(|(name, id)| {
+        let value = request.get(id)?;
+        Some((name.to_owned(), readable(value)))
+    });
+    let [a, b, c, d, e, f] = mac;
+    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let mut metadata: BTreeMap<_, _> = found.chain([("mac".to_owned(), mac)]).collect();
+    if let Some(user) = user {
+        metadata.extend(user.metadata.clone());
+    }
+    metadata
+}
+
+/// Text as it is, other octets as hexadecimal digits.
+fn readable(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => format!("0x{}", hex::encode(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
