@@ -139,12 +139,12 @@ impl Allocator {
             .is_some_and(|units| units.resting.contains_key(&unit.1))
     }
 
-    /// Whether nothing is held and nothing rests in `shard`.
+    /// Whether any unit of `shard` rests.
     #[must_use]
-    pub fn is_empty(&self, shard: ShardId) -> bool {
+    pub fn is_resting_in(&self, shard: ShardId) -> bool {
         self.shards
             .get(&shard)
-            .is_none_or(|units| units.holders.is_empty() && units.resting.is_empty())
+            .is_some_and(|units| !units.resting.is_empty())
     }
 
     /// Whether nothing is held in any shard.

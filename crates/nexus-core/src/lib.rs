@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod duration;
+pub mod edge;
 pub mod id;
 pub mod lease;
 pub mod placement;

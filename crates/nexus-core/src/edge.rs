@@ -1,0 +1,391 @@
+//! The edge's side of ownership: a machine without clock, disk, network or kernel that decides who gets what on
+//! one OLT host, and for how long (part 6 of the design).
+//!
+//! Every method takes the boot time and adds to [`Effects`]: rows to be made durable first, then
+//! actions. The shell keeps that order, so whatever is lost in a crash was never seen by anybody.
+//!
+//! | | new allocations | acknowledged bindings | unacknowledged bindings |
+//! |---|---|---|---|
+//! | lease alive | from own shards | no end | end after 10 minutes, pushed on in steps, never past the lease |
+//! | lease ended | none | no end | suspended, until the centre acknowledges them or refuses them |
+
+mod centre;
+mod command;
+mod configure;
+mod effect;
+mod holding;
+mod key;
+mod records;
+mod report;
+mod restore;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use centre::Refusal;
+use command::Outbox;
+pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
+pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
+pub use effect::{Action, Change, Effects, MapEntry, Note};
+pub use key::{KeyError, KeyProblem, LineKey, Vlans};
+pub use records::{Record, RecordKind};
+use records::{Reserved, Snapshot};
+pub use report::{BindingView, EdgeView, Heartbeat, ShardView};
+pub use restore::Start;
+pub use row::{
+    BindingRow, CommandRow, EdgeRow, LeaseRow, Row, RowKey, ShardRow, UnitRow, UnitState,
+};
+
+use crate::allocator::Allocator;
+use crate::id::{OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use crate::resource::{Resource, ResourceType};
+use crate::time::BootTime;
+
+/// Longest time that an unacknowledged binding is given at once.
+pub const UNACKED_STEP: Duration = Duration::from_secs(600);
+/// How long a declined address is kept from everybody.
+pub const QUARANTINE: Duration = Duration::from_secs(600);
+/// How long a binding without a line (another subscriber took it over) waits for its subscriber.
+pub const KEYLESS_KEPT: Duration = Duration::from_secs(3600);
+/// How long to wait before sending again after a command was lost, if nothing else says that the
+/// centre is back.
+pub const RESEND_AFTER: Duration = Duration::from_secs(2);
+
+/// A subscriber that has proved who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorized {
+    /// Who.
+    pub subscriber: SubscriberId,
+    /// What it is to get.
+    pub kind: ResourceType,
+    /// From which pool; `None`: the one it has something of, else the first of this kind with an
+    /// open shard.
+    pub pool: Option<PoolId>,
+    /// The line that it is on.
+    pub key: LineKey,
+    /// For the centre's record.
+    pub metadata: BTreeMap<String, String>,
+    /// Now, RFC 3339, for the centre's record.
+    pub timestamp: String,
+}
+
+/// What a subscriber has been given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Pool of the resource.
+    pub pool: PoolId,
+    /// The resource.
+    pub resource: Resource,
+    /// End of the binding as it is now; `None`: no end.
+    pub valid_until: Option<BootTime>,
+    /// The subscriber had it before.
+    pub known: bool,
+}
+
+/// Why a subscriber got nothing. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Denied {
+    /// It may be possible a moment later.
+    #[error("{0}")]
+    NotReady(&'static str),
+    /// Nothing new is allocated without a lease.
+    #[error("the lease on this host's shards has ended")]
+    LeaseEnded,
+    /// The pool is not in the configuration.
+    #[error("pool {0} is not in the configuration")]
+    UnknownPool(PoolId),
+    /// The pool holds something else.
+    #[error("pool {0} holds resources of another type")]
+    WrongType(PoolId),
+    /// No pool was named and there is none to take.
+    #[error("no pool was named and this host owns shards of no pool of this type")]
+    NoPool,
+    /// Every unit is held or rests.
+    #[error("no unit of pool {0} is free in the shards of this host")]
+    Exhausted(PoolId),
+    /// The key cannot stand for a client.
+    #[error(transparent)]
+    Key(#[from] KeyProblem),
+}
+
+/// A subscriber in a pool: at most one binding.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Who {
+    pool: PoolId,
+    subscriber: SubscriberId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Validity {
+    /// Acknowledged.
+    Endless,
+    /// Not acknowledged, lease alive.
+    Until(BootTime),
+    /// Not acknowledged, and not served until it is.
+    Suspended,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    row: BindingRow,
+    resource: Resource,
+    validity: Validity,
+}
+
+#[derive(Clone, Debug)]
+struct PoolState {
+    allocator: Allocator,
+    /// In the newest configuration; if not, only what is held in it is left.
+    configured: bool,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    olt: OltId,
+    session: SessionId,
+    boot_id: String,
+    last_seq: Seq,
+    revision: u64,
+    lease: Option<LeaseRow>,
+    /// A renewal after the lease had ended that counts only once this revision has been read.
+    waiting: Option<(LeaseRow, u64)>,
+    unconfirmed: bool,
+    connected: bool,
+    pools: BTreeMap<PoolId, PoolState>,
+    shards: BTreeMap<(PoolId, ShardId), ShardRow>,
+    bindings: BTreeMap<Who, Held>,
+    keys: BTreeMap<(ResourceType, LineKey), Who>,
+    unacked: BTreeSet<Who>,
+    keyless: BTreeMap<Who, BootTime>,
+    reserved: BTreeMap<(PoolId, Resource), Reserved>,
+    outbox: Outbox,
+    /// Commands may be sent: nothing says that the centre is away.
+    sending: bool,
+    resend_at: Option<BootTime>,
+    snapshot: Option<Snapshot>,
+}
+
+impl Edge {
+    /// Gives the subscriber a resource, the one it has if it has one. Idempotent. A new line moves the
+    /// binding there; a line of another subscriber is taken from it first.
+    ///
+    /// # Errors
+    /// Why it gets nothing.
+    pub fn authorize(
+        &mut self,
+        now: BootTime,
+        request: Authorized,
+        fx: &mut Effects,
+    ) -> Result<Granted, Denied> {
+        request.key.check()?;
+        self.settle(now, fx);
+        let who = Who {
+            pool: self.choose_pool(&request)?,
+            subscriber: request.subscriber.clone(),
+        };
+        let granted = if self.bindings.contains_key(&who) {
+            self.give_again(now, &who, request, fx)?
+        } else {
+            self.give(now, &who, request, fx)?
+        };
+        self.end_elsewhere(now, &who, granted.resource.kind(), fx);
+        self.pump(fx);
+        Ok(granted)
+    }
+
+    /// Ends every binding of a subscriber; `false`: it had none.
+    pub fn end_session(
+        &mut self,
+        now: BootTime,
+        subscriber: &SubscriberId,
+        reason: &str,
+        fx: &mut Effects,
+    ) -> bool {
+        self.settle(now, fx);
+        let all: Vec<Who> = self
+            .bindings
+            .keys()
+            .filter(|who| who.subscriber == *subscriber)
+            .cloned()
+            .collect();
+        for who in &all {
+            self.release(now, who, reason, false, fx);
+        }
+        self.pump(fx);
+        !all.is_empty()
+    }
+
+    /// DHCPRELEASE: ends the binding of this line if `resource` is its own; `false` if not.
+    pub fn dhcp_release(
+        &mut self,
+        now: BootTime,
+        key: &LineKey,
+        resource: Resource,
+        fx: &mut Effects,
+    ) -> bool {
+        self.settle(now, fx);
+        let Some(who) = self.who_on(key, resource) else {
+            return false;
+        };
+        self.release(now, &who, "dhcp-release", false, fx);
+        self.pump(fx);
+        true
+    }
+
+    /// DHCPDECLINE: puts `resource` into quarantine and gives the subscriber of this line another one.
+    /// `None`: it is not the resource of this line, and nothing has changed.
+    ///
+    /// # Errors
+    /// Why there is no other one; the quarantine holds all the same.
+    pub fn dhcp_decline(
+        &mut self,
+        now: BootTime,
+        key: &LineKey,
+        resource: Resource,
+        timestamp: String,
+        fx: &mut Effects,
+    ) -> Option<Result<Granted, Denied>> {
+        self.settle(now, fx);
+        let who = self.who_on(key, resource)?;
+        let metadata = self.bindings.get(&who)?.row.metadata.clone();
+        self.release(now, &who, "dhcp-decline", true, fx);
+        let again = Authorized {
+            subscriber: who.subscriber,
+            kind: resource.kind(),
+            pool: Some(who.pool),
+            key: key.clone(),
+            metadata,
+            timestamp,
+        };
+        let granted = self.authorize(now, again, fx);
+        self.pump(fx);
+        Some(granted)
+    }
+
+    /// Lets time pass: ends rests, pushes unacknowledged bindings on or suspends them, ends bindings
+    /// without a line, empties draining shards, sends again. To be called every second or so.
+    pub fn tick(&mut self, now: BootTime, fx: &mut Effects) {
+        self.settle(now, fx);
+        self.push_on(now, fx);
+        let late: Vec<Who> = self
+            .keyless
+            .iter()
+            .filter(|(_, since)| now.since(**since) >= KEYLESS_KEPT)
+            .map(|(who, _)| who.clone())
+            .collect();
+        for who in late {
+            self.release(now, &who, "line-taken-over", false, fx);
+        }
+        self.give_back(fx);
+        if self.resend_at.is_some_and(|at| at <= now) {
+            self.resend_at = None;
+            self.sending = true;
+        }
+        self.pump(fx);
+    }
+
+    fn choose_pool(&self, request: &Authorized) -> Result<PoolId, Denied> {
+        if self.pools.is_empty() {
+            return Err(Denied::NotReady(
+                "no configuration has been received from a nexus-server yet",
+            ));
+        }
+        if let Some(pool) = &request.pool {
+            let state = self
+                .pools
+                .get(pool)
+                .ok_or_else(|| Denied::UnknownPool(pool.clone()))?;
+            if state.allocator.pool().kind() != request.kind {
+                return Err(Denied::WrongType(pool.clone()));
+            }
+            return Ok(pool.clone());
+        }
+        let has = |(who, held): (&Who, &Held)| {
+            (who.subscriber == request.subscriber && held.resource.kind() == request.kind)
+                .then(|| who.pool.clone())
+        };
+        if let Some(pool) = self.bindings_of(&request.subscriber).find_map(has) {
+            return Ok(pool);
+        }
+        let of_kind =
+            |state: &&PoolState| state.configured && state.allocator.pool().kind() == request.kind;
+        let mut candidates = self.pools.values().filter(of_kind);
+        let open = candidates
+            .clone()
+            .find(|state| state.allocator.has_open_shard());
+        if let Some(state) = open.or_else(|| candidates.next()) {
+            return Ok(state.allocator.pool().id().clone());
+        }
+        Err(Denied::NoPool)
+    }
+
+    /// The bindings of one subscriber: one look-up for each pool.
+    fn bindings_of<'a>(
+        &'a self,
+        subscriber: &'a SubscriberId,
+    ) -> impl Iterator<Item = (&'a Who, &'a Held)> {
+        self.pools.keys().filter_map(move |pool| {
+            self.bindings.get_key_value(&Who {
+                pool: pool.clone(),
+                subscriber: subscriber.clone(),
+            })
+        })
+    }
+
+    fn who_on(&self, key: &LineKey, resource: Resource) -> Option<Who> {
+        let who = self.keys.get(&(resource.kind(), key.clone()))?;
+        (self.bindings.get(who)?.resource == resource).then(|| who.clone())
+    }
+
+    fn lease_alive(&self, now: BootTime) -> bool {
+        self.lease.is_some_and(|lease| now < lease.until)
+    }
+
+    /// Until when an unacknowledged binding may be valid; `None`: there is no lease.
+    fn unacked_until(&self, now: BootTime) -> Option<BootTime> {
+        let lease = self.lease.filter(|lease| now < lease.until)?;
+        Some(lease.until.min(now + UNACKED_STEP))
+    }
+
+    fn next_seq(&mut self, fx: &mut Effects) -> Seq {
+        self.last_seq = self.last_seq.next();
+        self.save(fx);
+        self.last_seq
+    }
+
+    fn save(&self, fx: &mut Effects) {
+        fx.put(Row::Edge(EdgeRow {
+            session: self.session.clone(),
+            boot_id: self.boot_id.clone(),
+            last_seq: self.last_seq,
+            revision: self.revision,
+            lease: self.lease,
+            unconfirmed: self.unconfirmed,
+        }));
+    }
+
+    fn enqueue(&mut self, command: Command, fx: &mut Effects) -> Seq {
+        let seq = self.next_seq(fx);
+        fx.put(Row::Command(CommandRow {
+            seq,
+            command: command.clone(),
+        }));
+        self.outbox.push(seq, command);
+        seq
+    }
+
+    /// Sends what may be sent.
+    fn pump(&mut self, fx: &mut Effects) {
+        while self.sending
+            && let Some(outgoing) = self.outbox.next(self.last_seq)
+        {
+            fx.act(Action::Send(outgoing));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What the centre says: lease, acknowledgements, refusals; and what is done when it says nothing.
+
+use std::time::Duration;
+
+use super::{
+    Action, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, RowKey, Validity, What, Who,
+};
+use crate::id::{Seq, SessionId};
+use crate::lease::holder_end;
+use crate::time::BootTime;
+
+/// Why the centre refused a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Epoch, sequence or shard are not (any more) this host's.
+    Stale,
+    /// The resource is another subscriber's.
+    Taken,
+    /// The command makes no sense to the centre: unknown pool, malformed.
+    Invalid,
+}
+
+impl Edge {
+    /// The centre took this host in. `sent_at`: when the request was sent.
+    pub fn registered(
+        &mut self,
+        now: BootTime,
+        sent_at: BootTime,
+        lease: Duration,
+        config: EdgeConfig,
+        fx: &mut Effects,
+    ) {
+        let revision = config.revision;
+        self.apply(now, config, fx);
+        self.renewed(now, sent_at, lease, revision, fx);
+    }
+
+    /// The centre renewed the lease. `revision`: its newest configuration. After the lease had ended
+    /// shards may have moved meanwhile, so the renewal counts only once that revision has been read.
+    pub fn renewed(
+        &mut self,
+        now: BootTime,
+        sent_at: BootTime,
+        lease: Duration,
+        revision: u64,
+        fx: &mut Effects,
+    ) {
+        self.connected = true;
+        self.sending = true;
+        self.resend_at = None;
+        let renewed = LeaseRow {
+            sent_at,
+            until: holder_end(sent_at, lease),
+        };
+        let newer = self.lease.is_none_or(|held| held.sent_at < sent_at);
+        // The request sent last counts even if it gave less: the centre counts from it too.
+        if newer && revision > self.revision && !self.lease_alive(now) {
+            self.waiting = Some((renewed, revision));
+        } else if newer {
+            self.waiting = None;
+            self.lease = Some(renewed);
+            self.save(fx);
+        }
+        self.settle(now, fx);
+        self.push_on(now, fx);
+        self.pump(fx);
+    }
+
+    /// A heartbeat was not answered.
+    pub fn cut_off(&mut self) {
+        self.connected = false;
+    }
+
+    /// The centre has recorded a command.
+    pub fn acked(&mut self, seq: Seq, fx: &mut Effects) {
+        let Some(command) = self.outbox.remove(seq) else {
+            return;
+        };
+        fx.forget(RowKey::Command(seq));
+        let who = Who {
+            pool: command.pool,
+            subscriber: command.subscriber,
+        };
+        if let Some(held) = self.bindings.get_mut(&who)
+            && matches!(command.what, What::Allocate { .. })
+            && held.resource == command.resource
+            && held.row.seq == seq
+            && !held.row.acked
+        {
+            held.row.acked = true;
+            held.validity = Validity::Endless;
+            self.unacked.remove(&who);
+            self.save_binding(&who, fx);
+            self.put_entry(&who, fx);
+        }
+        self.pump(fx);
+    }
+
+    /// The centre has refused a command for good. An unacknowledged binding ends with it; one that was
+    /// acknowledged before ends only if the resource is another subscriber's.
+    pub fn refused(
+        &mut self,
+        now: BootTime,
+        seq: Seq,
+        refusal: Refusal,
+        why: &str,
+        fx: &mut Effects,
+    ) {
+        let Some(command) = self.outbox.remove(seq) else {
+            return;
+        };
+        fx.forget(RowKey::Command(seq));
+        let who = Who {
+            pool: command.pool,
+            subscriber: command.subscriber,
+        };
+        let ended = matches!(command.what, What::Allocate { .. })
+            && self.bindings.get(&who).is_some_and(|held| {
+                held.resource == command.resource
+                    && held.row.seq == seq
+                    && (!held.row.acked || refusal == Refusal::Taken)
+            });
+        if ended {
+            // Whoever has a taken resource is in the centre's record: read it before giving it again.
+            let taken = refusal == Refusal::Taken;
+            self.end(now, &who, taken, fx);
+            if taken {
+                fx.act(Action::PullRecords);
+            }
+        }
+        fx.note(Note::Refused {
+            seq,
+            subscriber: who.subscriber,
+            resource: command.resource,
+            ended,
+            why: why.to_owned(),
+        });
+        self.pump(fx);
+    }
+
+    /// Nobody knows what became of a command: it is sent again once the centre is heard of.
+    pub fn lost(&mut self, now: BootTime, seq: Seq) {
+        self.outbox.landed(seq);
+        self.sending = false;
+        self.resend_at = Some(now + RESEND_AFTER);
+    }
+
+    /// The connection was made anew: what was on its way is sent again.
+    pub fn reconnected(&mut self, fx: &mut Effects) {
+        self.outbox.all_landed();
+        self.sending = true;
+        self.resend_at = None;
+        self.pump(fx);
+    }
+
+    /// The centre does not take the store for what it last knew of this host: it was lost or rolled
+    /// back. Goes on under a new session, without lease and shards; acknowledged bindings go on until
+    /// the centre's record has been read and says otherwise.
+    pub fn new_session(&mut self, session: SessionId, fx: &mut Effects) {
+        self.session = session;
+        self.lease = None;
+        self.waiting = None;
+        self.unconfirmed = true;
+        self.revision = 0;
+        self.sending = false;
+        self.snapshot = None;
+        self.outbox.all_landed();
+        for place in self.shards.keys().cloned().collect::<Vec<_>>() {
+            self.lose(&place, fx);
+        }
+        for who in self.unacked.clone() {
+            self.suspend(&who, fx);
+        }
+        self.save(fx);
+    }
+}

@@ -1,0 +1,542 @@
+//! Giving, taking back and keeping alive what subscribers hold.
+
+use super::{
+    Action, Authorized, BindingRow, Command, Denied, Edge, Effects, Granted, Held, LineKey,
+    MapEntry, Note, OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow, UnitState,
+    Validity, What, Who,
+};
+use crate::id::{Epoch, PoolId, ShardId};
+use crate::resource::{Resource, ResourceType};
+use crate::time::BootTime;
+
+/// How far ahead the row of a shard says that units were given.
+const FRESH_AHEAD: u64 = 64;
+
+impl Edge {
+    /// Gives something to a subscriber that has nothing in this pool.
+    pub(super) fn give(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        request: Authorized,
+        fx: &mut Effects,
+    ) -> Result<Granted, Denied> {
+        if let Some((shard, resource, row)) = self.own_record(who, &request) {
+            // The centre has it on record for this subscriber on this host: acknowledged already.
+            self.reserved.remove(&(who.pool.clone(), resource));
+            return self.bind(now, who, shard, resource, row, fx);
+        }
+        self.may_allocate(now, &who.pool)?;
+        let pool = self.pools.get_mut(&who.pool).ok_or(Denied::NoPool)?;
+        let (shard, unit) = pool
+            .allocator
+            .allocate(now, &who.subscriber)
+            .ok_or_else(|| Denied::Exhausted(who.pool.clone()))?;
+        let resource = pool
+            .allocator
+            .pool()
+            .resource(shard, unit)
+            .ok_or(Denied::NoPool)?;
+        self.reserved.remove(&(who.pool.clone(), resource));
+        let epoch = self.epoch_of(&who.pool, shard).ok_or(Denied::NoPool)?;
+        self.note_fresh(&who.pool, shard, fx);
+        let seq = self.enqueue(
+            Command {
+                what: What::Allocate {
+                    metadata: request.metadata.clone(),
+                    timestamp: request.timestamp.clone(),
+                },
+                pool: who.pool.clone(),
+                subscriber: who.subscriber.clone(),
+                resource,
+                shard,
+                epoch,
+            },
+            fx,
+        );
+        let row = BindingRow {
+            subscriber: who.subscriber.clone(),
+            shard,
+            epoch,
+            seq,
+            acked: false,
+            key: Some(request.key),
+            metadata: request.metadata,
+            timestamp: request.timestamp,
+        };
+        self.bind(now, who, shard, resource, row, fx)
+    }
+
+    /// Gives a subscriber what it has, on the line that it is on now.
+    pub(super) fn give_again(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        request: Authorized,
+        fx: &mut Effects,
+    ) -> Result<Granted, Denied> {
+        let held = self.bindings.get(who).ok_or(Denied::NoPool)?;
+        let validity = if held.row.acked {
+            Validity::Endless
+        } else {
+            match (self.is_renewable(now, &who.pool, &held.row), held.validity) {
+                (true, _) => self
+                    .unacked_until(now)
+                    .map_or(Validity::Suspended, Validity::Until),
+                (false, kept) => kept,
+            }
+        };
+        if validity == Validity::Suspended {
+            return Err(if self.lease_alive(now) {
+                Denied::NotReady("the subscriber's binding waits for the centre's answer")
+            } else {
+                Denied::LeaseEnded
+            });
+        }
+        let (resource, old_key) = (held.resource, held.row.key.clone());
+        if old_key.as_ref() != Some(&request.key) {
+            self.claim(now, &request.key, resource.kind(), who, fx);
+            if let Some(old) = old_key {
+                self.keys.remove(&(resource.kind(), old.clone()));
+                remove_entry(resource, &old, fx);
+                fx.note(Note::Moved {
+                    subscriber: who.subscriber.clone(),
+                    from: old,
+                    to: request.key.clone(),
+                });
+            }
+            self.keyless.remove(who);
+            self.record_move(now, who, &request, fx);
+            if let Some(held) = self.bindings.get_mut(who) {
+                held.row.key = Some(request.key);
+                held.row.metadata = request.metadata;
+            }
+            self.save_binding(who, fx);
+        }
+        if let Some(held) = self.bindings.get_mut(who) {
+            held.validity = validity;
+        }
+        self.put_entry(who, fx);
+        Ok(Granted {
+            pool: who.pool.clone(),
+            resource,
+            valid_until: until(validity),
+            known: true,
+        })
+    }
+
+    /// Ends a binding and tells the centre. The unit cools down, or goes into quarantine.
+    pub(super) fn release(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        reason: &str,
+        quarantine: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(held) = self.end(now, who, quarantine, fx) else {
+            return;
+        };
+        let epoch = self
+            .epoch_of(&who.pool, held.row.shard)
+            .unwrap_or(held.row.epoch);
+        self.enqueue(
+            Command {
+                what: What::Deallocate {
+                    reason: reason.to_owned(),
+                },
+                pool: who.pool.clone(),
+                subscriber: who.subscriber.clone(),
+                resource: held.resource,
+                shard: held.row.shard,
+                epoch,
+            },
+            fx,
+        );
+    }
+
+    /// Ends a binding without a word to the centre: the centre has said so, or never knew it.
+    pub(super) fn end(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        quarantine: bool,
+        fx: &mut Effects,
+    ) -> Option<Held> {
+        let held = self.bindings.remove(who)?;
+        self.unacked.remove(who);
+        self.keyless.remove(who);
+        if let Some(key) = &held.row.key {
+            self.keys.remove(&(held.resource.kind(), key.clone()));
+            remove_entry(held.resource, key, fx);
+        }
+        self.free_unit(now, &who.pool, held.resource, quarantine, fx);
+        Some(held)
+    }
+
+    /// Lets the unit of a resource rest; in a shard that is not this host's it is forgotten.
+    pub(super) fn free_unit(
+        &mut self,
+        now: BootTime,
+        pool: &PoolId,
+        resource: Resource,
+        quarantine: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.pools.get_mut(pool) else {
+            fx.forget(RowKey::Unit(pool.clone(), resource));
+            return;
+        };
+        let Some(unit) = state.allocator.pool().locate(&resource) else {
+            return;
+        };
+        if !self.shards.contains_key(&(pool.clone(), unit.0)) {
+            state.allocator.quarantine(unit, now);
+            fx.forget(RowKey::Unit(pool.clone(), resource));
+            return;
+        }
+        let row = if quarantine {
+            let until = now + QUARANTINE;
+            state.allocator.quarantine(unit, until);
+            UnitState::Quarantined { until }
+        } else {
+            let until = now + state.allocator.pool().cool_down();
+            let former = state.allocator.holder(unit).cloned();
+            state.allocator.release(unit, until);
+            match former {
+                Some(former) => UnitState::Cooling { former, until },
+                None => UnitState::Quarantined { until },
+            }
+        };
+        fx.put(Row::Unit(UnitRow {
+            pool: pool.clone(),
+            resource,
+            state: row,
+        }));
+    }
+
+    /// Ends rests that are over, and suspends what the lease does not carry any more.
+    pub(super) fn settle(&mut self, now: BootTime, fx: &mut Effects) {
+        for (id, state) in &mut self.pools {
+            for (shard, unit) in state.allocator.settle(now) {
+                if let Some(resource) = state.allocator.pool().resource(shard, unit) {
+                    fx.forget(RowKey::Unit(id.clone(), resource));
+                }
+            }
+        }
+        let ended: Vec<Who> = self
+            .unacked
+            .iter()
+            .filter(|who| {
+                self.bindings
+                    .get(*who)
+                    .is_some_and(|held| matches!(held.validity, Validity::Until(end) if end <= now))
+            })
+            .cloned()
+            .collect();
+        for who in ended {
+            self.suspend(&who, fx);
+        }
+    }
+
+    /// Pushes the end of unacknowledged bindings on once half of the step is over.
+    pub(super) fn push_on(&mut self, now: BootTime, fx: &mut Effects) {
+        let Some(latest) = self.unacked_until(now) else {
+            return;
+        };
+        let due: Vec<Who> = self
+            .unacked
+            .iter()
+            .filter(|who| {
+                self.bindings.get(*who).is_some_and(|held| {
+                    matches!(held.validity, Validity::Until(end)
+                        if end < latest && end.since(now) < UNACKED_STEP / 2)
+                        && self.is_renewable(now, &who.pool, &held.row)
+                })
+            })
+            .cloned()
+            .collect();
+        for who in due {
+            if let Some(held) = self.bindings.get_mut(&who) {
+                held.validity = Validity::Until(latest);
+            }
+            self.put_entry(&who, fx);
+        }
+    }
+
+    /// Takes an unacknowledged binding out of the map until the centre has spoken.
+    pub(super) fn suspend(&mut self, who: &Who, fx: &mut Effects) {
+        let Some(held) = self.bindings.get_mut(who) else {
+            return;
+        };
+        if held.validity == Validity::Suspended || held.row.acked {
+            return;
+        }
+        held.validity = Validity::Suspended;
+        if let Some(key) = &held.row.key {
+            remove_entry(held.resource, key, fx);
+        }
+    }
+
+    /// Whether the lease carries an unacknowledged binding: nobody else can have owned its shard since.
+    pub(super) fn is_renewable(&self, now: BootTime, pool: &PoolId, row: &BindingRow) -> bool {
+        self.lease_alive(now)
+            && self
+                .shards
+                .get(&(pool.clone(), row.shard))
+                .is_some_and(|shard| shard.epoch == row.epoch && !shard.given_back)
+    }
+
+    /// Epoch of this host's ownership of a shard.
+    pub(super) fn epoch_of(&self, pool: &PoolId, shard: ShardId) -> Option<Epoch> {
+        self.shards.get(&(pool.clone(), shard)).map(|row| row.epoch)
+    }
+
+    pub(super) fn save_binding(&self, who: &Who, fx: &mut Effects) {
+        if let Some(held) = self.bindings.get(who) {
+            fx.put(Row::Unit(UnitRow {
+                pool: who.pool.clone(),
+                resource: held.resource,
+                state: UnitState::Bound(held.row.clone()),
+            }));
+        }
+    }
+
+    /// Writes the binding into the kernel's map as it is now.
+    pub(super) fn put_entry(&self, who: &Who, fx: &mut Effects) {
+        if let Some(entry) = self.bindings.get(who).and_then(|held| entry(who, held)) {
+            fx.act(Action::PutBinding(entry));
+        }
+    }
+
+    /// Ends bindings of the same kind in other pools: the subscriber has changed its pool.
+    pub(super) fn end_elsewhere(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        kind: ResourceType,
+        fx: &mut Effects,
+    ) {
+        let others: Vec<Who> = self
+            .bindings_of(&who.subscriber)
+            .filter(|(other, held)| *other != who && held.resource.kind() == kind)
+            .map(|(other, _)| other.clone())
+            .collect();
+        for other in others {
+            self.release(now, &other, "pool-changed", false, fx);
+        }
+    }
+
+    fn bind(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        shard: ShardId,
+        resource: Resource,
+        row: BindingRow,
+        fx: &mut Effects,
+    ) -> Result<Granted, Denied> {
+        let validity = if row.acked {
+            Validity::Endless
+        } else {
+            Validity::Until(self.unacked_until(now).ok_or(Denied::LeaseEnded)?)
+        };
+        if let Some(state) = self.pools.get_mut(&who.pool)
+            && let Some((_, unit)) = state.allocator.pool().locate(&resource)
+        {
+            state.allocator.hold((shard, unit), &who.subscriber);
+        }
+        if let Some(key) = row.key.clone() {
+            self.claim(now, &key, resource.kind(), who, fx);
+        }
+        if !row.acked {
+            self.unacked.insert(who.clone());
+        }
+        let held = Held {
+            row,
+            resource,
+            validity,
+        };
+        self.bindings.insert(who.clone(), held);
+        self.save_binding(who, fx);
+        self.put_entry(who, fx);
+        Ok(Granted {
+            pool: who.pool.clone(),
+            resource,
+            valid_until: until(validity),
+            known: false,
+        })
+    }
+
+    /// Makes a line the subscriber's own; whoever had it loses it first. The entry in the map is
+    /// overwritten in one step, so it is not removed here.
+    fn claim(
+        &mut self,
+        now: BootTime,
+        key: &LineKey,
+        kind: ResourceType,
+        who: &Who,
+        fx: &mut Effects,
+    ) {
+        let place = (kind, key.clone());
+        if let Some(other) = self.keys.insert(place, who.clone())
+            && other != *who
+        {
+            if let Some(held) = self.bindings.get_mut(&other) {
+                held.row.key = None;
+            }
+            self.save_binding(&other, fx);
+            self.keyless.insert(other.clone(), now);
+            if other.subscriber != who.subscriber {
+                fx.note(Note::KeyTaken {
+                    key: key.clone(),
+                    from: other.subscriber,
+                    to: who.subscriber.clone(),
+                });
+            }
+        }
+    }
+
+    /// Tells the centre of a new line, where this host may.
+    fn record_move(&mut self, now: BootTime, who: &Who, request: &Authorized, fx: &mut Effects) {
+        let Some(held) = self.bindings.get(who) else {
+            return;
+        };
+        let (resource, shard) = (held.resource, held.row.shard);
+        let Some(epoch) = self
+            .epoch_of(&who.pool, shard)
+            .filter(|epoch| held.row.acked || *epoch == held.row.epoch)
+        else {
+            return;
+        };
+        if !self.lease_alive(now) || self.outbox.len() >= OUTBOX_LIMIT {
+            return;
+        }
+        let seq = self.enqueue(
+            Command {
+                what: What::Allocate {
+                    metadata: request.metadata.clone(),
+                    timestamp: request.timestamp.clone(),
+                },
+                pool: who.pool.clone(),
+                subscriber: who.subscriber.clone(),
+                resource,
+                shard,
+                epoch,
+            },
+            fx,
+        );
+        if let Some(held) = self.bindings.get_mut(who) {
+            held.row.seq = seq;
+            held.row.epoch = epoch;
+        }
+    }
+
+    fn may_allocate(&self, now: BootTime, pool: &PoolId) -> Result<(), Denied> {
+        if !self.lease_alive(now) {
+            return Err(Denied::LeaseEnded);
+        }
+        if self.outbox.len() >= OUTBOX_LIMIT {
+            return Err(Denied::NotReady(
+                "too many allocations wait for the centre to record them",
+            ));
+        }
+        let open = |id: &PoolId| {
+            self.pools
+                .get(id)
+                .is_some_and(|state| state.allocator.has_open_shard())
+        };
+        let unread = self
+            .shards
+            .values()
+            .any(|shard| shard.pool == *pool && !shard.synced && !shard.draining);
+        if !open(pool) && unread {
+            return Err(Denied::NotReady(
+                "the centre's records of this host's shards have not been read to the end",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A record of this subscriber on this host that no line is known for yet.
+    fn own_record(
+        &self,
+        who: &Who,
+        request: &Authorized,
+    ) -> Option<(ShardId, Resource, BindingRow)> {
+        let pool = self.pools.get(&who.pool)?.allocator.pool();
+        let (resource, reserved) = self
+            .reserved
+            .range((who.pool.clone(), lowest(pool.kind()))..)
+            .take_while(|((id, _), _)| *id == who.pool)
+            .find(|(_, reserved)| reserved.ours && reserved.subscriber == who.subscriber)
+            .map(|((_, resource), reserved)| (*resource, reserved))?;
+        let (shard, _) = pool.locate(&resource)?;
+        let row = BindingRow {
+            subscriber: who.subscriber.clone(),
+            shard,
+            epoch: reserved.epoch,
+            seq: reserved.seq,
+            acked: true,
+            key: Some(request.key.clone()),
+            metadata: request.metadata.clone(),
+            timestamp: request.timestamp.clone(),
+        };
+        Some((shard, resource, row))
+    }
+
+    /// Keeps the row of the shard ahead of the units that were given.
+    fn note_fresh(&mut self, pool: &PoolId, shard: ShardId, fx: &mut Effects) {
+        let Some(state) = self.pools.get(pool) else {
+            return;
+        };
+        let fresh = state.allocator.fresh(shard);
+        if let Some(row) = self.shards.get_mut(&(pool.clone(), shard))
+            && fresh > row.fresh
+        {
+            row.fresh = fresh.saturating_add(FRESH_AHEAD);
+            fx.put(Row::Shard(row.clone()));
+        }
+    }
+}
+
+/// The entry of a binding, if it has one now.
+pub(super) fn entry(who: &Who, held: &Held) -> Option<MapEntry> {
+    let Resource::Ipv4(address) = held.resource else {
+        return None;
+    };
+    if held.validity == Validity::Suspended {
+        return None;
+    }
+    Some(MapEntry {
+        key: held.row.key.clone()?,
+        pool: who.pool.clone(),
+        address,
+        valid_until: until(held.validity),
+    })
+}
+
+fn until(validity: Validity) -> Option<BootTime> {
+    match validity {
+        Validity::Endless => None,
+        Validity::Until(end) => Some(end),
+        Validity::Suspended => Some(BootTime::ZERO),
+    }
+}
+
+fn remove_entry(resource: Resource, key: &LineKey, fx: &mut Effects) {
+    if resource.kind() == ResourceType::Ipv4 {
+        fx.act(Action::RemoveBinding(key.clone()));
+    }
+}
+
+/// The least resource of a type in the order of [`Resource`].
+fn lowest(kind: ResourceType) -> Resource {
+    match kind {
+        ResourceType::Ipv4 => Resource::Ipv4(std::net::Ipv4Addr::UNSPECIFIED),
+        ResourceType::Ipv6 => Resource::Ipv6(ipnet::Ipv6Net::default()),
+        ResourceType::Vlan => Resource::Vlan(0),
+        ResourceType::Svlan => Resource::Svlan(0),
+        ResourceType::Port => Resource::Port(0),
+    }
+}

@@ -1,0 +1,342 @@
+//! The centre's record of this host's shards: what is reserved for whom, and what the store got wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    BindingRow, Command, Edge, Effects, Note, Row, UnitRow, UnitState, Validity, What, Who,
+};
+use crate::id::{Epoch, OltId, PoolId, Seq, ShardId, SubscriberId};
+use crate::resource::Resource;
+use crate::time::BootTime;
+
+/// One allocation as the centre has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Pool of the resource.
+    pub pool: PoolId,
+    /// The resource.
+    pub resource: Resource,
+    /// Whose it is.
+    pub subscriber: SubscriberId,
+    /// Host that has it.
+    pub olt: OltId,
+    /// Epoch of the allocation.
+    pub epoch: Epoch,
+    /// Its sequence number.
+    pub seq: Seq,
+}
+
+/// What is said of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// It is as it is.
+    Put,
+    /// The centre asks this host to end it.
+    ReleaseRequested,
+    /// It is gone.
+    Deleted,
+}
+
+/// A unit that belongs to a subscriber by the centre's record, with no line known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reserved {
+    pub(super) subscriber: SubscriberId,
+    pub(super) shard: ShardId,
+    pub(super) ours: bool,
+    pub(super) epoch: Epoch,
+    pub(super) seq: Seq,
+}
+
+/// A reading of all records that is under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    /// Shards that were owned when it began, with their epochs.
+    covers: BTreeMap<(PoolId, ShardId), Epoch>,
+    /// Bindings that were acknowledged when it began and have not been seen in it.
+    missing: BTreeMap<Who, Seq>,
+    /// Reserved units that have not been seen in it.
+    unseen: BTreeSet<(PoolId, Resource)>,
+}
+
+impl Edge {
+    /// All records are being read from the beginning. To be called before they are asked for.
+    pub fn snapshot_begin(&mut self) {
+        self.snapshot = Some(Snapshot {
+            covers: self
+                .shards
+                .iter()
+                .map(|(place, row)| (place.clone(), row.epoch))
+                .collect(),
+            missing: self
+                .bindings
+                .iter()
+                .filter(|(_, held)| held.row.acked)
+                .map(|(who, held)| (who.clone(), held.row.seq))
+                .collect(),
+            unseen: self.reserved.keys().cloned().collect(),
+        });
+    }
+
+    /// One record, of a snapshot or as it changes.
+    pub fn record(&mut self, now: BootTime, kind: RecordKind, record: &Record, fx: &mut Effects) {
+        match kind {
+            RecordKind::Put => self.record_put(now, record, fx),
+            RecordKind::Deleted => self.record_deleted(now, record, fx),
+            RecordKind::ReleaseRequested => {
+                self.note_seen(record);
+                self.record_release(now, record, fx);
+            }
+        }
+        self.pump(fx);
+    }
+
+    /// All records have been read: from the shards that they cover units may be given.
+    pub fn snapshot_end(&mut self, now: BootTime, fx: &mut Effects) {
+        let Some(snapshot) = self.snapshot.take() else {
+            return;
+        };
+        for (pool, resource) in snapshot.unseen {
+            self.unreserve(now, &pool, resource, fx);
+        }
+        for (place, epoch) in snapshot.covers {
+            if let Some(row) = self.shards.get_mut(&place)
+                && row.epoch == epoch
+                && !row.synced
+            {
+                row.synced = true;
+                fx.put(Row::Shard(row.clone()));
+            }
+            self.open_or_close(&place);
+        }
+        for (who, seq) in snapshot.missing {
+            self.missing_in_record(now, &who, seq, fx);
+        }
+        if self.unconfirmed {
+            self.unconfirmed = false;
+            self.save(fx);
+        }
+        self.pump(fx);
+    }
+
+    fn record_put(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
+        self.note_seen(record);
+        let Some(unit) = self
+            .pools
+            .get(&record.pool)
+            .and_then(|state| state.allocator.pool().locate(&record.resource))
+        else {
+            return;
+        };
+        let owned = self.shards.get(&(record.pool.clone(), unit.0));
+        let ours = record.olt == self.olt;
+        if owned.is_none() && !ours {
+            return;
+        }
+        let synced = owned.is_some_and(|row| row.synced) && !self.unconfirmed;
+        let Some(state) = self.pools.get(&record.pool) else {
+            return;
+        };
+        if let Some(holder) = state.allocator.holder(unit).cloned() {
+            let holder = Who {
+                pool: record.pool.clone(),
+                subscriber: holder,
+            };
+            let bound = self
+                .bindings
+                .get(&holder)
+                .is_some_and(|held| held.resource == record.resource);
+            if bound && (holder.subscriber == record.subscriber || synced) {
+                return;
+            }
+            if bound {
+                // The store is behind the record: what it says of this unit is history.
+                self.end(now, &holder, false, fx);
+                fx.note(Note::NotInRecord {
+                    subscriber: holder.subscriber,
+                    resource: record.resource,
+                });
+            }
+        } else if synced && state.allocator.is_resting(unit) {
+            // Released here since: the centre will hear of it.
+            return;
+        }
+        self.reserve(record, unit, ours, fx);
+    }
+
+    fn reserve(&mut self, record: &Record, unit: (ShardId, u64), ours: bool, fx: &mut Effects) {
+        let Some(state) = self.pools.get_mut(&record.pool) else {
+            return;
+        };
+        let place = (record.pool.clone(), record.resource);
+        if let Some(before) = self.reserved.get(&place)
+            && before.subscriber != record.subscriber
+        {
+            state.allocator.quarantine(unit, BootTime::ZERO);
+        }
+        if !state.allocator.hold(unit, &record.subscriber) {
+            return;
+        }
+        let reserved = Reserved {
+            subscriber: record.subscriber.clone(),
+            shard: unit.0,
+            ours,
+            epoch: record.epoch,
+            seq: record.seq,
+        };
+        if self.reserved.get(&place) == Some(&reserved) {
+            return;
+        }
+        fx.put(Row::Unit(UnitRow {
+            pool: record.pool.clone(),
+            resource: record.resource,
+            state: UnitState::Reserved {
+                subscriber: record.subscriber.clone(),
+                ours,
+                epoch: record.epoch,
+                seq: record.seq,
+            },
+        }));
+        self.reserved.insert(place, reserved);
+    }
+
+    fn record_deleted(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
+        let who = who(record);
+        let place = (record.pool.clone(), record.resource);
+        if self
+            .reserved
+            .get(&place)
+            .is_some_and(|reserved| reserved.subscriber == record.subscriber)
+        {
+            self.unreserve(now, &record.pool, record.resource, fx);
+            return;
+        }
+        // A late word of an earlier allocation must not end a later one.
+        let ended = self.bindings.get(&who).is_some_and(|held| {
+            held.resource == record.resource
+                && (held.row.epoch, held.row.seq) <= (record.epoch, record.seq)
+        });
+        if ended {
+            self.end(now, &who, false, fx);
+            fx.note(Note::NotInRecord {
+                subscriber: who.subscriber,
+                resource: record.resource,
+            });
+        }
+    }
+
+    fn record_release(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
+        let who = who(record);
+        if self
+            .bindings
+            .get(&who)
+            .is_some_and(|held| held.resource == record.resource)
+        {
+            self.release(now, &who, "operator", false, fx);
+            return;
+        }
+        let place = (record.pool.clone(), record.resource);
+        let Some(reserved) = self
+            .reserved
+            .get(&place)
+            .filter(|reserved| reserved.subscriber == record.subscriber)
+            .cloned()
+        else {
+            return;
+        };
+        self.unreserve(now, &record.pool, record.resource, fx);
+        let epoch = self
+            .epoch_of(&record.pool, reserved.shard)
+            .unwrap_or(reserved.epoch);
+        self.enqueue(
+            Command {
+                what: What::Deallocate {
+                    reason: "operator".to_owned(),
+                },
+                pool: who.pool,
+                subscriber: who.subscriber,
+                resource: record.resource,
+                shard: reserved.shard,
+                epoch,
+            },
+            fx,
+        );
+    }
+
+    fn unreserve(&mut self, now: BootTime, pool: &PoolId, resource: Resource, fx: &mut Effects) {
+        if self.reserved.remove(&(pool.clone(), resource)).is_some() {
+            self.free_unit(now, pool, resource, false, fx);
+        }
+    }
+
+    /// An acknowledged binding that the centre does not have. In a shard of this host nobody else can
+    /// have got it, so it is recorded again, unless the store itself is in doubt.
+    fn missing_in_record(&mut self, now: BootTime, who: &Who, seq: Seq, fx: &mut Effects) {
+        let Some(row) = self
+            .bindings
+            .get(who)
+            .filter(|held| held.row.seq == seq && held.row.acked)
+            .map(|held| (held.row.clone(), held.resource))
+        else {
+            return;
+        };
+        let (row, resource): (BindingRow, Resource) = row;
+        match (self.epoch_of(&who.pool, row.shard), self.unacked_until(now)) {
+            // Without a lease the next reading decides; an acknowledged binding goes on until then.
+            (Some(_), None) if !self.unconfirmed => {}
+            (Some(epoch), Some(until)) if !self.unconfirmed => {
+                let seq = self.enqueue(
+                    Command {
+                        what: What::Allocate {
+                            metadata: row.metadata,
+                            timestamp: row.timestamp,
+                        },
+                        pool: who.pool.clone(),
+                        subscriber: who.subscriber.clone(),
+                        resource,
+                        shard: row.shard,
+                        epoch,
+                    },
+                    fx,
+                );
+                if let Some(held) = self.bindings.get_mut(who) {
+                    held.row.seq = seq;
+                    held.row.epoch = epoch;
+                    held.row.acked = false;
+                    held.validity = Validity::Until(until);
+                }
+                self.unacked.insert(who.clone());
+                self.save_binding(who, fx);
+                self.put_entry(who, fx);
+            }
+            _ => {
+                self.end(now, who, false, fx);
+                fx.note(Note::NotInRecord {
+                    subscriber: who.subscriber.clone(),
+                    resource,
+                });
+            }
+        }
+    }
+
+    fn note_seen(&mut self, record: &Record) {
+        let bound = self
+            .bindings
+            .get(&who(record))
+            .is_some_and(|held| held.resource == record.resource);
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot
+                .unseen
+                .remove(&(record.pool.clone(), record.resource));
+            if bound {
+                snapshot.missing.remove(&who(record));
+            }
+        }
+    }
+}
+
+fn who(record: &Record) -> Who {
+    Who {
+        pool: record.pool.clone(),
+        subscriber: record.subscriber.clone(),
+    }
+}

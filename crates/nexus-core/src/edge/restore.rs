@@ -1,0 +1,193 @@
+//! Starting: from nothing, or from the rows that were durable when the process ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::command::Outbox;
+use super::records::Reserved;
+use super::{
+    Action, BindingRow, Edge, EdgeRow, Effects, Held, PoolState, QUARANTINE, Row, UnitRow,
+    UnitState, Validity, Who,
+};
+use crate::allocator::Allocator;
+use crate::id::{OltId, Seq, SessionId};
+use crate::pool::Pool;
+use crate::time::BootTime;
+
+/// What the process knows of itself when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Id of the host.
+    pub olt: OltId,
+    /// This boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// A session made at random, used if the store has none.
+    pub new_session: SessionId,
+}
+
+impl Edge {
+    /// The machine as its rows say, in any order. On the boot that the rows were written in, the lease
+    /// still counts; after a reboot there is none, acknowledged bindings have no end and the others are
+    /// suspended. `fx` says what to write; the kernel's map is to be made equal to
+    /// [`Edge::map_entries`].
+    #[must_use]
+    pub fn restore(
+        now: BootTime,
+        start: Start,
+        rows: impl IntoIterator<Item = Row>,
+        fx: &mut Effects,
+    ) -> Self {
+        let mut edge = Self {
+            olt: start.olt,
+            session: start.new_session,
+            boot_id: start.boot_id,
+            last_seq: Seq(0),
+            revision: 0,
+            lease: None,
+            waiting: None,
+            unconfirmed: true,
+            connected: false,
+            pools: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            unacked: BTreeSet::new(),
+            keyless: BTreeMap::new(),
+            reserved: BTreeMap::new(),
+            outbox: Outbox::default(),
+            sending: false,
+            resend_at: None,
+            snapshot: None,
+        };
+        let mut units = Vec::new();
+        let mut shards = Vec::new();
+        let mut same_boot = false;
+        for row in rows {
+            match row {
+                Row::Edge(row) => same_boot = edge.restore_self(row),
+                Row::Pool(spec) => {
+                    // It was checked when it was taken over.
+                    if let Ok(pool) = Pool::new(spec) {
+                        let state = PoolState {
+                            allocator: Allocator::new(pool),
+                            configured: true,
+                        };
+                        edge.pools
+                            .insert(state.allocator.pool().id().clone(), state);
+                    }
+                }
+                Row::Shard(row) => shards.push(row),
+                Row::Unit(row) => units.push(row),
+                Row::Command(row) => {
+                    edge.last_seq = edge.last_seq.max(row.seq);
+                    edge.outbox.push(row.seq, row.command);
+                }
+            }
+        }
+        for row in shards {
+            let place = (row.pool.clone(), row.shard);
+            edge.shards.insert(place.clone(), row);
+            edge.open_or_close(&place);
+        }
+        for row in units {
+            edge.restore_unit(now, same_boot, row, fx);
+        }
+        // Last, so that a process that ends before it comes up as after a reboot once more.
+        edge.save(fx);
+        if edge.shards.values().any(|row| !row.synced) {
+            fx.act(Action::PullRecords);
+        }
+        edge
+    }
+
+    fn restore_self(&mut self, row: EdgeRow) -> bool {
+        let same_boot = row.boot_id == self.boot_id;
+        self.session = row.session;
+        self.last_seq = self.last_seq.max(row.last_seq);
+        self.revision = row.revision;
+        self.unconfirmed = row.unconfirmed;
+        self.lease = row.lease.filter(|_| same_boot);
+        same_boot
+    }
+
+    fn restore_unit(&mut self, now: BootTime, same_boot: bool, row: UnitRow, fx: &mut Effects) {
+        let Some(state) = self.pools.get_mut(&row.pool) else {
+            return;
+        };
+        let Some(unit) = state.allocator.pool().locate(&row.resource) else {
+            return;
+        };
+        let cool_down = state.allocator.pool().cool_down();
+        match row.state.clone() {
+            UnitState::Bound(binding) => {
+                state.allocator.hold(unit, &binding.subscriber);
+                self.restore_binding(now, &row, binding);
+            }
+            UnitState::Reserved {
+                subscriber,
+                ours,
+                epoch,
+                seq,
+            } => {
+                state.allocator.hold(unit, &subscriber);
+                let reserved = Reserved {
+                    subscriber,
+                    shard: unit.0,
+                    ours,
+                    epoch,
+                    seq,
+                };
+                self.reserved.insert((row.pool, row.resource), reserved);
+            }
+            UnitState::Cooling { former, until } => {
+                let until = if same_boot { until } else { now + cool_down };
+                state.allocator.restore_rest(unit, until, Some(&former));
+                if !same_boot {
+                    let state = UnitState::Cooling { former, until };
+                    fx.put(Row::Unit(UnitRow { state, ..row }));
+                }
+            }
+            UnitState::Quarantined { until } => {
+                let until = if same_boot { until } else { now + QUARANTINE };
+                state.allocator.restore_rest(unit, until, None);
+                if !same_boot {
+                    let state = UnitState::Quarantined { until };
+                    fx.put(Row::Unit(UnitRow { state, ..row }));
+                }
+            }
+        }
+    }
+
+    fn restore_binding(&mut self, now: BootTime, row: &UnitRow, binding: BindingRow) {
+        let who = Who {
+            pool: row.pool.clone(),
+            subscriber: binding.subscriber.clone(),
+        };
+        self.last_seq = self.last_seq.max(binding.seq);
+        let validity = if binding.acked {
+            Validity::Endless
+        } else if self.is_renewable(now, &row.pool, &binding) {
+            self.unacked_until(now)
+                .map_or(Validity::Suspended, Validity::Until)
+        } else {
+            Validity::Suspended
+        };
+        match &binding.key {
+            Some(key) => {
+                self.keys
+                    .insert((row.resource.kind(), key.clone()), who.clone());
+            }
+            None => {
+                self.keyless.insert(who.clone(), now);
+            }
+        }
+        if !binding.acked {
+            self.unacked.insert(who.clone());
+        }
+        let held = Held {
+            row: binding,
+            resource: row.resource,
+            validity,
+        };
+        self.bindings.insert(who, held);
+    }
+}
