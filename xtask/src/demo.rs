@@ -44,6 +44,12 @@ pub const STEPS: &[&str] = &[
     "prepare", "centre", "edge", "radius", "dhcp", "record", "survival",
 ];
 
+/// The object that `--json` prints.
+#[derive(serde::Serialize)]
+struct Steps<'a> {
+    steps: &'a [Step],
+}
+
 /// A step did not hold; what and why has been printed.
 #[derive(Debug)]
 pub struct StepsFailed;
@@ -119,7 +125,8 @@ pub fn run(root: &Path, options: Options) -> Result<()> {
     }
     let steps = play(root, options.keep);
     if options.json {
-        println!("{}", serde_json::json!({ "steps": steps }));
+        let text = serde_json::to_string(&Steps { steps: &steps }).context("cannot write JSON")?;
+        println!("{text}");
     }
     if steps.iter().any(|step| !step.ok) {
         return Err(StepsFailed.into());

@@ -34,6 +34,11 @@ pub const TOOLS: &[Tool] = &[
     tool("ethtool", "ethtool", "offloads off"),
     tool("tcpdump", "tcpdump", "captures"),
     tool("udhcpc", "udhcpc", "a DHCP client"),
+    tool(
+        "busybox",
+        "busybox",
+        "a DHCP server to try the clients with",
+    ),
     tool("dhclient", "isc-dhcp-client", "another DHCP client"),
     tool("radclient", "freeradius-utils", "a RADIUS client"),
     tool("freeradius", "freeradius", "an upstream RADIUS server"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -109,7 +109,7 @@ impl Process {
             }
             Ok(value)
         });
-        result.with_context(|| format!("the end of its log:\n{}", self.log_tail(15)))
+        result.map_err(|error| anyhow!("{error:#}; the end of its log:\n{}", self.log_tail(15)))
     }
 
     /// Waits until a line of the log contains `text`, and returns that line.

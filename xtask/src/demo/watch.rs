@@ -1,6 +1,8 @@
 //! Watching a pinned map: an entry that was there must be there in every sample, with its address.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use nexus_abi::Binding;
 use nexus_testkit::bpf;
 use serde_json::Value;
 
@@ -15,6 +18,12 @@ const EVERY: Duration = Duration::from_millis(20);
 
 /// The bytes of a key to the bytes of an address.
 pub type Addresses = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Where the address stands in the bytes of a value.
+pub const ADDRESS: Range<usize> = {
+    let start = offset_of!(Binding, address);
+    start..start + size_of::<[u8; 4]>()
+};
 
 /// What a watch has seen.
 pub struct Watched {
@@ -39,8 +48,7 @@ pub fn addresses(pin: &Path) -> Result<Addresses> {
     let mut found = Addresses::new();
     for entry in bpf::map_dump(pin)? {
         let bytes = |name| entry.get(name).and_then(bpf::raw_bytes);
-        // The value as the kernel contract has it: two 64-bit times, then the address.
-        let address = bytes("value").and_then(|value| value.get(16..20).map(<[u8]>::to_vec));
+        let address = bytes("value").and_then(|value| value.get(ADDRESS).map(<[u8]>::to_vec));
         match (bytes("key"), address) {
             (Some(key), Some(address)) => found.insert(key, address),
             _ => bail!("cannot read this entry of {}: {entry}", pin.display()),

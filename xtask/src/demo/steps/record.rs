@@ -13,7 +13,7 @@ use crate::demo::centre::Centre;
 use crate::demo::edge::{ACCOUNTS, OLT_ID};
 use crate::demo::json::at;
 use crate::demo::report::Report;
-use crate::demo::watch::formatted;
+use crate::demo::watch::{ADDRESS, formatted};
 
 /// How long the record may take to reach the centre.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,6 +75,6 @@ fn allocation(body: &Value) -> &Value {
 
 fn value_address(entry: &Value) -> Option<Ipv4Addr> {
     let value = entry.get("value").and_then(bpf::raw_bytes)?;
-    let octets: [u8; 4] = value.get(16..20)?.try_into().ok()?;
+    let octets: [u8; 4] = value.get(ADDRESS)?.try_into().ok()?;
     Some(Ipv4Addr::from(octets))
 }
