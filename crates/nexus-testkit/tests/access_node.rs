@@ -3,6 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use anyhow::Result;
 use nexus_testkit::access_node::{
     AccessNetwork, Line, OLT_INTERFACE, SUBSCRIBER_INTERFACE, Subscriber, object_path,
 };
@@ -22,19 +23,19 @@ const QINQ: Line = Line::QinQ {
 };
 
 /// Frames of the test: UDP to port 4000, told apart by their payload.
-fn test_frames(capture: &Capture) -> Vec<Frame> {
-    let frames = capture.frames().unwrap();
+fn test_frames(capture: &Capture) -> Result<Vec<Frame>> {
+    let frames = capture.frames()?;
     let parsed = frames
         .iter()
         .filter_map(|frame| Frame::parse(&frame.bytes).ok());
-    parsed
+    Ok(parsed
         .filter(|frame| frame.destination_port == 4000)
-        .collect()
+        .collect())
 }
 
 /// Sends one datagram to the OLT's address, whose MAC address the subscriber knows.
-fn send(subscriber: &Subscriber, payload: &[u8]) {
-    link::add_address(&subscriber.namespace, SUBSCRIBER_INTERFACE, "10.9.0.2/24").unwrap();
+fn send(subscriber: &Subscriber, payload: &[u8]) -> Result<usize> {
+    link::add_address(&subscriber.namespace, SUBSCRIBER_INTERFACE, "10.9.0.2/24")?;
     let neighbour = [
         "neigh",
         "add",
@@ -44,12 +45,12 @@ fn send(subscriber: &Subscriber, payload: &[u8]) {
         "dev",
         SUBSCRIBER_INTERFACE,
     ];
-    subscriber.namespace.run("ip", &neighbour).unwrap();
+    subscriber.namespace.run("ip", &neighbour)?;
     let sent = subscriber.namespace.enter(|| {
         let socket = UdpSocket::bind("10.9.0.2:4001")?;
         socket.send_to(payload, "10.9.0.1:4000")
     });
-    assert_eq!(sent.unwrap().unwrap(), payload.len());
+    Ok(sent??)
 }
 
 #[test]
@@ -85,14 +86,14 @@ fn frames_are_tagged_towards_the_olt_and_come_back_untagged_to_the_right_port() 
 
     for (number, subscriber) in (0_u8..).zip(&network.subscribers) {
         let payload = [number; 20];
-        send(subscriber, &payload);
+        assert_eq!(send(subscriber, &payload).unwrap(), payload.len());
         let tags = match subscriber.line {
             Line::Untagged => vec![],
             Line::Vlan(vid) => vec![Tag::c_vlan(vid)],
             Line::QinQ { s_vlan, c_vlan } => vec![Tag::s_vlan(s_vlan), Tag::c_vlan(c_vlan)],
         };
         let both = wait_until("a frame out and back on the uplink", TIMEOUT, || {
-            let mut frames = test_frames(&uplink);
+            let mut frames = test_frames(&uplink)?;
             frames.retain(|frame| frame.payload == payload);
             Ok((frames.len() == 2).then_some(frames))
         });
@@ -102,7 +103,7 @@ fn frames_are_tagged_towards_the_olt_and_come_back_untagged_to_the_right_port() 
         assert_eq!(both[1].destination, subscriber.mac);
         assert_eq!(both[1].tags, tags, "from the OLT on {}", subscriber.line);
         wait_until("the frame at its subscriber", TIMEOUT, || {
-            let frames = test_frames(&at_subscribers[usize::from(number)]);
+            let frames = test_frames(&at_subscribers[usize::from(number)])?;
             let mut back = frames
                 .iter()
                 .filter(|frame| frame.destination == subscriber.mac);
@@ -119,6 +120,7 @@ fn frames_are_tagged_towards_the_olt_and_come_back_untagged_to_the_right_port() 
         .zip(&network.subscribers)
         .map(|(capture, subscriber)| {
             let mut from: Vec<u8> = test_frames(&capture)
+                .unwrap()
                 .iter()
                 .filter(|frame| frame.source != subscriber.mac)
                 .map(|frame| frame.payload[0])
@@ -147,7 +149,7 @@ fn a_dropped_network_leaves_no_namespace_and_no_pin_also_after_a_panic() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.starts_with(&prefix))
         .collect();
-    assert_eq!(left, [String::new(); 0]);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
