@@ -18,6 +18,8 @@ mod restore;
 mod row;
 mod shards;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 mod view;
 

@@ -28,6 +28,8 @@ impl ShardTable {
     /// All rows of the table, in the order of their keys.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Row> {
+        // Like every other row, this one is there once it was changed.
+        let meta = (self.meta != MetaRow::default()).then_some(Row::Meta(self.meta));
         let olts = self
             .olts
             .values()
@@ -37,7 +39,7 @@ impl ShardTable {
             .pools
             .values()
             .flat_map(|entry| entry.shards.values().cloned().map(Row::Shard));
-        std::iter::once(Row::Meta(self.meta))
+        meta.into_iter()
             .chain(olts)
             .chain(pools)
             .chain(shards)
