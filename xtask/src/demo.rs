@@ -18,7 +18,6 @@ mod watch;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use nexus_testkit::netns::unique_prefix;
 use nexus_testkit::{bpf, interrupt};
 
 use self::centre::Centre;
@@ -72,11 +71,11 @@ pub struct Stage {
 
 impl Stage {
     fn new(root: &Path) -> Self {
-        let prefix = unique_prefix("demo");
+        let prefix = format!("nexus-demo-{}", std::process::id());
         let left = Left {
             demo: std::process::id(),
-            pin_root: Path::new(bpf::BPFFS).join(format!("nexus-{prefix}")),
-            directory: std::env::temp_dir().join(format!("nexus-{prefix}")),
+            pin_root: Path::new(bpf::BPFFS).join(&prefix),
+            directory: std::env::temp_dir().join(&prefix),
             prefix,
         };
         Self {

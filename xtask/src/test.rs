@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nexus_testkit::command;
+use nexus_testkit::{command, netns};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -50,6 +50,7 @@ pub fn run(root: &Path) -> Result<()> {
     let with_root = shell::is_root();
     if with_root {
         prepare::run()?;
+        sweep();
     }
     build_ebpf::run(root)?;
 
@@ -80,6 +81,7 @@ pub fn run(root: &Path) -> Result<()> {
         let done = privileged.counts.passed + privileged.counts.failed;
         everywhere.counts.skipped = everywhere.counts.skipped.saturating_sub(done);
         everywhere.why_skipped = Some("marked as ignored, and not among the tests for root either");
+        sweep();
         parts.extend([everywhere, privileged, demo_pass(root)]);
     } else {
         everywhere.why_skipped = Some(NEEDS_ROOT);
@@ -102,6 +104,13 @@ pub fn run(root: &Path) -> Result<()> {
 }
 
 const DEMO: &str = "the demo, end to end, step by step";
+
+/// A test process that was killed could not clean up.
+fn sweep() {
+    for name in netns::sweep() {
+        eprintln!("- {name}: left by a test that was killed, removed");
+    }
+}
 
 /// The demo's steps count as tests.
 fn demo_pass(root: &Path) -> Part {
@@ -260,4 +269,49 @@ fn summary(parts: &[Part]) -> Result<()> {
         return Err(TestsFailed.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_script(script: &str) -> (Results, bool) {
+        tee(Command::new("sh").args(["-c", script])).unwrap()
+    }
+
+    #[test]
+    fn the_output_of_a_command_is_read_while_it_is_passed_on() {
+        let (results, success) =
+            run_script("echo 'test result: FAILED. 2 passed; 1 failed; 3 ignored; 0'; exit 101");
+        assert_eq!(
+            results.counts,
+            Counts {
+                passed: 2,
+                failed: 1,
+                skipped: 3
+            }
+        );
+        assert!(!success);
+    }
+
+    #[test]
+    fn a_failed_part_makes_the_run_fail() {
+        let part = |failed| Part {
+            name: "a part",
+            counts: Counts {
+                passed: 1,
+                failed,
+                skipped: 0,
+            },
+            failures: Vec::new(),
+            why_skipped: None,
+            took: Duration::ZERO,
+        };
+        assert!(summary(&[part(0), part(0)]).is_ok());
+        assert!(
+            summary(&[part(0), part(1)])
+                .unwrap_err()
+                .is::<TestsFailed>()
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,11 +16,43 @@ use crate::{command, interrupt};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-/// A prefix for names that nobody else on this machine uses now: `nx4711-0`.
+/// A prefix for names that nobody else on this machine uses now: `nx4711-0-{base}`. It names this
+/// process, so that [`sweep`] can tell whether somebody still needs what carries it.
 #[must_use]
 pub fn unique_prefix(base: &str) -> String {
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("{base}{}-{count}", std::process::id())
+    format!("nx{}-{count}-{base}", std::process::id())
+}
+
+/// The process that a name by [`unique_prefix`] belongs to.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix("nx")?.split_once('-')?.0.parse().ok()
+}
+
+/// Removes namespaces and pins of test processes that are gone: killed before they could clean up.
+/// Returns their names.
+pub fn sweep() -> Vec<String> {
+    let names = |directory: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut orphans: Vec<String> = names
+            .filter(|name| {
+                owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+            })
+            .collect();
+        orphans.sort_unstable();
+        orphans
+    };
+    let mut swept = Vec::new();
+    swept.extend(
+        names("/run/netns")
+            .into_iter()
+            .filter(|name| remove(name).is_ok()),
+    );
+    let unpinned =
+        |name: &String| crate::bpf::unpin(&Path::new(crate::bpf::BPFFS).join(name)).is_ok();
+    swept.extend(names(crate::bpf::BPFFS).into_iter().filter(unpinned));
+    swept
 }
 
 /// A network namespace made with `ip netns`. Dropped, it is removed, and what still runs inside is
@@ -165,4 +197,17 @@ pub fn remove(name: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_whose_it_is() {
+        assert_eq!(owner(&unique_prefix("x")), Some(std::process::id()));
+        assert_eq!(owner("nx12-0-x-olt"), Some(12));
+        assert_eq!(owner("nexus-demo-12-olt"), None);
+        assert_eq!(owner("nx-olt"), None);
+    }
 }

@@ -13,7 +13,7 @@ use nexus_testkit::interrupt::wait_until;
 use nexus_testkit::netns::{Namespace, unique_prefix};
 use nexus_testkit::packet::{Frame, Tag};
 use nexus_testkit::process::Process;
-use nexus_testkit::{command, link};
+use nexus_testkit::{command, link, netns};
 
 const OLT_MAC: &str = "02:00:00:00:00:fe";
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,7 +57,7 @@ fn send(subscriber: &Subscriber, payload: &[u8]) -> Result<usize> {
 #[ignore = "needs root: makes network namespaces"]
 fn frames_are_tagged_towards_the_olt_and_come_back_untagged_to_the_right_port() {
     let directory = tempfile::tempdir().unwrap();
-    let prefix = unique_prefix("nxan");
+    let prefix = unique_prefix("tags");
     let lines = [Line::Untagged, Line::Vlan(100), QINQ, Line::Vlan(100)];
     let network = AccessNetwork::create(&prefix, &object_path(), &lines).unwrap();
 
@@ -135,7 +135,7 @@ fn frames_are_tagged_towards_the_olt_and_come_back_untagged_to_the_right_port() 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn a_dropped_network_leaves_no_namespace_and_no_pin_also_after_a_panic() {
-    let prefix = unique_prefix("nxgone");
+    let prefix = unique_prefix("gone");
     let caught = std::panic::catch_unwind(|| {
         let network = AccessNetwork::create(&prefix, &object_path(), &[QINQ]).unwrap();
         assert_eq!(network.namespaces().len(), 3);
@@ -156,7 +156,7 @@ fn a_dropped_network_leaves_no_namespace_and_no_pin_also_after_a_panic() {
 #[ignore = "needs root: makes network namespaces"]
 fn bpffs_stays_visible_inside_a_namespace() {
     ensure_bpffs().unwrap();
-    let namespace = Namespace::create(&unique_prefix("nxfs"), "one").unwrap();
+    let namespace = Namespace::create(&unique_prefix("fs"), "one").unwrap();
     let kind = namespace
         .run("stat", &["-f", "-c", "%T", "/sys/fs/bpf"])
         .unwrap();
@@ -167,7 +167,7 @@ fn bpffs_stays_visible_inside_a_namespace() {
 #[ignore = "needs root: makes network namespaces"]
 fn a_removed_namespace_takes_its_processes_with_it() {
     let directory = tempfile::tempdir().unwrap();
-    let namespace = Namespace::create(&unique_prefix("nxproc"), "one").unwrap();
+    let namespace = Namespace::create(&unique_prefix("proc"), "one").unwrap();
     let mut sleep = namespace.command("sleep");
     sleep.arg("600");
     let mut process = Process::spawn("sleep", &mut sleep, &directory.path().join("log")).unwrap();
@@ -182,7 +182,7 @@ fn a_removed_namespace_takes_its_processes_with_it() {
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn a_port_inside_a_namespace_can_be_waited_for() {
-    let namespace = Namespace::create(&unique_prefix("nxport"), "one").unwrap();
+    let namespace = Namespace::create(&unique_prefix("port"), "one").unwrap();
     let listener = namespace
         .enter(|| std::net::TcpListener::bind("127.0.0.1:7000"))
         .unwrap();
@@ -193,4 +193,23 @@ fn a_port_inside_a_namespace_can_be_waited_for() {
         .wait_for_port(loopback, 7001, Duration::from_millis(20))
         .unwrap_err();
     assert!(nobody.to_string().contains("127.0.0.1:7001"), "{nobody}");
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn what_a_killed_test_has_left_is_swept_and_what_a_running_one_needs_is_not() {
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    let pid = gone.id();
+    gone.wait().unwrap();
+    let mine = Namespace::create(&unique_prefix("sweep"), "mine").unwrap();
+    let mut orphan = Namespace::create(&format!("nx{pid}-0-sweep"), "orphan").unwrap();
+    orphan.keep();
+    ensure_bpffs().unwrap();
+    let pins = format!("/sys/fs/bpf/nx{pid}-0-sweep");
+    std::fs::create_dir(&pins).unwrap();
+
+    let swept = netns::sweep();
+    assert!(swept.contains(&orphan.name().to_owned()), "{swept:?}");
+    assert!(!orphan.path().exists() && mine.path().exists());
+    assert!(!std::path::Path::new(&pins).exists());
 }

@@ -28,7 +28,7 @@ fn expected(last: u8) -> Lease {
 fn both_clients_get_renew_and_ask_again_for_a_lease_and_the_capture_shows_the_exchange() {
     let directory = tempfile::tempdir().unwrap();
     let lines = [Line::Untagged, Line::Untagged];
-    let network = AccessNetwork::create(&unique_prefix("nxdhcp"), &object_path(), &lines).unwrap();
+    let network = AccessNetwork::create(&unique_prefix("dhcp"), &object_path(), &lines).unwrap();
     link::add_address(&network.olt, OLT_INTERFACE, "10.8.0.1/24").unwrap();
     let [first, second] = network.subscribers.as_slice() else {
         unreachable!()

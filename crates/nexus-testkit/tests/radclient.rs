@@ -51,7 +51,7 @@ server default {
 #[ignore = "needs root: makes network namespaces"]
 fn an_accept_a_reject_and_silence_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let namespace = Namespace::create(&unique_prefix("nxrad"), "nas").unwrap();
+    let namespace = Namespace::create(&unique_prefix("rad"), "nas").unwrap();
     std::fs::write(directory.path().join("radiusd.conf"), CONFIG).unwrap();
     let mut freeradius = namespace.command("freeradius");
     freeradius
