@@ -33,7 +33,7 @@ pub struct PoolSpec {
     /// Number space (`vlan`, `svlan`, `port`), such as `1000-2000`, both ends included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<String>,
-    /// Virtual nodes of one OLT of average capacity on the ring, 1 to 1000.
+    /// Virtual nodes on the ring of an OLT for 2000 subscribers, 1 to 1000; others in proportion.
     #[serde(default = "default_sharding_factor")]
     pub sharding_factor: u32,
     /// Parts that are never handed out: addresses, prefixes, numbers, or `first-last`.
