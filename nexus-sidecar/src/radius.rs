@@ -19,7 +19,7 @@ mod users;
 
 use std::net::SocketAddr;
 
-pub use authorizer::Authorizer;
+pub use authorizer::{Authorizer, FramedAddress};
 pub use config::{
     ClientConfig, RadiusConfig, RadiusConfigError, SecretText, Settings, UpstreamConfig,
     UpstreamServerConfig,

@@ -5,11 +5,11 @@ use nexus_radius::server::AccessRequest;
 use nexus_radius::upstream::UpstreamError;
 use nexus_radius::{AttributeError, AttributeId, Attributes, Code, Packet};
 
-use super::authorizer::Authorizer;
+use super::authorizer::{Authorizer, FramedAddress};
 use super::subscriber::Identity;
 use super::upstream_client::UpstreamClient;
 use super::users::{User, Users};
-use crate::edge_handle::{AuthorizedSubscriber, Grant};
+use crate::edge_handle::AuthorizedSubscriber;
 
 /// Framed-IP-Address values that leave the choice to the NAS or the user (RFC 2865 section 5.8).
 const NOT_AN_ADDRESS: [[u8; 4]; 2] = [[255, 255, 255, 254], [255, 255, 255, 255]];
@@ -256,21 +256,30 @@ fn passes_on(number: u8) -> bool {
 }
 
 /// Ours first, then the upstream server's. Framed-Pool has been used up: a NAS that gets it besides
-/// Framed-IP-Address does not know which to take.
-fn accept_attributes(proof: &Proof<'_>, grant: &Grant) -> Result<Attributes, AttributeError> {
+/// Framed-IP-Address does not know which to take. Of two ends of the session the earlier counts.
+fn accept_attributes(
+    proof: &Proof<'_>,
+    grant: &FramedAddress,
+) -> Result<Attributes, AttributeError> {
     let replaced = [
         AttributeId::FRAMED_IP_ADDRESS,
         AttributeId::FRAMED_IP_NETMASK,
         AttributeId::FRAMED_POOL,
+        AttributeId::SESSION_TIMEOUT,
     ];
+    let none = Attributes::new();
+    let theirs = proof.upstream().unwrap_or(&none);
+    let their_end = theirs.get(AttributeId::SESSION_TIMEOUT);
+    let their_end = their_end.and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)));
     let mut attributes = Attributes::new();
     attributes.push_ipv4(AttributeId::FRAMED_IP_ADDRESS, grant.address)?;
     attributes.push_ipv4(AttributeId::FRAMED_IP_NETMASK, grant.mask)?;
-    if let Some(theirs) = proof.upstream() {
-        attributes.extend(theirs, |number| {
-            passes_on(number) && !replaced.contains(&AttributeId::Ietf(number))
-        })?;
+    if let Some(end) = grant.ends_in_secs.into_iter().chain(their_end).min() {
+        attributes.push_u32(AttributeId::SESSION_TIMEOUT, end)?;
     }
+    attributes.extend(theirs, |number| {
+        passes_on(number) && !replaced.contains(&AttributeId::Ietf(number))
+    })?;
     Ok(attributes)
 }
 

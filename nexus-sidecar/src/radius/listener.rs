@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nexus_radius::Code;
 use nexus_radius::server::{
     AccessRequest, AnswerError, DropReason, ExchangeKey, Limits, Received, Server,
 };
+use nexus_radius::{AttributeId, Attributes, Code};
 use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::access::{Access, Answer, Backend};
 use super::authorizer::Authorizer;
@@ -135,12 +135,20 @@ fn listen_on(address: SocketAddr) -> std::io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// A request that has been worked on.
+struct Worked {
+    key: ExchangeKey,
+    /// User-Name and Calling-Station-Id, for the log.
+    who: String,
+    answer: Answer,
+}
+
 struct Listener<A> {
     socket: UdpSocket,
     server: Server,
     access: Arc<Access<A>>,
     /// Bounded by the server's own limit of requests in flight.
-    work: JoinSet<(ExchangeKey, Answer)>,
+    work: JoinSet<Worked>,
     work_lifetime: Duration,
     metrics: Metrics,
     log: LogLimit,
@@ -198,19 +206,20 @@ impl<A: Authorizer> Listener<A> {
         }
     }
 
-    async fn finish(&mut self, done: Result<(ExchangeKey, Answer), tokio::task::JoinError>) {
+    async fn finish(&mut self, done: Result<Worked, JoinError>) {
         // A task that panicked leaves its request to be forgotten in time.
-        let Ok((key, answer)) = done else {
+        let Ok(Worked { key, who, answer }) = done else {
             self.metrics.radius("internal");
             tracing::error!("a RADIUS request ended without an answer; please report this");
             return;
         };
+        let from = key.from;
         match answer {
             Answer::Silence { outcome, note } => {
                 self.server.abandon(&key);
                 self.metrics.radius(outcome);
                 if let Some(unsaid) = self.log.pass(Instant::now(), outcome) {
-                    tracing::warn!(from = %key.from, unsaid, "no answer ({outcome}): {note}");
+                    tracing::warn!(%from, unsaid, "no answer ({outcome}) to {who}: {note}");
                 }
             }
             Answer::Reply {
@@ -218,27 +227,30 @@ impl<A: Authorizer> Listener<A> {
                 attributes,
                 outcome,
                 note,
-            } => {
-                let reply = self.server.answer(Instant::now(), &key, code, &attributes);
-                match reply {
-                    Ok(reply) => {
-                        tracing::info!(from = %key.from, "{code} ({outcome}): {note}");
-                        self.send(outcome, key.from, &reply).await;
+            } => match self.server.answer(Instant::now(), &key, code, &attributes) {
+                Ok(reply) => {
+                    if ["accept", "reject", "challenge"].contains(&outcome) {
+                        tracing::info!(%from, "{code} to {who}: {note}");
+                    } else {
+                        tracing::warn!(%from, "{code} ({outcome}) to {who}: {note}");
                     }
-                    Err(AnswerError::TooLong(error)) => self.refuse_too_long(&key, &error).await,
-                    Err(error @ AnswerError::NotWaiting) => {
-                        self.metrics.radius("too-late");
-                        tracing::warn!(from = %key.from, "{code} not sent: {error}");
-                    }
+                    self.send(outcome, from, &reply).await;
                 }
-            }
+                Err(AnswerError::TooLong(error)) => {
+                    tracing::warn!(%from, "Access-Reject (reply-too-long) to {who}: {error}");
+                    self.refuse_too_long(&key).await;
+                }
+                Err(error @ AnswerError::NotWaiting) => {
+                    self.metrics.radius("too-late");
+                    tracing::warn!(%from, "{code} to {who} not sent: {error}");
+                }
+            },
         }
     }
 
     /// The attributes fit a packet, but not together with the NAS's own Proxy-State.
-    async fn refuse_too_long(&mut self, key: &ExchangeKey, error: &nexus_radius::AttributeError) {
-        tracing::warn!(from = %key.from, "Access-Reject (reply-too-long): {error}");
-        let none = nexus_radius::Attributes::new();
+    async fn refuse_too_long(&mut self, key: &ExchangeKey) {
+        let none = Attributes::new();
         match self
             .server
             .answer(Instant::now(), key, Code::ACCESS_REJECT, &none)
@@ -264,11 +276,26 @@ async fn work<A: Authorizer>(
     access: Arc<Access<A>>,
     request: AccessRequest,
     limit: Duration,
-) -> (ExchangeKey, Answer) {
+) -> Worked {
     let answer = tokio::time::timeout(limit, access.answer(&request)).await;
     let given_up = |_| Answer::Silence {
         outcome: "work-timeout",
         note: format!("nothing after {} s", limit.as_secs()),
     };
-    (request.key, answer.unwrap_or_else(given_up))
+    let answer = answer.unwrap_or_else(given_up);
+    Worked {
+        key: request.key,
+        who: who(&request.packet.attributes),
+        answer,
+    }
+}
+
+/// User-Name and Calling-Station-Id as they came, made safe for a log line.
+fn who(request: &Attributes) -> String {
+    let text = |id| String::from_utf8_lossy(request.get(id).unwrap_or_default());
+    let (user, station) = (
+        text(AttributeId::USER_NAME),
+        text(AttributeId::CALLING_STATION_ID),
+    );
+    format!("{user:?} at {station:?}")
 }

@@ -169,6 +169,23 @@ fn a_reply_is_signed_with_message_authenticator_first() {
 }
 
 #[test]
+fn session_timeout_is_sent_only_if_the_binding_ends() {
+    let radius = start("");
+    let nas = radius.nas();
+    let session_timeout = |identifier| {
+        nas.send(&access_request(identifier)).unwrap();
+        let reply = receive(&nas);
+        reply
+            .attributes
+            .get(AttributeId::SESSION_TIMEOUT)
+            .map(<[u8]>::to_vec)
+    };
+    assert_eq!(session_timeout(1), None);
+    radius.end_bindings_in(600);
+    assert_eq!(session_timeout(2), Some(600u32.to_be_bytes().to_vec()));
+}
+
+#[test]
 fn malformed_datagrams_of_every_length_are_counted_and_change_nothing() {
     let radius = start("");
     let nas = radius.nas();

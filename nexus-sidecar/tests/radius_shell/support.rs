@@ -9,9 +9,9 @@ use std::time::Duration;
 use nexus_core::id::PoolId;
 use nexus_radius::authenticator::sign_request;
 use nexus_radius::{AttributeId, Attributes, Code, Packet, Secret};
-use nexus_sidecar::edge_handle::{AuthorizedSubscriber, EdgeError, Grant};
+use nexus_sidecar::edge_handle::{AuthorizedSubscriber, EdgeError};
 use nexus_sidecar::metrics::Metrics;
-use nexus_sidecar::radius::{Authorizer, RadiusConfig, RadiusServer};
+use nexus_sidecar::radius::{Authorizer, FramedAddress, RadiusConfig, RadiusServer};
 use nexus_sidecar::shutdown::{self, Stopper};
 use nexus_testkit::{command, interrupt};
 use tokio::runtime::Runtime;
@@ -28,25 +28,27 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 1, 50);
 pub struct PlayedEdge {
     asked: Arc<Mutex<Vec<AuthorizedSubscriber>>>,
     refusal: Arc<Mutex<Option<EdgeError>>>,
+    ends_in_secs: Arc<Mutex<Option<u32>>>,
     may_answer: Arc<Semaphore>,
 }
 
 impl Authorizer for PlayedEdge {
-    async fn authorize(&self, subscriber: AuthorizedSubscriber) -> Result<Grant, EdgeError> {
+    async fn authorize(
+        &self,
+        subscriber: AuthorizedSubscriber,
+    ) -> Result<FramedAddress, EdgeError> {
         self.asked.lock().unwrap().push(subscriber.clone());
         self.may_answer.acquire().await.unwrap().forget();
         if let Some(refusal) = self.refusal.lock().unwrap().clone() {
             return Err(refusal);
         }
-        Ok(Grant {
+        Ok(FramedAddress {
             pool: subscriber
                 .pool
                 .unwrap_or(PoolId::new("residential-ipv4").unwrap()),
             address: ADDRESS,
             mask: Ipv4Addr::new(255, 192, 0, 0),
-            lease_secs: 3600,
-            profile_id: 1,
-            known: false,
+            ends_in_secs: *self.ends_in_secs.lock().unwrap(),
         })
     }
 }
@@ -74,6 +76,7 @@ impl Radius {
         let edge = PlayedEdge {
             asked: Arc::default(),
             refusal: Arc::default(),
+            ends_in_secs: Arc::default(),
             may_answer: Arc::new(Semaphore::new(1000)),
         };
         let metrics = Metrics::new().unwrap();
@@ -111,6 +114,11 @@ impl Radius {
     /// From now on the edge refuses.
     pub fn refuse(&self, error: EdgeError) {
         *self.edge.refusal.lock().unwrap() = Some(error);
+    }
+
+    /// From now on the bindings of the edge end.
+    pub fn end_bindings_in(&self, secs: u32) {
+        *self.edge.ends_in_secs.lock().unwrap() = Some(secs);
     }
 
     /// What the edge was asked so far.

@@ -240,6 +240,14 @@ fn an_accept_is_passed_on_with_the_address_of_the_edge() {
         "{output}"
     );
     assert_eq!(radius.asked()[0].vlans, Some((100, 0)));
+
+    for (ends, session_timeout) in [(86_400, 3600), (600, 600)] {
+        radius.end_bindings_in(ends);
+        let output = radius.radclient(SECRET, "5", &pap("alice", "wonderland"));
+        let line = format!("Session-Timeout = {session_timeout}\n");
+        assert_eq!(output.matches(&line).count(), 1, "{output}");
+        assert_eq!(output.matches("Session-Timeout").count(), 1, "{output}");
+    }
 }
 
 #[test]
