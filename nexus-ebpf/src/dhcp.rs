@@ -5,29 +5,38 @@ use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
-use nexus_dhcp::{FRAME_CAPACITY, Link, Outcome, Reply, decide, parse_request};
+use nexus_dhcp::{FRAME_CAPACITY, Link, OptionTable, Outcome, Reply, decide, parse_message};
 
 use crate::bindings;
 use crate::clock::boot_ns;
 use crate::frame::Frame;
 
-/// Where the reply is composed: one buffer per CPU.
+/// Memory for one packet at a time.
+#[repr(C)]
+struct Scratch {
+    options: OptionTable,
+    reply: Reply,
+}
+
+/// One per CPU.
 #[btf_map]
-static REPLY: PerCpuArray<Reply, 1> = PerCpuArray::new();
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// Answers a DISCOVER or REQUEST. `Ok`: the frame is the reply. `Err`: it is what it was, except
 /// after [`Outcome::Internal`].
 #[inline(always)]
 pub fn answer(ctx: &XdpContext, frame: &Frame, link: Link) -> Result<Outcome, Outcome> {
-    let request = parse_request(frame, link)?;
+    let message = parse_message(frame, link)?;
+    let scratch = SCRATCH.get_ptr_mut(0).ok_or(Outcome::Internal)?;
+    // SAFETY: the entry of this CPU, which no other program uses while this one runs.
+    let scratch = unsafe { &mut *scratch };
+    let request = message.into_request(frame, &mut scratch.options)?;
     let ifindex = ctx.ingress_ifindex() as u32;
     let found = bindings::find(request.line_key(ifindex), request.mac_key(ifindex))?;
     let profile = found.profile()?;
     let now = boot_ns();
     let answer = decide(&request, &found.binding, profile, now)?;
-    let reply = REPLY.get_ptr_mut(0).ok_or(Outcome::Internal)?;
-    // SAFETY: the buffer of this CPU, which no other program uses while this one runs.
-    let reply = unsafe { &mut *reply };
+    let reply = &mut scratch.reply;
     let span = reply.write(frame, &request, &answer, profile)?;
 
     let received = frame.len();

@@ -1,7 +1,10 @@
 //! The bytes of the frame in packet memory, as the verifier wants them reached.
 
 use core::arch::asm;
+use core::ffi::c_void;
 
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
 use nexus_dhcp::Packet;
 use zerocopy::FromBytes;
@@ -10,6 +13,7 @@ const OFFSET_MASK: usize = 0x7ff;
 
 /// The received frame. Not valid any more once the length of the packet has been changed.
 pub struct Frame {
+    ctx: *mut c_void,
     start: usize,
     end: usize,
 }
@@ -17,7 +21,7 @@ pub struct Frame {
 impl Frame {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end() }
+        Self { ctx: ctx.as_ptr(), start: ctx.data(), end: ctx.data_end() }
     }
 
     /// Bytes of the frame.
@@ -41,6 +45,19 @@ impl Packet for Frame {
         // SAFETY: the bytes lie within the packet, and any bytes make a `T`. Callers read values
         // wider than a byte at even offsets only, and packets start on an even address.
         Some(unsafe { (start as *const T).read() })
+    }
+
+    #[inline(always)]
+    fn copy(&self, offset: usize, len: usize, to: &mut [u8], at: usize) -> Option<()> {
+        if len == 0 || len > 255 || at + len > to.len() {
+            return None;
+        }
+        // SAFETY: `at + len` bytes lie within `to`; the helper checks the packet's end.
+        let loaded = unsafe {
+            let to = to.as_mut_ptr().add(at).cast();
+            bpf_xdp_load_bytes(self.ctx.cast(), offset as u32, to, len as u32)
+        };
+        (loaded == 0).then_some(())
     }
 
     #[inline(always)]

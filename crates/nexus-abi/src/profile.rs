@@ -31,8 +31,8 @@ pub struct Profile {
     pub gateway_mac: [u8; 6],
     /// Bytes of `options` in use.
     pub options_len: u16,
-    /// Sum of `options` as 32-bit words in memory order: its share of the UDP checksum.
-    pub options_sum: u64,
+    /// Zero.
+    pub reserved: u64,
     /// The options as they go on the wire, in memory order: the head (see [`OPTIONS_HEAD`]; message
     /// type and times are zero here), then the pool's own options without END; zeros behind.
     pub options: [u64; OPTION_WORDS],

@@ -17,10 +17,10 @@ pub mod wire;
 
 pub use decision::{Answer, decide, inform};
 pub use link::{Link, parse_link};
-pub use options::{OPTION_LIMIT, Options, Span};
+pub use options::{OPTION_LIMIT, OptionTable, Options, Span};
 pub use packet::{Bytes, Packet};
 pub use reply::{FRAME_CAPACITY, Reply, Span as ReplySpan};
-pub use request::{Request, parse_request};
+pub use request::{Message, Request, parse_message};
 
 /// What a frame ends as when it is not answered: the outcome that is counted.
 pub use nexus_abi::Outcome;

@@ -93,5 +93,8 @@ pub fn parse_link<P: Packet>(packet: &P) -> Result<Link, Outcome> {
         }
     }
     link.ethertype = u16::from_be(ethertype);
+    // One path from here on, however many tags there are.
+    link.tags = packet.opaque(link.tags as usize) as u32;
+    link.payload = packet.opaque(link.payload);
     Ok(link)
 }

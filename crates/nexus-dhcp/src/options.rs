@@ -1,4 +1,7 @@
 //! A bounded walk over DHCP options as type, length, value (RFC 2132 2), wherever they stand.
+//!
+//! The walk itself only notes where options stand, in a table; what they say is read afterwards.
+//! That keeps its loop short and lets the kernel's verifier see one state per step.
 
 use nexus_abi::Outcome;
 
@@ -34,140 +37,167 @@ pub struct Options {
     pub relay: Span,
 }
 
-/// What an option has to be like.
-enum Shape {
-    Skip,
-    Fixed(u8),
-    Echoed,
+// Slots of the table. Slot 0 takes all options that nobody acts on.
+const SLOTS: usize = 8;
+const MESSAGE: u8 = 1;
+const REQUESTED: u8 = 2;
+const SERVER: u8 = 3;
+const MAX_SIZE: u8 = 4;
+const CLIENT_ID: u8 = 5;
+const RELAY: u8 = 6;
+const OVERLOAD: u8 = 7;
+
+/// The slot of each option code.
+static SLOT_OF: [u8; 256] = {
+    let mut slots = [0; 256];
+    let mut at = 0;
+    let mut rest: &mut [u8] = &mut slots;
+    while let Some((slot, others)) = rest.split_first_mut() {
+        *slot = match at {
+            code::MESSAGE_TYPE => MESSAGE,
+            code::REQUESTED_ADDRESS => REQUESTED,
+            code::SERVER_ID => SERVER,
+            code::MAX_MESSAGE_SIZE => MAX_SIZE,
+            code::CLIENT_ID => CLIENT_ID,
+            code::RELAY_AGENT => RELAY,
+            code::OVERLOAD => OVERLOAD,
+            _ => 0,
+        };
+        at = u8::wrapping_add(at, 1);
+        rest = others;
+    }
+    slots
+};
+
+/// What a walk has met, by slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OptionTable {
+    slots: [Met; SLOTS],
 }
 
-#[inline(always)]
-fn shape(option: u8) -> Shape {
-    match option {
-        code::MESSAGE_TYPE | code::OVERLOAD => Shape::Fixed(1),
-        code::REQUESTED_ADDRESS | code::SERVER_ID => Shape::Fixed(4),
-        code::MAX_MESSAGE_SIZE => Shape::Fixed(2),
-        code::CLIENT_ID | code::RELAY_AGENT => Shape::Echoed,
-        _ => Shape::Skip,
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Met {
+    offset: u16,
+    len: u16,
+    times: u32,
+}
+
+impl OptionTable {
+    #[inline(always)]
+    fn note(&mut self, option: u8, offset: usize, len: u8) {
+        let slot = SLOT_OF.get(usize::from(option)).copied().unwrap_or(0);
+        if let Some(met) = self.slots.get_mut(usize::from(slot) & (SLOTS - 1)) {
+            met.offset = offset as u16;
+            met.len = u16::from(len);
+            met.times += 1;
+        }
+    }
+
+    /// The option in `slot`. An option that comes twice (RFC 3396) is [`Outcome::Unsupported`].
+    #[inline(always)]
+    fn get<P: Packet>(&self, packet: &P, slot: u8) -> Result<Option<Span>, Outcome> {
+        let met = self.slots.get(usize::from(slot)).copied().unwrap_or_default();
+        match met.times {
+            0 => Ok(None),
+            1 => Ok(Some(Span {
+                offset: packet.opaque(usize::from(met.offset)),
+                len: usize::from(met.len & 0xff),
+            })),
+            _ => Err(Outcome::Unsupported),
+        }
+    }
+
+    /// The value of the option in `slot`, which has to have as many bytes as a `T`.
+    #[inline(always)]
+    fn value<T: zerocopy::FromBytes, P: Packet>(
+        &self,
+        packet: &P,
+        slot: u8,
+    ) -> Result<Option<T>, Outcome> {
+        match self.get(packet, slot)? {
+            None => Ok(None),
+            Some(span) if span.len == size_of::<T>() => {
+                packet.at(span.offset).ok_or(Outcome::Malformed).map(Some)
+            }
+            Some(_) => Err(Outcome::Malformed),
+        }
+    }
+
+    #[inline(always)]
+    fn address<P: Packet>(&self, packet: &P, slot: u8) -> Result<u32, Outcome> {
+        match self.value::<[u8; 4], P>(packet, slot)? {
+            None => Ok(0),
+            Some([0, 0, 0, 0]) => Err(Outcome::Malformed),
+            Some(address) => Ok(u32::from_ne_bytes(address)),
+        }
+    }
+
+    #[inline(always)]
+    fn echoed<P: Packet>(&self, packet: &P, slot: u8) -> Result<Span, Outcome> {
+        match self.get(packet, slot)? {
+            None => Ok(Span::default()),
+            Some(Span { len: 0, .. }) => Err(Outcome::Malformed),
+            Some(span) => Ok(span),
+        }
     }
 }
 
-// Bits of the options that have been met.
-const SEEN_MESSAGE: usize = 1 << 0;
-const SEEN_REQUESTED: usize = 1 << 1;
-const SEEN_SERVER: usize = 1 << 2;
-const SEEN_MAX_SIZE: usize = 1 << 3;
-const SEEN_CLIENT_ID: usize = 1 << 4;
-const SEEN_RELAY: usize = 1 << 5;
-
-/// No option yet. The zeros are opaque: were they plain, a verifier would follow each combination
-/// of options that are there and options that are not.
-#[inline(always)]
-fn nothing<P: Packet>(packet: &P) -> Options {
-    let zero = packet.opaque(0);
-    let span = Span { offset: zero, len: zero };
-    Options {
-        message: zero as u8,
-        requested: zero as u32,
-        server: zero as u32,
-        max_size: zero as u16,
-        client_id: span,
-        relay: span,
-    }
-}
-
-/// Walks the options from `start` to END, which has to come before `end`.
+/// Reads the options from `start` to END, which has to come before `end`; `table` is scratch.
 ///
 /// Errors: [`Outcome::Malformed`] for an option that leaves the message, has a wrong length, or a
 /// walk that meets no END; [`Outcome::Unsupported`] for an option that comes twice (RFC 3396),
 /// options that go on in `file` or `sname` (52), or more than [`OPTION_LIMIT`] options.
 #[inline(always)]
-pub(crate) fn walk<P: Packet>(packet: &P, start: usize, end: usize) -> Result<Options, Outcome> {
-    let mut found = nothing(packet);
-    let mut seen = packet.opaque(0);
-    let mut offset = start;
+pub(crate) fn parse_options<P: Packet>(
+    packet: &P,
+    start: usize,
+    end: usize,
+    table: &mut OptionTable,
+) -> Result<Options, Outcome> {
+    table.slots = [Met::default(); SLOTS];
+    walk(packet, start, end, table)?;
+    if table.get(packet, OVERLOAD)?.is_some() {
+        return Err(Outcome::Unsupported);
+    }
+    Ok(Options {
+        message: table.value::<u8, P>(packet, MESSAGE)?.unwrap_or(0),
+        requested: table.address(packet, REQUESTED)?,
+        server: table.address(packet, SERVER)?,
+        max_size: u16::from_be_bytes(table.value(packet, MAX_SIZE)?.unwrap_or_default()),
+        client_id: table.echoed(packet, CLIENT_ID)?,
+        relay: table.echoed(packet, RELAY)?,
+    })
+}
+
+#[inline(always)]
+fn walk<P: Packet>(
+    packet: &P,
+    start: usize,
+    end: usize,
+    table: &mut OptionTable,
+) -> Result<(), Outcome> {
+    let mut offset = packet.opaque(start);
     let mut step = 0;
     while step < OPTION_LIMIT {
         step += 1;
-        offset = packet.opaque(offset);
         if offset >= end {
             return Err(Outcome::Malformed);
         }
         let option: u8 = packet.at(offset).ok_or(Outcome::Malformed)?;
         if option == code::PAD {
-            offset += 1;
+            offset = packet.opaque(offset + 1);
             continue;
         }
         if option == code::END {
-            return Ok(found);
+            return Ok(());
         }
         let len: u8 = packet.at(offset + 1).ok_or(Outcome::Malformed)?;
-        let value = packet.opaque(offset + 2);
-        offset = value + usize::from(len);
-        if offset >= end {
-            return Err(Outcome::Malformed);
-        }
-        match shape(option) {
-            Shape::Skip => continue,
-            Shape::Fixed(expected) if len != expected => return Err(Outcome::Malformed),
-            Shape::Echoed if len == 0 => return Err(Outcome::Malformed),
-            Shape::Fixed(_) | Shape::Echoed => {}
-        }
-        let bit = take(packet, &mut found, option, Span { offset: value, len: usize::from(len) })?;
-        if seen & bit != 0 {
-            return Err(Outcome::Unsupported);
-        }
-        seen = packet.opaque(seen | bit);
+        table.note(option, offset + 2, len);
+        offset = packet.opaque(offset + 2 + usize::from(len));
     }
     Err(Outcome::Unsupported)
-}
-
-/// Notes one option whose length is right; returns its bit. An address of zero, which stands for an
-/// absent one, is malformed.
-#[inline(always)]
-fn take<P: Packet>(
-    packet: &P,
-    found: &mut Options,
-    option: u8,
-    span: Span,
-) -> Result<usize, Outcome> {
-    Ok(match option {
-        code::MESSAGE_TYPE => {
-            found.message = packet.at(span.offset).ok_or(Outcome::Malformed)?;
-            SEEN_MESSAGE
-        }
-        code::REQUESTED_ADDRESS => {
-            found.requested = address(packet, span.offset)?;
-            SEEN_REQUESTED
-        }
-        code::SERVER_ID => {
-            found.server = address(packet, span.offset)?;
-            SEEN_SERVER
-        }
-        code::MAX_MESSAGE_SIZE => {
-            let bytes: [u8; 2] = packet.at(span.offset).ok_or(Outcome::Malformed)?;
-            found.max_size = u16::from_be_bytes(bytes);
-            SEEN_MAX_SIZE
-        }
-        code::CLIENT_ID => {
-            found.client_id = span;
-            SEEN_CLIENT_ID
-        }
-        code::RELAY_AGENT => {
-            found.relay = span;
-            SEEN_RELAY
-        }
-        _ => return Err(Outcome::Unsupported),
-    })
-}
-
-#[inline(always)]
-fn address<P: Packet>(packet: &P, offset: usize) -> Result<u32, Outcome> {
-    let bytes: [u8; 4] = packet.at(offset).ok_or(Outcome::Malformed)?;
-    match u32::from_ne_bytes(bytes) {
-        0 => Err(Outcome::Malformed),
-        address => Ok(address),
-    }
 }
 
 #[cfg(test)]

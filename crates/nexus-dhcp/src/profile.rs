@@ -3,7 +3,7 @@
 use core::fmt;
 
 use nexus_abi::{OPTIONS_CAPACITY, OPTIONS_HEAD, OPTION_WORDS, Profile};
-use zerocopy::{IntoBytes, transmute};
+use zerocopy::IntoBytes;
 
 use crate::wire::option;
 
@@ -162,7 +162,6 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
     if encoder.len > OPTIONS_CAPACITY {
         return Err(ProfileError::TooLong { needed: encoder.len });
     }
-    let words: [u32; OPTION_WORDS * 2] = transmute!(encoder.bytes);
     let mut options = [0u64; OPTION_WORDS];
     options.as_mut_bytes().copy_from_slice(&encoder.bytes);
     Ok(Profile {
@@ -172,7 +171,7 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
         next_server: parts.next_server,
         gateway_mac: parts.gateway_mac,
         options_len: encoder.len as u16,
-        options_sum: words.iter().map(|word| u64::from(*word)).sum(),
+        reserved: 0,
         options,
     })
 }

@@ -2,10 +2,10 @@
 //!
 //! The received frame is only read here, so it can still be passed on untouched after any error.
 
-use nexus_abi::{OPTIONS_HEAD, OPTION_WORDS, Outcome, Profile};
+use nexus_abi::{OPTIONS_CAPACITY, OPTIONS_HEAD, Outcome, Profile};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
-use crate::checksum::{byte, fold};
+use crate::checksum::fold;
 use crate::decision::Answer;
 use crate::options::Span as OptionSpan;
 use crate::packet::Packet;
@@ -15,10 +15,11 @@ use crate::wire::{
     IPV4_UDP_LEN, MAGIC_COOKIE, MIN_MESSAGE_SIZE, SERVER_PORT, message, option,
 };
 
-const OPTION_BUFFER_WORDS: usize = 128;
-const OPTION_MASK: usize = OPTION_BUFFER_WORDS * 8 - 1;
-/// Words that cover the options of a message of the least length, END and padding included.
-const MIN_OPTION_WORDS: usize = 8;
+/// The options of a reply end below this offset plus one: 288 of the profile, twice 257 of echoed
+/// ones, END.
+const OPTION_MASK: usize = 1023;
+/// Room for an echoed option at any masked offset.
+const OPTION_BUFFER_WORDS: usize = (OPTION_MASK + 1 + 256) / 8;
 const LINK_WORDS: usize = 14;
 const TTL: u32 = 64;
 const PROTOCOL_UDP: u32 = 17;
@@ -60,7 +61,8 @@ pub struct Reply {
 const LINK_END: usize = LINK_WORDS * 2;
 const _: () = assert!(core::mem::offset_of!(Reply, ip) == LINK_END);
 const _: () = assert!(core::mem::offset_of!(Reply, options) == LINK_END + IPV4_UDP_LEN + BOOTP_LEN);
-const _: () = assert!(MIN_OPTION_WORDS * 8 >= BOOTP_MIN_LEN - BOOTP_LEN && MIN_OPTION_WORDS <= OPTION_WORDS);
+// The zeros behind END come out of the profile.
+const _: () = assert!(OPTIONS_CAPACITY >= BOOTP_MIN_LEN - BOOTP_LEN);
 
 impl Default for Reply {
     fn default() -> Self {
@@ -131,43 +133,42 @@ impl Reply {
         profile: &Profile,
     ) -> Result<(usize, u64), Outcome> {
         let leased = answer.lease_secs != 0;
-        let used = if leased { usize::from(profile.options_len) } else { 0 };
-        let mut index = 0;
-        while index < OPTION_WORDS {
-            if index >= MIN_OPTION_WORDS && index * 8 >= used {
-                break;
-            }
-            if let (Some(to), Some(from)) =
-                (self.options.get_mut(index), profile.options.get(index))
-            {
-                *to = if leased { *from } else { 0 };
-            }
-            index += 1;
+        // All words, whatever is used: a loop that ends early costs the verifier more than this
+        // costs. It leaves zeros behind END.
+        for (to, from) in self.options.iter_mut().zip(&profile.options) {
+            *to = if leased { *from } else { 0 };
         }
-        let mut writer = Writer {
-            packet,
-            bytes: self.options.as_mut_bytes(),
-            at: used,
-            sum: if leased { profile.options_sum } else { 0 },
-        };
+        let used = if leased { usize::from(profile.options_len) } else { 0 };
+        let mut writer =
+            Writer { packet, bytes: self.options.as_mut_bytes(), at: packet.opaque(used) };
         if leased {
             let kind = if answer.outcome as u32 == Outcome::Offer as u32 {
                 message::OFFER
             } else {
                 message::ACK
             };
-            writer.patch(AT_MESSAGE_TYPE, kind);
-            writer.patch_seconds(AT_LEASE_TIME, answer.lease_secs);
-            writer.patch_seconds(AT_RENEWAL_TIME, answer.lease_secs / 2);
-            let three_quarters_and_a_half = u64::from(answer.lease_secs) * 7 / 8;
-            writer.patch_seconds(AT_REBINDING_TIME, three_quarters_and_a_half as u32);
+            writer.set(AT_MESSAGE_TYPE, kind);
+            writer.set_seconds(AT_LEASE_TIME, answer.lease_secs);
+            writer.set_seconds(AT_RENEWAL_TIME, answer.lease_secs / 2);
+            writer.set_seconds(AT_REBINDING_TIME, (u64::from(answer.lease_secs) * 7 / 8) as u32);
         } else {
             writer.put_without_lease(answer, profile);
         }
         writer.put_echo(option::CLIENT_ID, request.options.client_id)?;
         writer.put_echo(option::RELAY_AGENT, request.options.relay)?;
-        writer.put(option::END);
-        Ok((writer.at, writer.sum))
+        writer.put_end();
+        let len = writer.at;
+
+        // The zeros behind END fill the last word.
+        let words = packet.opaque(len.div_ceil(8));
+        let mut sum = 0;
+        for (index, word) in self.options.iter().take(OPTION_MASK / 8).enumerate() {
+            if index >= words {
+                break;
+            }
+            sum += (*word & 0xffff_ffff) + (*word >> 32);
+        }
+        Ok((len, sum))
     }
 
     /// Returns the share of the UDP checksum (RFC 2131 4.3.1, table 3).
@@ -292,37 +293,34 @@ impl Reply {
     }
 }
 
-/// Appends to the options and keeps their share of the checksum.
+/// Appends to the options.
 struct Writer<'a, P> {
     packet: &'a P,
     bytes: &'a mut [u8],
     at: usize,
-    sum: u64,
 }
 
 impl<P: Packet> Writer<'_, P> {
     #[inline(always)]
-    fn patch(&mut self, at: usize, value: u8) {
+    fn set(&mut self, at: usize, value: u8) {
         if let Some(slot) = self.bytes.get_mut(at & OPTION_MASK) {
             *slot = value;
         }
-        self.sum += byte(at, value);
     }
 
     #[inline(always)]
-    fn patch_seconds(&mut self, at: usize, seconds: u32) {
+    fn set_seconds(&mut self, at: usize, seconds: u32) {
         let [a, b, c, d] = seconds.to_be_bytes();
-        self.patch(at, a);
-        self.patch(at + 1, b);
-        self.patch(at + 2, c);
-        self.patch(at + 3, d);
+        self.set(at, a);
+        self.set(at + 1, b);
+        self.set(at + 2, c);
+        self.set(at + 3, d);
     }
 
     #[inline(always)]
     fn put(&mut self, value: u8) {
-        self.at = self.packet.opaque(self.at);
-        self.patch(self.at, value);
-        self.at += 1;
+        self.set(self.at, value);
+        self.at = self.packet.opaque(self.at + 1);
     }
 
     /// The options of a reply without a lease: a NAK carries no more than who sent it, the answer
@@ -355,17 +353,19 @@ impl<P: Packet> Writer<'_, P> {
         }
         self.put(option);
         self.put(span.len as u8);
-        let mut index = 0;
-        while index < 255 {
-            if index >= span.len {
-                break;
-            }
-            let offset = self.packet.opaque(span.offset + index);
-            let value: u8 = self.packet.at(offset).ok_or(Outcome::Malformed)?;
-            self.put(value);
-            index += 1;
-        }
+        let at = self.at & OPTION_MASK;
+        self.packet.copy(span.offset, span.len, self.bytes, at).ok_or(Outcome::Malformed)?;
+        self.at = self.packet.opaque(self.at + span.len);
         Ok(())
+    }
+
+    /// END, and zeros in place of what an earlier reply may have left in the last word.
+    #[inline(always)]
+    fn put_end(&mut self) {
+        self.put(option::END);
+        for behind in 0..7 {
+            self.set(self.at + behind, 0);
+        }
     }
 }
 

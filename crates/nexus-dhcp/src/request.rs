@@ -3,11 +3,17 @@
 use nexus_abi::{BindingKey, Outcome};
 use zerocopy::transmute;
 
-use crate::ipv4::{Bootp, parse_datagram};
+use crate::ipv4::{Bootp, Datagram, parse_datagram};
 use crate::link::Link;
-use crate::options::{Options, walk};
+use crate::options::{OptionTable, Options, parse_options};
 use crate::packet::Packet;
 use crate::wire::{ETHERTYPE_IPV4, FLAG_BROADCAST};
+
+/// A DHCP message from a client, headers checked, options not yet read.
+pub struct Message {
+    link: Link,
+    datagram: Datagram,
+}
 
 /// A well-formed DHCP message from a client. Addresses are in memory order, 0 for an absent one.
 #[derive(Clone, Copy)]
@@ -65,22 +71,36 @@ impl Request {
     }
 }
 
-/// Reads the DHCP message behind `link`.
+/// Reads the headers behind `link`.
 ///
 /// Errors: see [`Outcome`]; [`Outcome::NotDhcp`] for all that is not from a DHCP client. A message
 /// that no relay has touched and whose frame comes from another MAC than its `chaddr` is
 /// [`Outcome::Malformed`]: it would be answered to a host that did not ask.
 #[inline(always)]
-pub fn parse_request<P: Packet>(packet: &P, link: Link) -> Result<Request, Outcome> {
+pub fn parse_message<P: Packet>(packet: &P, link: Link) -> Result<Message, Outcome> {
     if link.ethertype != ETHERTYPE_IPV4 {
         return Err(Outcome::NotDhcp);
     }
-    let datagram = parse_datagram(packet, packet.opaque(link.payload))?;
-    let bootp = datagram.bootp;
-    let [a, b, c, ..] = bootp.chaddr;
-    if bootp.giaddr == 0 && [a, b, c] != link.source {
+    let datagram = parse_datagram(packet, link.payload)?;
+    let [a, b, c, ..] = datagram.bootp.chaddr;
+    if datagram.bootp.giaddr == 0 && [a, b, c] != link.source {
         return Err(Outcome::Malformed);
     }
-    let options = walk(packet, datagram.options, datagram.end)?;
-    Ok(Request { link, options, bootp })
+    Ok(Message { link, datagram })
+}
+
+impl Message {
+    /// Reads the options; `table` is scratch.
+    ///
+    /// Errors: [`Outcome::Malformed`] and [`Outcome::Unsupported`].
+    #[inline(always)]
+    pub fn into_request<P: Packet>(
+        self,
+        packet: &P,
+        table: &mut OptionTable,
+    ) -> Result<Request, Outcome> {
+        let Datagram { bootp, options, end } = self.datagram;
+        let options = parse_options(packet, options, end, table)?;
+        Ok(Request { link: self.link, options, bootp })
+    }
 }
