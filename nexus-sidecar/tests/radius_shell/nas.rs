@@ -3,9 +3,9 @@
 use crate::support::{ADDRESS, Radius, SECRET, access_request, assert_silence, receive};
 use nexus_core::id::{PoolId, SubscriberId};
 use nexus_radius::authenticator::{
-    MessageAuthenticator, check_message_authenticator, check_response_authenticator,
+    MessageAuthenticator, check_message_authenticator, check_response_authenticator, sign_request,
 };
-use nexus_radius::{AttributeId, Code, Packet, Secret};
+use nexus_radius::{AttributeId, Attributes, Code, Packet, Secret};
 use nexus_sidecar::edge_handle::EdgeError;
 
 const USERS: &str = "users:\n- {username: alice, password: wonderland}\n\
@@ -300,27 +300,69 @@ fn what_the_edge_cannot_do_just_now_is_not_answered_and_may_be_asked_again() {
     assert_eq!(radius.asked().len(), 2);
 }
 
-#[test]
-fn a_request_that_does_not_say_which_line_is_rejected_with_the_reason() {
-    let radius = start("");
-    let nas = radius.nas();
+/// A signed Access-Request of alice's, with some attributes left out and others added.
+fn altered(leave_out: &[u8], add: &[(AttributeId, &[u8])]) -> Vec<u8> {
     let whole = Packet::decode(&access_request(1)).unwrap();
-    let mut attributes = nexus_radius::Attributes::new();
-    let calling_station_id = 31;
+    let mut attributes = Attributes::new();
     attributes
-        .extend(&whole.attributes, |number| number != calling_station_id)
+        .extend(&whole.attributes, |number| !leave_out.contains(&number))
         .unwrap();
+    add.iter()
+        .for_each(|(id, value)| attributes.push(*id, value).unwrap());
     let secret = Secret::new(SECRET).unwrap();
-    let code = Code::ACCESS_REQUEST;
-    let request =
-        nexus_radius::authenticator::sign_request(code, 1, [1; 16], &attributes, &secret).unwrap();
-    nas.send(&request).unwrap();
-    let reply = receive(&nas);
-    assert_eq!(reply.code, Code::ACCESS_REJECT);
-    let message = reply.attributes.text(AttributeId::REPLY_MESSAGE).unwrap();
-    assert!(message.contains("Calling-Station-Id"), "{message}");
-    assert_eq!(radius.counters()["bad-identity"], 1);
-    assert!(radius.asked().is_empty());
+    sign_request(
+        Code::ACCESS_REQUEST,
+        1,
+        whole.authenticator,
+        &attributes,
+        &secret,
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_request_that_cannot_be_used_is_rejected_with_the_reason() {
+    let (password, station) = (2, 31);
+    for (request, outcome, reason) in [
+        (
+            altered(&[station], &[]),
+            "bad-identity",
+            "Calling-Station-Id",
+        ),
+        (
+            altered(&[87], &[(AttributeId::NAS_PORT_ID, b"pon-1:9999")]),
+            "bad-identity",
+            "VLAN id 9999",
+        ),
+        (
+            altered(
+                &[password],
+                &[(AttributeId::EAP_MESSAGE, b"\x02\x00\x00\x05\x01")],
+            ),
+            "no-credentials",
+            "PAP or CHAP",
+        ),
+        (
+            altered(&[], &[(AttributeId::CHAP_PASSWORD, &[0; 17])]),
+            "bad-credentials",
+            "CHAP-Password",
+        ),
+        (
+            altered(&[password], &[(AttributeId::USER_PASSWORD, &[0; 15])]),
+            "bad-credentials",
+            "multiple of 16",
+        ),
+    ] {
+        let radius = start("");
+        let nas = radius.nas();
+        nas.send(&request).unwrap();
+        let reply = receive(&nas);
+        assert_eq!(reply.code, Code::ACCESS_REJECT);
+        let message = reply.attributes.text(AttributeId::REPLY_MESSAGE).unwrap();
+        assert!(message.contains(reason), "{message}");
+        assert_eq!(radius.counters()[outcome], 1);
+        assert!(radius.asked().is_empty());
+    }
 }
 
 #[test]
