@@ -66,6 +66,8 @@ pub enum Move {
 
 /// How many of the best OLTs of a shard are looked at before any other will do.
 const RANKS: usize = 8;
+/// How many free shards are compared; the lowest, so that a pool of 65536 costs no more than others.
+const COMPARED: usize = 4096;
 
 /// Whether and which shard the cluster keeps for itself: the highest, if there are at least two.
 #[must_use]
@@ -156,7 +158,7 @@ fn grant(
     );
     let mut wishes = wishes(pool, &ring, free);
     while let Some(olt) = demand.next_short(free.len() > reserve).cloned() {
-        let Some(shard) = best(wishes.get_mut(&olt), free) else {
+        let Some(shard) = best(pool, wishes.get_mut(&olt), free) else {
             break;
         };
         free.remove(&shard);
@@ -168,10 +170,10 @@ fn grant(
 /// For each OLT the free shards that it stands near on the ring, best last.
 fn wishes(pool: &Pool, ring: &Ring, free: &BTreeSet<ShardId>) -> BTreeMap<OltId, Vec<ShardId>> {
     let mut ranked: BTreeMap<&OltId, Vec<(usize, ShardId)>> = BTreeMap::new();
-    for shard in free
+    let usable = free
         .iter()
-        .filter(|shard| pool.allocatable_units(**shard) > 0)
-    {
+        .filter(|shard| pool.allocatable_units(**shard) > 0);
+    for shard in usable.take(COMPARED) {
         for (rank, olt) in ring.candidates(pool.id(), *shard).take(RANKS).enumerate() {
             ranked.entry(olt).or_default().push((rank, *shard));
         }
@@ -188,7 +190,11 @@ fn wishes(pool: &Pool, ring: &Ring, free: &BTreeSet<ShardId>) -> BTreeMap<OltId,
         .collect()
 }
 
-fn best(wishes: Option<&mut Vec<ShardId>>, free: &BTreeSet<ShardId>) -> Option<ShardId> {
+fn best(
+    pool: &Pool,
+    wishes: Option<&mut Vec<ShardId>>,
+    free: &BTreeSet<ShardId>,
+) -> Option<ShardId> {
     if let Some(wishes) = wishes {
         while let Some(shard) = wishes.pop() {
             if free.contains(&shard) {
@@ -196,5 +202,7 @@ fn best(wishes: Option<&mut Vec<ShardId>>, free: &BTreeSet<ShardId>) -> Option<S
             }
         }
     }
-    free.first().copied()
+    free.iter()
+        .find(|shard| pool.allocatable_units(**shard) > 0)
+        .copied()
 }

@@ -162,6 +162,22 @@ fn an_olt_that_is_offline_keeps_what_it_has_and_gets_nothing() {
     assert!(count(&held, "b") > 0);
 }
 
+#[test]
+fn a_shard_that_is_excluded_as_a_whole_is_given_to_nobody() {
+    let mut spec = PoolSpec::minimal("p".parse().unwrap(), ResourceType::Ipv4, "10.0.0.0/22");
+    spec.shard_size = Some(24);
+    spec.exclusions.push("10.0.0.0/24".into());
+    let pool = Pool::new(spec).unwrap();
+    let mut held = BTreeMap::new();
+    let mut greedy = member("a", 2000);
+    greedy.in_use = 2000;
+    settle(&pool, &[greedy], &mut held);
+    assert_eq!(
+        held.keys().map(|shard| shard.0).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
