@@ -1,0 +1,214 @@
+//! Collecting tombstones: when every member has them, has all that they could have superseded, and a day has passed.
+//!
+//! A round has two steps. First the tombstones that are old enough and that every member has seen
+//! become candidates, and the round notes every write that any member knows of (the barrier): among
+//! these is all that the candidates have superseded, because who wrote a tombstone knew it. When all
+//! members have seen up to the barrier, nobody can take a superseded entry for new any more, and the
+//! candidates are declared collected. That is a fact which travels ahead of entries.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::hlc::{Hlc, UnixMillis};
+use crate::message::KeyedEntry;
+use crate::replica::{Change, Draft, Replica, meta, origin_key};
+use crate::rows::{MAX_CHANGE_ROWS, RowKind, Rows};
+use crate::vector::VersionVector;
+use crate::version::Origin;
+
+/// How old a tombstone is before it is collected, so that operators can see what was deleted lately.
+pub const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Tombstones that are looked at in one call.
+const PAGE: usize = 1024;
+
+/// Rows that one collected tombstone takes.
+const TOMBSTONE_ROWS: usize = 3;
+
+/// Rows of the vector of collected writes in one change.
+const ORIGIN_ROWS: usize = 50;
+
+/// A round of collection on its way.
+#[derive(Debug)]
+pub(super) struct Round {
+    candidates: VersionVector,
+    barrier: VersionVector,
+}
+
+/// How far collected tombstones were removed since the last ones were declared.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    after: Option<Vec<u8>>,
+    done: bool,
+}
+
+impl Sweep {
+    pub(super) const fn from_the_start() -> Self {
+        Self {
+            after: None,
+            done: false,
+        }
+    }
+}
+
+impl<R: Rows> Replica<R> {
+    /// Goes a step towards collecting tombstones. `members` is what every other member of the cluster
+    /// has seen, as each said itself and lately; one that is missing here must not come back without
+    /// starting over. Returns the changes that declare tombstones collected, if it came to that.
+    ///
+    /// # Errors
+    /// Rows that cannot be read or are malformed.
+    pub fn propose_collection(
+        &mut self,
+        members: &[&VersionVector],
+        now: UnixMillis,
+    ) -> Result<Vec<Change>, Error<R::Error>> {
+        if self.round.is_none() {
+            let candidates = self.candidates(members, now)?;
+            if candidates.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut barrier = self.seen.clone();
+            for seen in members {
+                barrier.join(seen);
+            }
+            self.round = Some(Round {
+                candidates,
+                barrier,
+            });
+        }
+        let Some(round) = self.round.take_if(|round| {
+            self.seen.covers(&round.barrier)
+                && members.iter().all(|seen| seen.covers(&round.barrier))
+        }) else {
+            return Ok(Vec::new());
+        };
+        let raised: Vec<_> = round
+            .candidates
+            .origins()
+            .map(|origin| (origin, round.candidates.upto(origin)))
+            .filter(|(origin, upto)| *upto > self.collected.upto(*origin))
+            .collect();
+        Ok(self.raise_collected(&raised))
+    }
+
+    /// Removes some of the tombstones that are collected; nothing when none is left. To be called until
+    /// then after [`propose_collection`](Self::propose_collection), after messages, and at boot.
+    ///
+    /// # Errors
+    /// Rows that cannot be read or are malformed.
+    pub fn collect(&mut self) -> Result<Option<Change>, Error<R::Error>> {
+        while !self.sweep.done {
+            let page = self
+                .rows
+                .page(RowKind::Tombstone, b"", self.sweep.after.as_deref(), PAGE)
+                .map_err(Error::Rows)?;
+            let mut gone = Vec::new();
+            let mut after = None;
+            let full = page.len() >= PAGE;
+            for (row, _) in page {
+                if let Some((key, entry)) = self.tombstone(&row)?
+                    && self.is_collected(&entry)
+                {
+                    gone.push((key, entry));
+                }
+                after = Some(row);
+                if gone.len() >= MAX_CHANGE_ROWS / TOMBSTONE_ROWS - 1 {
+                    break;
+                }
+            }
+            // Enough for one change found: the rest of the page is looked at in the next call.
+            let stopped = gone.len() >= MAX_CHANGE_ROWS / TOMBSTONE_ROWS - 1;
+            self.sweep.done = !full && !stopped;
+            self.sweep.after = after.or_else(|| self.sweep.after.take());
+            if gone.is_empty() {
+                continue;
+            }
+            let mut draft = Draft::default();
+            for (key, entry) in &gone {
+                self.raise_floor(entry.version.causal_length);
+                self.install(&mut draft, key, Some(entry), None);
+            }
+            self.put_floor(&mut draft);
+            return Ok(Some(self.finish(draft, None)));
+        }
+        Ok(None)
+    }
+
+    /// Notes that tombstones up to these writes are collected.
+    pub(super) fn raise_collected(&mut self, raised: &[(Origin, u64)]) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (origin, upto) in raised {
+            self.collected.insert_run(*origin, 1, *upto);
+        }
+        if !raised.is_empty() {
+            self.sweep = Sweep::from_the_start();
+        }
+        for chunk in raised.chunks(ORIGIN_ROWS) {
+            let mut draft = Draft::default();
+            self.put_floor(&mut draft);
+            for (origin, _) in chunk {
+                let key = origin_key(meta::COLLECTED, *origin);
+                if let Some(collected) = self.collected.seen(*origin) {
+                    draft.put(RowKind::Meta, key, collected.encode());
+                }
+            }
+            changes.push(self.finish(draft, None));
+        }
+        if raised.is_empty() {
+            let mut draft = Draft::default();
+            self.put_floor(&mut draft);
+            changes.push(self.finish(draft, None));
+        }
+        changes
+    }
+
+    pub(super) fn raise_floor(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+    }
+
+    fn put_floor(&self, draft: &mut Draft) {
+        let value = self.floor.to_be_bytes().to_vec();
+        draft.put(RowKind::Meta, meta::FLOOR.to_vec(), value);
+    }
+
+    /// Tombstones that are old enough and seen by all. Stamps of one origin grow with its writes, so
+    /// all its tombstones up to the last candidate are candidates too.
+    fn candidates(
+        &self,
+        members: &[&VersionVector],
+        now: UnixMillis,
+    ) -> Result<VersionVector, Error<R::Error>> {
+        let age = u64::try_from(TOMBSTONE_AGE.as_millis()).unwrap_or(u64::MAX);
+        let limit = Hlc::at(UnixMillis(now.0.saturating_sub(age)));
+        let mut candidates = VersionVector::default();
+        let page = self
+            .rows
+            .page(RowKind::Tombstone, b"", None, PAGE)
+            .map_err(Error::Rows)?;
+        for (row, _) in page {
+            let Some((_, entry)) = self.tombstone(&row)? else {
+                continue;
+            };
+            if entry.version.hlc >= limit {
+                break;
+            }
+            let origin = entry.version.origin;
+            let stable = members
+                .iter()
+                .map(|seen| seen.upto(origin))
+                .fold(self.seen.upto(origin), u64::min);
+            if entry.seq <= stable && !self.collected.contains(entry.dot()) {
+                candidates.insert_run(origin, 1, entry.seq);
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// Key and entry of a row of the tombstone queue.
+    fn tombstone(&self, row: &[u8]) -> Result<Option<KeyedEntry>, Error<R::Error>> {
+        let key = row.get(8..).unwrap_or_default();
+        let entry = self.entry(key)?;
+        Ok(entry.map(|entry| (key.to_vec(), entry)))
+    }
+}
