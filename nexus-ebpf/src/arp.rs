@@ -84,7 +84,16 @@ fn store<T>(ctx: &XdpContext, offset: usize, value: &T) -> Result<(), Outcome> {
     let from = (&raw const *value).cast_mut();
     // SAFETY: the helper reads `size_of::<T>()` bytes of `value` and checks the packet's end.
     let stored = unsafe {
-        bpf_xdp_store_bytes(ctx.as_ptr().cast(), offset as u32, from.cast(), size_of::<T>() as u32)
+        bpf_xdp_store_bytes(
+            ctx.as_ptr().cast(),
+            offset as u32,
+            from.cast(),
+            size_of::<T>() as u32,
+        )
     };
-    if stored == 0 { Ok(()) } else { Err(Outcome::Internal) }
+    if stored == 0 {
+        Ok(())
+    } else {
+        Err(Outcome::Internal)
+    }
 }

@@ -36,7 +36,9 @@ impl Found {
 /// The binding of a client: by its line and MAC, else by its MAC.
 #[inline(always)]
 pub fn find(line: BindingKey, mac: BindingKey) -> Result<Found, Outcome> {
-    lookup(&line).or_else(|| lookup(&mac)).ok_or(Outcome::UnknownClient)
+    lookup(&line)
+        .or_else(|| lookup(&mac))
+        .ok_or(Outcome::UnknownClient)
 }
 
 #[inline(always)]
@@ -49,5 +51,9 @@ fn lookup(key: &BindingKey) -> Option<Found> {
         let holder = (&raw const (*entry).key).read_volatile();
         (binding, holder)
     };
-    if holder == *key { Some(Found { binding, entry }) } else { None }
+    if holder == *key {
+        Some(Found { binding, entry })
+    } else {
+        None
+    }
 }

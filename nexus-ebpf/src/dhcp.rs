@@ -68,7 +68,16 @@ fn store(ctx: &XdpContext, reply: &Reply, offset: usize, len: usize) -> Result<(
     let from = (&raw const *reply).cast::<u8>();
     // SAFETY: `offset + len` bytes lie within the buffer; the helper checks the packet's end.
     let stored = unsafe {
-        bpf_xdp_store_bytes(ctx.as_ptr().cast(), 0, from.add(offset).cast_mut().cast(), len as u32)
+        bpf_xdp_store_bytes(
+            ctx.as_ptr().cast(),
+            0,
+            from.add(offset).cast_mut().cast(),
+            len as u32,
+        )
     };
-    if stored == 0 { Ok(()) } else { Err(Outcome::Internal) }
+    if stored == 0 {
+        Ok(())
+    } else {
+        Err(Outcome::Internal)
+    }
 }

@@ -21,7 +21,11 @@ pub struct Frame {
 impl Frame {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        Self { ctx: ctx.as_ptr(), start: ctx.data(), end: ctx.data_end() }
+        Self {
+            ctx: ctx.as_ptr(),
+            start: ctx.data(),
+            end: ctx.data_end(),
+        }
     }
 
     /// Bytes of the frame.
@@ -38,7 +42,9 @@ impl Packet for Frame {
         let mut behind = start;
         // SAFETY: plain addition. It is written out because the compiler would make a comparison
         // with the start out of it for a single byte, and that proves nothing to the verifier.
-        unsafe { asm!("{0} += {1}", inout(reg) behind, const size_of::<T>(), options(pure, nomem, nostack)) };
+        unsafe {
+            asm!("{0} += {1}", inout(reg) behind, const size_of::<T>(), options(pure, nomem, nostack))
+        };
         if behind > self.end {
             return None;
         }

@@ -32,11 +32,9 @@ pub fn nexus_dhcp(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn verdict(outcome: Outcome) -> u32 {
     match outcome {
-        Outcome::Offer
-        | Outcome::Ack
-        | Outcome::Nak
-        | Outcome::InformAck
-        | Outcome::ArpReply => xdp_action::XDP_TX,
+        Outcome::Offer | Outcome::Ack | Outcome::Nak | Outcome::InformAck | Outcome::ArpReply => {
+            xdp_action::XDP_TX
+        }
         Outcome::NotDhcp
         | Outcome::OtherServer
         | Outcome::UnknownClient

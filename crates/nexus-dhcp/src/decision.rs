@@ -34,7 +34,11 @@ fn lease_secs(binding: &Binding, profile: &Profile, now_ns: u64) -> Option<u32> 
     if left == 0 {
         return None;
     }
-    Some(if left < u64::from(profile.lease_secs) { left as u32 } else { profile.lease_secs })
+    Some(if left < u64::from(profile.lease_secs) {
+        left as u32
+    } else {
+        profile.lease_secs
+    })
 }
 
 /// Decides a DISCOVER or REQUEST of a client that holds `binding`, at `now_ns` of the boot-time
@@ -48,7 +52,11 @@ pub fn decide(
 ) -> Result<Answer, Outcome> {
     let message = request.options.message;
     if message != message::DISCOVER && message != message::REQUEST {
-        return Err(if message == 0 { Outcome::Unsupported } else { Outcome::SlowMessage });
+        return Err(if message == 0 {
+            Outcome::Unsupported
+        } else {
+            Outcome::SlowMessage
+        });
     }
     if profile.present == 0 {
         return Err(Outcome::NoProfile);
@@ -57,10 +65,19 @@ pub fn decide(
     let bound = u32::from_ne_bytes(binding.address);
     let client = request.client_address();
     let lease = |outcome, client_address| {
-        Ok(Answer { outcome, address: bound, client_address, lease_secs })
+        Ok(Answer {
+            outcome,
+            address: bound,
+            client_address,
+            lease_secs,
+        })
     };
     if message == message::DISCOVER {
-        return if client == 0 { lease(Outcome::Offer, 0) } else { Err(Outcome::Malformed) };
+        return if client == 0 {
+            lease(Outcome::Offer, 0)
+        } else {
+            Err(Outcome::Malformed)
+        };
     }
     let server = request.options.server;
     if server != 0 && server != u32::from_ne_bytes(profile.server_id) {
@@ -68,14 +85,23 @@ pub fn decide(
     }
     // RFC 2131 4.3.2: `ciaddr` marks RENEWING and REBINDING, where option 50 has no place; without
     // it the client is SELECTING (option 54) or in INIT-REBOOT, and option 50 says what it wants.
-    let wanted = if client != 0 { client } else { request.options.requested };
+    let wanted = if client != 0 {
+        client
+    } else {
+        request.options.requested
+    };
     if wanted == 0 {
         return Err(Outcome::Malformed);
     }
     if wanted == bound {
         lease(Outcome::Ack, client)
     } else {
-        Ok(Answer { outcome: Outcome::Nak, address: 0, client_address: 0, lease_secs: 0 })
+        Ok(Answer {
+            outcome: Outcome::Nak,
+            address: 0,
+            client_address: 0,
+            lease_secs: 0,
+        })
     }
 }
 
@@ -98,5 +124,10 @@ pub fn inform(
     if client_address != u32::from_ne_bytes(binding.address) {
         return Err(Outcome::UnknownClient);
     }
-    Ok(Answer { outcome: Outcome::InformAck, address: 0, client_address, lease_secs: 0 })
+    Ok(Answer {
+        outcome: Outcome::InformAck,
+        address: 0,
+        client_address,
+        lease_secs: 0,
+    })
 }

@@ -73,7 +73,11 @@ pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Da
         return Err(Outcome::NotDhcp);
     }
     if version_tos >> 8 != VERSION_4_LENGTH_20 {
-        return if version_tos >> 12 == 4 { Err(Outcome::Unsupported) } else { Err(Outcome::NotDhcp) };
+        return if version_tos >> 12 == 4 {
+            Err(Outcome::Unsupported)
+        } else {
+            Err(Outcome::NotDhcp)
+        };
     }
     let udp: Udp = packet.at(payload + IPV4_LEN).ok_or(Outcome::NotDhcp)?;
     if udp.destination != SERVER_PORT.to_be() {
@@ -96,9 +100,12 @@ pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Da
     if total_len > DATAGRAM_MAX {
         return Err(Outcome::Unsupported);
     }
-    let bootp: Bootp = packet.at(payload + IPV4_UDP_LEN).ok_or(Outcome::Malformed)?;
-    let cookie: [u16; 2] =
-        packet.at(payload + IPV4_UDP_LEN + BOOTP_LEN - 4).ok_or(Outcome::Malformed)?;
+    let bootp: Bootp = packet
+        .at(payload + IPV4_UDP_LEN)
+        .ok_or(Outcome::Malformed)?;
+    let cookie: [u16; 2] = packet
+        .at(payload + IPV4_UDP_LEN + BOOTP_LEN - 4)
+        .ok_or(Outcome::Malformed)?;
     if bootp.op_htype[0] != BOOTREQUEST {
         return Err(Outcome::NotDhcp);
     }

@@ -98,7 +98,11 @@ impl OptionTable {
     /// The option in `slot`. An option that comes twice (RFC 3396) is [`Outcome::Unsupported`].
     #[inline(always)]
     fn get<P: Packet>(&self, packet: &P, slot: u8) -> Result<Option<Span>, Outcome> {
-        let met = self.slots.get(usize::from(slot)).copied().unwrap_or_default();
+        let met = self
+            .slots
+            .get(usize::from(slot))
+            .copied()
+            .unwrap_or_default();
         match met.times {
             0 => Ok(None),
             1 => Ok(Some(Span {

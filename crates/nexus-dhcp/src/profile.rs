@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use nexus_abi::{OPTIONS_CAPACITY, OPTIONS_HEAD, OPTION_WORDS, Profile};
+use nexus_abi::{OPTION_WORDS, OPTIONS_CAPACITY, OPTIONS_HEAD, Profile};
 use zerocopy::IntoBytes;
 
 use crate::wire::option;
@@ -112,7 +112,10 @@ impl Encoder {
         let len = u8::try_from(value.len())
             .ok()
             .filter(|len| *len > 0)
-            .ok_or(ProfileError::ValueLength { code, len: value.len() })?;
+            .ok_or(ProfileError::ValueLength {
+                code,
+                len: value.len(),
+            })?;
         let end = self.len + 2 + value.len();
         if let Some([to_code, to_len, to_value @ ..]) = self.bytes.get_mut(self.len..end) {
             *to_code = code;
@@ -133,7 +136,10 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
     if let Some((code, _)) = parts.custom.iter().find(|(code, _)| is_reserved(*code)) {
         return Err(ProfileError::Reserved { code: *code });
     }
-    let mut encoder = Encoder { bytes: [0; OPTIONS_CAPACITY], len: 0 };
+    let mut encoder = Encoder {
+        bytes: [0; OPTIONS_CAPACITY],
+        len: 0,
+    };
     encoder.put(option::MESSAGE_TYPE, &[0])?;
     encoder.put(option::SERVER_ID, &parts.server_id)?;
     encoder.put(option::LEASE_TIME, &[0; 4])?;
@@ -160,7 +166,9 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
         }
     }
     if encoder.len > OPTIONS_CAPACITY {
-        return Err(ProfileError::TooLong { needed: encoder.len });
+        return Err(ProfileError::TooLong {
+            needed: encoder.len,
+        });
     }
     let mut options = [0u64; OPTION_WORDS];
     options.as_mut_bytes().copy_from_slice(&encoder.bytes);

@@ -11,8 +11,8 @@ use crate::options::Span as OptionSpan;
 use crate::packet::Packet;
 use crate::request::Request;
 use crate::wire::{
-    BOOTP_LEN, BOOTP_MIN_LEN, BOOTREPLY, CLIENT_PORT, FLAG_BROADCAST, HTYPE_ETHERNET,
-    IPV4_UDP_LEN, MAGIC_COOKIE, MIN_MESSAGE_SIZE, SERVER_PORT, message, option,
+    BOOTP_LEN, BOOTP_MIN_LEN, BOOTREPLY, CLIENT_PORT, FLAG_BROADCAST, HTYPE_ETHERNET, IPV4_UDP_LEN,
+    MAGIC_COOKIE, MIN_MESSAGE_SIZE, SERVER_PORT, message, option,
 };
 
 /// The options of a reply end below this offset plus one: 288 of the profile, twice 257 of echoed
@@ -98,10 +98,18 @@ impl Reply {
     ) -> Result<Span, Outcome> {
         let (options_len, options_sum) = self.write_options(packet, request, answer, profile)?;
         let filled = BOOTP_LEN + options_len;
-        let bootp_len = if filled < BOOTP_MIN_LEN { BOOTP_MIN_LEN } else { filled };
+        let bootp_len = if filled < BOOTP_MIN_LEN {
+            BOOTP_MIN_LEN
+        } else {
+            filled
+        };
         let total = IPV4_UDP_LEN + bootp_len;
         let limit = request.options.max_size;
-        let limit = if limit < MIN_MESSAGE_SIZE { MIN_MESSAGE_SIZE } else { limit };
+        let limit = if limit < MIN_MESSAGE_SIZE {
+            MIN_MESSAGE_SIZE
+        } else {
+            limit
+        };
         if total > usize::from(limit) {
             return Err(Outcome::Unsupported);
         }
@@ -114,13 +122,18 @@ impl Reply {
             bootp_sum + options_sum,
         );
         let link_len = self.write_link(request, profile.gateway_mac, broadcast);
-        Ok(Span { offset: LINK_END - link_len, len: link_len + total })
+        Ok(Span {
+            offset: LINK_END - link_len,
+            len: link_len + total,
+        })
     }
 
     /// The bytes that [`Reply::write`] has written at `span`.
     #[must_use]
     pub fn frame(&self, span: Span) -> &[u8] {
-        self.as_bytes().get(span.offset..span.offset + span.len).unwrap_or_default()
+        self.as_bytes()
+            .get(span.offset..span.offset + span.len)
+            .unwrap_or_default()
     }
 
     /// Returns the bytes of the options, END included, and their share of the UDP checksum.
@@ -138,9 +151,16 @@ impl Reply {
         for (to, from) in self.options.iter_mut().zip(&profile.options) {
             *to = if leased { *from } else { 0 };
         }
-        let used = if leased { usize::from(profile.options_len) } else { 0 };
-        let mut writer =
-            Writer { packet, bytes: self.options.as_mut_bytes(), at: packet.opaque(used) };
+        let used = if leased {
+            usize::from(profile.options_len)
+        } else {
+            0
+        };
+        let mut writer = Writer {
+            packet,
+            bytes: self.options.as_mut_bytes(),
+            at: packet.opaque(used),
+        };
         if leased {
             let kind = if answer.outcome as u32 == Outcome::Offer as u32 {
                 message::OFFER
@@ -150,7 +170,10 @@ impl Reply {
             writer.set(AT_MESSAGE_TYPE, kind);
             writer.set_seconds(AT_LEASE_TIME, answer.lease_secs);
             writer.set_seconds(AT_RENEWAL_TIME, answer.lease_secs / 2);
-            writer.set_seconds(AT_REBINDING_TIME, (u64::from(answer.lease_secs) * 7 / 8) as u32);
+            writer.set_seconds(
+                AT_REBINDING_TIME,
+                (u64::from(answer.lease_secs) * 7 / 8) as u32,
+            );
         } else {
             writer.put_without_lease(answer, profile);
         }
@@ -191,7 +214,11 @@ impl Reply {
             pair(0, flags),
             answer.client_address,
             answer.address,
-            if nak { 0 } else { u32::from_ne_bytes(profile.next_server) },
+            if nak {
+                0
+            } else {
+                u32::from_ne_bytes(profile.next_server)
+            },
             bootp.giaddr,
             chaddr[0],
             chaddr[1],
@@ -249,7 +276,10 @@ impl Reply {
         }
         self.ip = ip;
         // The checksum is the low half of its word; both halves fold alike.
-        self.ip[2] = pair((TTL << 8 | PROTOCOL_UDP) as u16, !u16::from_be(fold(ip_sum)));
+        self.ip[2] = pair(
+            (TTL << 8 | PROTOCOL_UDP) as u16,
+            !u16::from_be(fold(ip_sum)),
+        );
 
         let ports = pair(SERVER_PORT, port);
         let sum = sum
@@ -270,7 +300,11 @@ impl Reply {
     #[inline(always)]
     fn write_link(&mut self, request: &Request, gateway_mac: [u8; 6], broadcast: bool) -> usize {
         let link = &request.link;
-        let [a, b, c] = if broadcast { [u16::MAX; 3] } else { link.source };
+        let [a, b, c] = if broadcast {
+            [u16::MAX; 3]
+        } else {
+            link.source
+        };
         let source: [u16; 3] = transmute!(gateway_mac);
         let [d, e, f] = source;
         let [g, h] = link.outer;
@@ -338,7 +372,9 @@ impl<P: Packet> Writer<'_, P> {
         }
         if inform {
             let own = profile.options.as_bytes();
-            for value in own.get(OPTIONS_HEAD..usize::from(profile.options_len)).unwrap_or_default()
+            for value in own
+                .get(OPTIONS_HEAD..usize::from(profile.options_len))
+                .unwrap_or_default()
             {
                 self.put(*value);
             }
@@ -354,7 +390,9 @@ impl<P: Packet> Writer<'_, P> {
         self.put(option);
         self.put(span.len as u8);
         let at = self.at & OPTION_MASK;
-        self.packet.copy(span.offset, span.len, self.bytes, at).ok_or(Outcome::Malformed)?;
+        self.packet
+            .copy(span.offset, span.len, self.bytes, at)
+            .ok_or(Outcome::Malformed)?;
         self.at = self.packet.opaque(self.at + span.len);
         Ok(())
     }

@@ -60,7 +60,12 @@ impl Request {
     #[inline(always)]
     #[must_use]
     pub fn line_key(&self, ifindex: u32) -> BindingKey {
-        BindingKey::line(ifindex, self.link.outer_vid(), self.link.inner_vid(), self.mac())
+        BindingKey::line(
+            ifindex,
+            self.link.outer_vid(),
+            self.link.inner_vid(),
+            self.mac(),
+        )
     }
 
     /// The client as its MAC alone, for a message that arrived on interface `ifindex`.
@@ -99,8 +104,16 @@ impl Message {
         packet: &P,
         table: &mut OptionTable,
     ) -> Result<Request, Outcome> {
-        let Datagram { bootp, options, end } = self.datagram;
+        let Datagram {
+            bootp,
+            options,
+            end,
+        } = self.datagram;
         let options = parse_options(packet, options, end, table)?;
-        Ok(Request { link: self.link, options, bootp })
+        Ok(Request {
+            link: self.link,
+            options,
+            bootp,
+        })
     }
 }
