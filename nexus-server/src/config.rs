@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use nexus_core::duration::HumanDuration;
 use nexus_core::id::OltId;
+use nexus_core::lease::{LeaseError, LeaseRule, MISSED_HEARTBEATS};
 use nexus_core::pool::{Pool, PoolSpec};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// Longest lease that may be configured.
-const MAX_LEASE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Everything that `nexus.yaml` may say. Every part has a default; unknown fields are refused.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -235,7 +234,9 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// The file is not the YAML that is expected.
-    #[error("{path}: {error}\ncorrect or remove what this line says and run `nexus-server check-config` again")]
+    #[error(
+        "{path}: {error}\ncorrect or remove what this line says and run `nexus-server check-config` again"
+    )]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -318,6 +319,15 @@ impl Config {
             .saturating_mul(self.olt.offline_after)
     }
 
+    /// The rule that leases are counted by.
+    ///
+    /// # Errors
+    /// Lengths that do not go together.
+    pub fn lease_rule(&self) -> Result<LeaseRule, LeaseError> {
+        // The rule counts in its own number of heartbeats; what matters is the silence it comes to.
+        LeaseRule::new(self.lease(), self.offline_after() / MISSED_HEARTBEATS)
+    }
+
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let refuse = |line: Option<u64>, field: &str, problem: String| ConfigError::Value {
             path: path.to_owned(),
@@ -367,7 +377,6 @@ impl Config {
         &self,
         refuse: &dyn Fn(Option<u64>, &str, String) -> ConfigError,
     ) -> Result<(), ConfigError> {
-        let second = Duration::from_secs(1);
         if self.olt.heartbeat_interval.get() < Duration::from_millis(100) {
             let problem = "must be at least 100ms".to_owned();
             return Err(refuse(None, "olt.heartbeat_interval", problem));
@@ -376,22 +385,15 @@ impl Config {
             let problem = "must be 1 to 100 missed heartbeats".to_owned();
             return Err(refuse(None, "olt.offline_after", problem));
         }
-        let lease = self.lease();
-        if lease < self.offline_after().max(second) || lease > MAX_LEASE {
-            let problem = format!(
-                "{} must be at least 1s and {} heartbeats of {}, and at most 30d",
-                self.olt.lease.value,
-                self.olt.offline_after,
-                self.olt.heartbeat_interval
-            );
-            return Err(refuse(line(&self.olt.lease), "olt.lease", problem));
-        }
+        self.lease_rule()
+            .map_err(|error| refuse(line(&self.olt.lease), "olt.lease", error.to_string()))?;
         for endpoint in &self.olt.endpoints {
             let good = endpoint
                 .rsplit_once(':')
                 .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
             if !good {
-                let problem = format!("`{endpoint}` is not host:port, such as nexus-1.example.com:9001");
+                let problem =
+                    format!("`{endpoint}` is not host:port, such as nexus-1.example.com:9001");
                 return Err(refuse(None, "olt.endpoints", problem));
             }
         }
@@ -415,7 +417,11 @@ impl Config {
             if let Some(other) = pools.iter().find(|other| other.overlaps(&pool)) {
                 let problem = format!(
                     "{} of pool {} overlaps {} of pool {} in vrf {}: separate them or give one another vrf",
-                    pool.space(), pool.id(), other.space(), other.id(), pool.vrf()
+                    pool.space(),
+                    pool.id(),
+                    other.space(),
+                    other.id(),
+                    pool.vrf()
                 );
                 return Err(refuse(line(spec), &field, problem));
             }

@@ -1,4 +1,18 @@
 //! The centre: pools, shard leases, the OLT registry and the record of all allocations.
 
+mod actor;
+mod allocation;
+mod centre;
+mod clock;
 pub mod config;
-pub mod metrics;
+mod grantor;
+mod grpc;
+mod http;
+mod metrics;
+mod olt_config;
+mod record;
+mod refused;
+mod replica;
+pub mod run;
+mod service;
+mod watch;

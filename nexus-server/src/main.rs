@@ -1,2 +1,70 @@
-//! Entry point.
-fn main() {}
+//! `nexus-server`: reads its configuration and runs the centre.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use nexus_server::config::Config;
+use tracing_subscriber::EnvFilter;
+
+/// The centre of Nexus: pools, shard leases, the OLT registry and the record of all allocations.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Task>,
+    #[command(flatten)]
+    options: ServerOptions,
+}
+
+#[derive(Args)]
+struct ServerOptions {
+    /// Configuration file.
+    #[arg(
+        long,
+        global = true,
+        default_value = "/etc/nexus/nexus.yaml",
+        env = "NEXUS_CONFIG"
+    )]
+    config: PathBuf,
+    /// File that gets the real listening addresses as JSON once the server is ready.
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks the configuration file and says what is wrong with it.
+    CheckConfig,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nexus-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let ServerOptions { config, ready_file } = cli.options;
+    let path = config;
+    let config = Config::load(&path)?;
+    if let Some(Task::CheckConfig) = cli.command {
+        println!("{}: ok, {} pools", path.display(), config.pools.len());
+        return Ok(());
+    }
+    let filter = EnvFilter::try_from_env("NEXUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(nexus_server::run::run(config, ready_file))
+}

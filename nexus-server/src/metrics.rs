@@ -116,7 +116,11 @@ impl Metrics {
             &[],
         )?;
         Ok(Self {
-            pool_total: gauges("nexus_pool_total", "Units that the pool can hand out.", &pool)?,
+            pool_total: gauges(
+                "nexus_pool_total",
+                "Units that the pool can hand out.",
+                &pool,
+            )?,
             pool_allocated: gauges("nexus_pool_allocated", "Units that are held.", &pool)?,
             pool_available: gauges(
                 "nexus_pool_available",
@@ -219,7 +223,8 @@ impl Metrics {
 
     /// Sets what the audit has found.
     pub fn duplicates(&self, found: usize) {
-        self.duplicates.set(i64::try_from(found).unwrap_or(i64::MAX));
+        self.duplicates
+            .set(i64::try_from(found).unwrap_or(i64::MAX));
     }
 
     /// Counts a watch stream that was ended because its reader was too slow.

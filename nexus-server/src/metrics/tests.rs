@@ -7,7 +7,10 @@ const DOCUMENT: &[(&str, &[&str])] = &[
     ("nexus_pool_available", &["pool_id", "type"]),
     ("nexus_pool_utilization_ratio", &["pool_id", "type"]),
     ("nexus_allocations_total", &["pool_id", "olt_id", "result"]),
-    ("nexus_allocation_duration_seconds", &["pool_id", "quantile"]),
+    (
+        "nexus_allocation_duration_seconds",
+        &["pool_id", "quantile"],
+    ),
     ("nexus_nodes_total", &["role", "state"]),
     ("nexus_node_subscribers", &["olt_id"]),
     ("nexus_node_last_heartbeat_seconds", &["olt_id"]),
@@ -83,5 +86,8 @@ fn gauges_follow_the_snapshot_and_forget_what_is_gone() {
     assert!(text.contains("nexus_watchers 2\n"));
     let text = metrics.render(&Snapshot::default()).unwrap();
     assert!(!text.contains("pool_id=\"p\",type"), "{text}");
-    assert!(!text.contains("nexus_allocation_duration_seconds{"), "{text}");
+    assert!(
+        !text.contains("nexus_allocation_duration_seconds{"),
+        "{text}"
+    );
 }

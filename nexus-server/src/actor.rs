@@ -1,0 +1,426 @@
+//! The one task that owns the centre's state, and the way into it.
+//!
+//! ```text
+//! REST, gRPC --jobs (bounded)--> [owner: state] --commits, answers (bounded)--> [teller] --> answers
+//!      ^  full: Overloaded             |                                          |
+//!      |                               v store queue (bounded)                    v watch queues (bounded)
+//!      +---- answer                 [sled writer]                              watchers; full: cut off
+//! ```
+//!
+//! The owner carries out one job after the other and hands the rows to the store in that order. The teller
+//! waits until they are durable and only then gives the answer and tells watchers, in the same order, so
+//! that nobody ever learns of something that a crash could undo. Reads take the same way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use nexus_clset::Ticket;
+use nexus_core::id::{OltId, SessionId};
+use nexus_store::{Batch, Commit, MAX_BATCH_OPERATIONS, Slot, Store, StoreError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::centre::Centre;
+use crate::centre::effects::{Change, Effects, Event, META_ROWS, REVISION_KEY, Write};
+use crate::clock::Now;
+use crate::metrics::Metrics;
+use crate::olt_config::OltConfig;
+use crate::refused::Refused;
+use crate::watch::{End, Feed, Feeds};
+
+/// Jobs that may wait for the owner.
+const JOB_LIMIT: usize = 1024;
+/// Answers that may wait for the store.
+const ANSWER_LIMIT: usize = 1024;
+/// How long a request waits for a place among the jobs before it is turned away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the audit looks through the record.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+/// Most bytes of one batch; the store allows somewhat more.
+const MAX_BATCH_BYTES: usize = 512 * 1024;
+
+type Job = Box<dyn for<'a> FnOnce(&'a mut Centre, Now) -> BoxFuture<'a, Tell> + Send>;
+type Tell = Box<dyn FnOnce(Result<(), Refused>, &mut Hub) + Send>;
+
+/// The way into the owner's task. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// The streams that are open.
+#[derive(Default)]
+struct Hub {
+    configs: Feeds<Arc<OltConfig>>,
+    allocations: Feeds<Change>,
+}
+
+struct Answer {
+    commits: Vec<Commit>,
+    ticket: Option<Ticket>,
+    events: Vec<Event>,
+    tell: Tell,
+}
+
+/// The owner's task, not yet running.
+pub struct Owner {
+    centre: Centre,
+    store: Store,
+    metrics: Metrics,
+    tick: Duration,
+    jobs: mpsc::Receiver<Job>,
+}
+
+impl Handle {
+    /// Has a piece of work done on the state, and gives its outcome once everything it changed is durable.
+    ///
+    /// # Errors
+    /// The refusal of the work itself, or [`Refused::Overloaded`], [`Refused::Stopping`],
+    /// [`Refused::Store`].
+    pub async fn call<T, F>(&self, work: F) -> Result<T, Refused>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Centre, Now) -> BoxFuture<'a, Result<T, Refused>>
+            + Send
+            + 'static,
+    {
+        let (done, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |centre, now| {
+            Box::pin(async move {
+                let result = work(centre, now).await;
+                let tell: Tell = Box::new(move |durable, _| {
+                    // Nobody waits any more if the client has hung up.
+                    let _ = done.send(durable.and(result));
+                });
+                tell
+            })
+        });
+        self.submit(job).await?;
+        outcome.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// [`Handle::call`] for work that waits for nobody.
+    ///
+    /// # Errors
+    /// As [`Handle::call`].
+    pub async fn run<T, F>(&self, work: F) -> Result<T, Refused>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
+    {
+        self.call(move |centre, now| Box::pin(std::future::ready(work(centre, now))))
+            .await
+    }
+
+    /// Opens a stream of an OLT's configuration.
+    ///
+    /// # Errors
+    /// An unknown OLT or session; else as [`Handle::call`].
+    pub async fn watch_config(
+        &self,
+        olt: OltId,
+        session: Option<SessionId>,
+    ) -> Result<Feed<Arc<OltConfig>>, Refused> {
+        let (done, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |centre, _| {
+            let first = centre.watch_config(&olt, session.as_ref());
+            let tell: Tell = Box::new(move |durable, hub| {
+                let feed = durable
+                    .and(first)
+                    .map(|first| hub.configs.open(&olt, vec![first]));
+                let _ = done.send(feed);
+            });
+            Box::pin(std::future::ready(tell))
+        });
+        self.submit(job).await?;
+        outcome.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Opens a stream of an OLT's allocations.
+    ///
+    /// # Errors
+    /// An unknown OLT or session; else as [`Handle::call`].
+    pub async fn watch_allocations(
+        &self,
+        olt: OltId,
+        session: Option<SessionId>,
+        revision: u64,
+    ) -> Result<Feed<Change>, Refused> {
+        let (done, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |centre, _| {
+            let first = centre.watch_allocations(&olt, session.as_ref(), revision);
+            let tell: Tell = Box::new(move |durable, hub| {
+                let feed = durable
+                    .and(first)
+                    .map(|first| hub.allocations.open(&olt, first));
+                let _ = done.send(feed);
+            });
+            Box::pin(std::future::ready(tell))
+        });
+        self.submit(job).await?;
+        outcome.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Number of streams that are open.
+    ///
+    /// # Errors
+    /// As [`Handle::call`].
+    pub async fn watchers(&self) -> Result<usize, Refused> {
+        let (done, outcome) = oneshot::channel();
+        self.tell(move |hub| {
+            let _ = done.send(hub.configs.count().saturating_add(hub.allocations.count()));
+        })
+        .await?;
+        outcome.await.map_err(|_| Refused::Stopping)
+    }
+
+    /// Ends all streams, and every one that is opened later.
+    ///
+    /// # Errors
+    /// As [`Handle::call`].
+    pub async fn stop_watchers(&self) -> Result<(), Refused> {
+        self.tell(|hub| {
+            hub.configs.stop();
+            hub.allocations.stop();
+        })
+        .await
+    }
+
+    async fn tell(&self, work: impl FnOnce(&mut Hub) + Send + 'static) -> Result<(), Refused> {
+        let job: Job = Box::new(move |_, _| {
+            let tell: Tell = Box::new(move |_, hub| work(hub));
+            Box::pin(std::future::ready(tell))
+        });
+        self.submit(job).await
+    }
+
+    async fn submit(&self, job: Job) -> Result<(), Refused> {
+        use mpsc::error::SendTimeoutError;
+        self.jobs
+            .send_timeout(job, PATIENCE)
+            .await
+            .map_err(|error| match error {
+                SendTimeoutError::Timeout(_) => Refused::Overloaded {
+                    what: "the queue of requests",
+                },
+                SendTimeoutError::Closed(_) => Refused::Stopping,
+            })
+    }
+}
+
+impl Owner {
+    /// The owner of a state, and the way into it. `tick` is how often time is let pass.
+    #[must_use]
+    pub fn new(centre: Centre, store: Store, metrics: Metrics, tick: Duration) -> (Self, Handle) {
+        let (sender, jobs) = mpsc::channel(JOB_LIMIT);
+        let owner = Self {
+            centre,
+            store,
+            metrics,
+            tick,
+            jobs,
+        };
+        (owner, Handle { jobs: sender })
+    }
+
+    /// Works until all handles are gone, then makes sure that everything is durable.
+    ///
+    /// # Errors
+    /// The failure of the store, after which nothing more can be accepted.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        let (answers, receiver) = mpsc::channel(ANSWER_LIMIT);
+        let settled = Arc::new(AtomicU64::new(0));
+        let teller = tokio::spawn(teller(receiver, Arc::clone(&settled), self.metrics.clone()));
+        let outcome = self.work(&answers, &settled).await;
+        drop(answers);
+        let told = teller.await.unwrap_or(Err(StoreError::Closed));
+        outcome.and(told)
+    }
+
+    async fn work(
+        &mut self,
+        answers: &mpsc::Sender<Answer>,
+        settled: &AtomicU64,
+    ) -> Result<(), StoreError> {
+        let mut ticks = interval(self.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut audit_due = Instant::now();
+        loop {
+            let job = tokio::select! {
+                biased;
+                // Time must pass however much there is to do.
+                _ = ticks.tick() => tick_job(),
+                job = self.jobs.recv() => match job {
+                    Some(job) => job,
+                    None => return Ok(()),
+                },
+            };
+            // The place in the store's queue comes first: once the state has changed its rows must follow.
+            let slot = self.store.reserve().await?;
+            let Ok(now) = Now::read() else {
+                return Err(StoreError::Closed);
+            };
+            self.centre.settle(Ticket(settled.load(Ordering::Acquire)));
+            let tell = job(&mut self.centre, now).await;
+            let effects = self.centre.take_effects();
+            self.metrics.clset_puts(effects.puts);
+            self.metrics.clset_gets(effects.gets);
+            let ticket = effects.ticket;
+            let (commits, events) = self.commit(slot, effects).await?;
+            let answer = Answer {
+                commits,
+                ticket,
+                events,
+                tell,
+            };
+            if answers.send(answer).await.is_err() {
+                // The teller ends only after a failure of the store.
+                return self.store.health();
+            }
+            if audit_due <= Instant::now() {
+                audit_due = Instant::now() + AUDIT_INTERVAL;
+                let found = self.centre.audit().duplicates;
+                self.metrics.duplicates(found.len());
+                if let Some(first) = found.first() {
+                    tracing::error!(count = found.len(), resource = %first.place, holders = ?first.holders,
+                        "resources are held by more than one subscriber");
+                }
+            }
+        }
+    }
+
+    /// Hands the rows to the store. More than one batch holds go one after the other, in the order in which
+    /// they were given; their order is made so that a crash in between does no harm.
+    async fn commit(
+        &self,
+        slot: Slot,
+        effects: Effects,
+    ) -> Result<(Vec<Commit>, Vec<Event>), StoreError> {
+        let Effects {
+            mut writes, events, ..
+        } = effects;
+        let mut commits = Vec::new();
+        if !events.is_empty() {
+            let revision = self.centre.revision().to_be_bytes().to_vec();
+            writes.push(vec![Write {
+                kind: META_ROWS,
+                key: REVISION_KEY.to_vec(),
+                value: Some(revision),
+            }]);
+        }
+        let mut slot = Some(slot);
+        for batch in batches(writes) {
+            let slot = match slot.take() {
+                Some(slot) => slot,
+                None => self.store.reserve().await?,
+            };
+            commits.push(slot.submit(batch)?);
+        }
+        Ok((commits, events))
+    }
+}
+
+fn tick_job() -> Job {
+    Box::new(|centre, now| {
+        Box::pin(async move {
+            if let Err(refused) = centre.tick(&now).await {
+                tracing::warn!(%refused, "time could not be let pass");
+            }
+            let tell: Tell = Box::new(|_, _| ());
+            tell
+        })
+    })
+}
+
+/// What stands together goes into one batch, with as many neighbours as fit.
+fn batches(writes: Vec<Vec<Write>>) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut batch = Batch::new();
+    let mut bytes = 0_usize;
+    for together in writes {
+        let size: usize = together.iter().map(Write::size).sum();
+        let operations = batch.operations().saturating_add(together.len());
+        let full =
+            operations > MAX_BATCH_OPERATIONS || bytes.saturating_add(size) > MAX_BATCH_BYTES;
+        if full && !batch.is_empty() {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(size);
+        for write in together {
+            match write.value {
+                Some(value) => batch.put(write.kind, &write.key, &value),
+                None => batch.delete(write.kind, &write.key),
+            };
+        }
+    }
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    batches
+}
+
+async fn teller(
+    mut answers: mpsc::Receiver<Answer>,
+    settled: Arc<AtomicU64>,
+    metrics: Metrics,
+) -> Result<(), StoreError> {
+    let mut hub = Hub::default();
+    while let Some(answer) = answers.recv().await {
+        let Answer {
+            commits,
+            ticket,
+            events,
+            tell,
+        } = answer;
+        let durable = durable(commits).await;
+        if let Err(error) = durable {
+            let refused = || Refused::Store(error.to_string());
+            tell(Err(refused()), &mut hub);
+            answers.close();
+            while let Some(answer) = answers.recv().await {
+                (answer.tell)(Err(refused()), &mut hub);
+            }
+            hub.configs.stop();
+            hub.allocations.stop();
+            return Err(error);
+        }
+        if let Some(ticket) = ticket {
+            settled.store(ticket.0, Ordering::Release);
+        }
+        for event in events {
+            let cut_off = hub.publish(event);
+            for _ in 0..cut_off {
+                metrics.watcher_cut_off();
+            }
+        }
+        tell(Ok(()), &mut hub);
+    }
+    hub.configs.stop();
+    hub.allocations.stop();
+    Ok(())
+}
+
+async fn durable(commits: Vec<Commit>) -> Result<(), StoreError> {
+    for commit in commits {
+        commit.await?;
+    }
+    Ok(())
+}
+
+impl Hub {
+    /// Tells an event to whom it concerns. Gives the number of streams that were cut off.
+    fn publish(&mut self, event: Event) -> u64 {
+        match event {
+            Event::Allocation(olt, change) => self.allocations.publish(&olt, &change),
+            Event::Config(olt, config) => self.configs.publish(&olt, &config),
+            Event::SessionOver(olt) => {
+                self.configs.end(&olt, End::SessionOver);
+                self.allocations.end(&olt, End::SessionOver);
+                0
+            }
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! What OLTs report of their own shards: allocations they have made, and releases.
+//!
+//! Commands of a session are numbered. They may be repeated, overtake each other, or arrive long after they
+//! were answered; the record must come out as if each had arrived once and in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use nexus_core::resource::Resource;
+use nexus_core::shard::ShardRef;
+
+use super::Centre;
+use super::central::Outcome;
+use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_millisecond};
+use crate::clock::Now;
+use crate::refused::Refused;
+
+/// Most disputed resources that are remembered.
+const MAX_CONFLICTS: usize = 10_000;
+
+/// An allocation that an OLT has made from its own shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The OLT.
+    pub olt: OltId,
+    /// Its session.
+    pub session: SessionId,
+    /// Number of this command in the session.
+    pub seq: Seq,
+    /// All commands below have been acknowledged to the OLT.
+    pub acked_below: Seq,
+    /// Pool of the resource.
+    pub pool: PoolId,
+    /// Who got it.
+    pub subscriber: SubscriberId,
+    /// What it got, as text of the pool's type.
+    pub resource: String,
+    /// Shard that the resource lies in.
+    pub shard: ShardId,
+    /// Epoch under which the OLT owns the shard.
+    pub epoch: Epoch,
+    /// Labels.
+    pub metadata: BTreeMap<String, String>,
+    /// When the OLT made it; now if it does not say.
+    pub made_at: Option<Timestamp>,
+}
+
+/// The end of an allocation, as an OLT reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The OLT.
+    pub olt: OltId,
+    /// Its session.
+    pub session: SessionId,
+    /// Number of this command in the session.
+    pub seq: Seq,
+    /// All commands below have been acknowledged to the OLT.
+    pub acked_below: Seq,
+    /// Pool of the resource.
+    pub pool: PoolId,
+    /// Who had it.
+    pub subscriber: SubscriberId,
+    /// What it had; if empty, whatever it holds in the pool on this OLT.
+    pub resource: String,
+    /// Shard that the resource lies in.
+    pub shard: ShardId,
+    /// Epoch under which the OLT owns or owned the shard.
+    pub epoch: Epoch,
+    /// Why, for the log.
+    pub reason: String,
+}
+
+impl Centre {
+    /// Records what an OLT has allocated from its own shard.
+    ///
+    /// # Errors
+    /// Why the record does not take it; the OLT may not count on the resource then.
+    pub fn record_claim(
+        &mut self,
+        now: &Now,
+        claim: Claim,
+    ) -> Result<(Arc<Allocation>, Outcome), Refused> {
+        self.check_command(&claim.olt, &claim.session, claim.seq, claim.acked_below)?;
+        let place = self.place_in_shard(&claim.pool, &claim.resource, claim.shard)?;
+        check_metadata(&claim.metadata).map_err(|problem| Refused::invalid("metadata", problem))?;
+        let known = self.record.get(&place).cloned();
+        if let Some(known) = &known
+            && known.session.as_ref() == Some(&claim.session)
+            && known.olt == claim.olt
+        {
+            let same = known.subscriber == claim.subscriber && known.pool == claim.pool;
+            if known.seq == claim.seq && same && known.state.is_held() {
+                return Ok((Arc::new(known.clone()), Outcome::Repeated));
+            }
+            if known.seq >= claim.seq {
+                return Err(Refused::StaleSeq {
+                    resource: place.resource,
+                    known: known.seq.0,
+                    given: claim.seq.0,
+                });
+            }
+        }
+        let shard = ShardRef {
+            pool: claim.pool.clone(),
+            shard: claim.shard,
+            epoch: claim.epoch,
+        };
+        self.table()
+            .check_owner(&claim.olt, &claim.session, &shard)?;
+        if !self.pool(&claim.pool)?.is_allocatable(&place.resource) {
+            let problem = format!(
+                "{} may not be handed out: it is excluded or reserved",
+                place.resource
+            );
+            return Err(Refused::invalid("resource", problem));
+        }
+        if let Some(known) = &known
+            && known.state.is_held()
+            && known.subscriber != claim.subscriber
+        {
+            self.dispute(&place, &claim.subscriber, &claim.olt);
+            return Err(Refused::ResourceTaken {
+                resource: place.resource,
+            });
+        }
+        self.leave_other_resources(now, &claim, &place)?;
+        let made_at = match &known {
+            Some(known) if known.state.is_held() => known.made_at,
+            _ => to_millisecond(claim.made_at.unwrap_or(now.wall)),
+        };
+        let allocation = Allocation {
+            place,
+            pool: claim.pool,
+            subscriber: claim.subscriber,
+            olt: claim.olt.clone(),
+            session: Some(claim.session.clone()),
+            shard: claim.shard,
+            epoch: claim.epoch,
+            seq: claim.seq,
+            state: AllocationState::Active,
+            made_at,
+            changed_at: to_millisecond(now.wall),
+            metadata: claim.metadata,
+        };
+        let allocation = self.save(now, allocation)?;
+        self.advance_session(&claim.olt, &claim.session, claim.seq, claim.acked_below);
+        Ok((allocation, Outcome::New))
+    }
+
+    /// Records that an OLT has ended an allocation.
+    ///
+    /// # Errors
+    /// Why the record does not take it.
+    pub fn record_release(&mut self, now: &Now, release: Release) -> Result<(), Refused> {
+        self.check_command(
+            &release.olt,
+            &release.session,
+            release.seq,
+            release.acked_below,
+        )?;
+        let Some(place) = self.released_place(&release)? else {
+            return Ok(());
+        };
+        self.conflict_ended(&place, &release.subscriber);
+        match self.record.get(&place).cloned() {
+            Some(known) if known.subscriber == release.subscriber || !known.state.is_held() => {
+                self.release_known(now, &release, known)?;
+            }
+            // The subscriber does not have it any more; that somebody else does is no business of this OLT.
+            Some(_) => return Ok(()),
+            None => self.release_unknown(now, &release, place)?,
+        }
+        self.advance_session(
+            &release.olt,
+            &release.session,
+            release.seq,
+            release.acked_below,
+        );
+        tracing::info!(
+            olt = %release.olt, subscriber = %release.subscriber, pool = %release.pool,
+            reason = %release.reason.escape_default(), "allocation released"
+        );
+        Ok(())
+    }
+
+    fn release_known(
+        &mut self,
+        now: &Now,
+        release: &Release,
+        mut known: Allocation,
+    ) -> Result<(), Refused> {
+        let resource = known.place.resource;
+        if known.olt != release.olt {
+            if known.state == AllocationState::Released {
+                return Ok(());
+            }
+            if !known.is_central() && release.epoch < known.epoch {
+                return Err(Refused::StaleEpoch {
+                    resource,
+                    current: known.epoch,
+                    given: release.epoch,
+                });
+            }
+            return Err(Refused::OtherOlt {
+                resource,
+                holder: known.olt,
+                olt: release.olt.clone(),
+            });
+        }
+        if known.session.as_ref() == Some(&release.session) {
+            if known.seq > release.seq || (known.seq == release.seq && known.state.is_held()) {
+                return Err(Refused::StaleSeq {
+                    resource,
+                    known: known.seq.0,
+                    given: release.seq.0,
+                });
+            }
+            if known.seq == release.seq {
+                return Ok(());
+            }
+        } else if !known.state.is_held() {
+            return Ok(());
+        }
+        if !known.is_central() {
+            known.session = Some(release.session.clone());
+            known.seq = release.seq;
+        }
+        known.state = AllocationState::Released;
+        known.changed_at = to_millisecond(now.wall);
+        self.save(now, known).map(drop)
+    }
+
+    /// A release that has overtaken its allocation leaves a mark, so that the allocation is refused as the
+    /// older of the two when it comes.
+    fn release_unknown(
+        &mut self,
+        now: &Now,
+        release: &Release,
+        place: Place,
+    ) -> Result<(), Refused> {
+        let shard = ShardRef {
+            pool: release.pool.clone(),
+            shard: release.shard,
+            epoch: release.epoch,
+        };
+        let table = self.table();
+        if table
+            .check_owner(&release.olt, &release.session, &shard)
+            .is_err()
+        {
+            return Ok(());
+        }
+        let at = to_millisecond(now.wall);
+        let mark = Allocation {
+            place,
+            pool: release.pool.clone(),
+            subscriber: release.subscriber.clone(),
+            olt: release.olt.clone(),
+            session: Some(release.session.clone()),
+            shard: release.shard,
+            epoch: release.epoch,
+            seq: release.seq,
+            state: AllocationState::Released,
+            made_at: at,
+            changed_at: at,
+            metadata: BTreeMap::new(),
+        };
+        self.save(now, mark).map(drop)
+    }
+
+    /// What a release is about; `None` if the subscriber holds nothing there (any more).
+    fn released_place(&self, release: &Release) -> Result<Option<Place>, Refused> {
+        if !release.resource.is_empty() {
+            let Ok(pool) = self.pool(&release.pool) else {
+                // The pool is gone, its records may not be.
+                let gone = self
+                    .record
+                    .of_subscriber(&release.subscriber)
+                    .find(|known| {
+                        known.pool == release.pool
+                            && known.place.resource.to_string() == release.resource
+                    });
+                return Ok(gone.map(|known| known.place.clone()));
+            };
+            let resource = Resource::parse(pool.kind(), &release.resource)
+                .map_err(|error| Refused::invalid("resource", error))?;
+            if pool
+                .locate(&resource)
+                .is_none_or(|(shard, _)| shard != release.shard)
+            {
+                return Err(outside(&resource, release.shard));
+            }
+            return Ok(Some(Place {
+                vrf: pool.vrf().to_owned(),
+                resource,
+            }));
+        }
+        let held = self
+            .record
+            .of_subscriber(&release.subscriber)
+            .find(|known| {
+                known.pool == release.pool && known.olt == release.olt && known.state.is_held()
+            });
+        Ok(held.map(|known| known.place.clone()))
+    }
+
+    /// Checks who sends a command, and that it is not a copy of one that was answered long ago.
+    fn check_command(
+        &self,
+        olt: &OltId,
+        session: &SessionId,
+        seq: Seq,
+        acked_below: Seq,
+    ) -> Result<(), Refused> {
+        if seq == Seq(0) {
+            return Err(Refused::invalid("seq", "commands are numbered from 1"));
+        }
+        if acked_below > seq {
+            let problem = format!(
+                "{acked_below} is above seq {seq}: a command cannot be acknowledged before it is sent"
+            );
+            return Err(Refused::invalid("acked_below", problem));
+        }
+        self.current_session(olt, session)?;
+        let floor = self
+            .sessions
+            .get(olt)
+            .filter(|log| log.session == *session)
+            .map_or(Seq(0), |log| log.acked_below);
+        if seq < floor {
+            return Err(Refused::StrayCopy {
+                floor: floor.0,
+                given: seq.0,
+            });
+        }
+        Ok(())
+    }
+
+    fn place_in_shard(
+        &self,
+        pool: &PoolId,
+        resource: &str,
+        shard: ShardId,
+    ) -> Result<Place, Refused> {
+        let pool = self.pool(pool)?;
+        let resource = Resource::parse(pool.kind(), resource)
+            .map_err(|error| Refused::invalid("resource", error))?;
+        if pool.locate(&resource).is_none_or(|(of, _)| of != shard) {
+            return Err(outside(&resource, shard));
+        }
+        Ok(Place {
+            vrf: pool.vrf().to_owned(),
+            resource,
+        })
+    }
+
+    /// A subscriber has one active allocation per pool. What it has elsewhere is asked back; what it has on
+    /// the same OLT in the same session, that OLT must release first.
+    fn leave_other_resources(
+        &mut self,
+        now: &Now,
+        claim: &Claim,
+        place: &Place,
+    ) -> Result<(), Refused> {
+        let Some(other) = self
+            .record
+            .active(&claim.subscriber, &claim.pool)
+            .filter(|other| other.place != *place)
+            .cloned()
+        else {
+            return Ok(());
+        };
+        if other.olt == claim.olt && other.session.as_ref() == Some(&claim.session) {
+            return Err(Refused::ReleaseFirst {
+                subscriber: claim.subscriber.clone(),
+                pool: claim.pool.clone(),
+                held: other.place.resource,
+            });
+        }
+        self.ask_back(now, other).map(drop)
+    }
+
+    fn dispute(&mut self, place: &Place, subscriber: &SubscriberId, olt: &OltId) {
+        tracing::error!(resource = %place, %subscriber, %olt, "two subscribers have been given one resource");
+        if self.conflicts.len() < MAX_CONFLICTS || self.conflicts.contains_key(place) {
+            self.conflicts
+                .entry(place.clone())
+                .or_default()
+                .insert(subscriber.clone(), olt.clone());
+        }
+    }
+
+    fn conflict_ended(&mut self, place: &Place, subscriber: &SubscriberId) {
+        if let Some(claims) = self.conflicts.get_mut(place) {
+            claims.remove(subscriber);
+            if claims.is_empty() {
+                self.conflicts.remove(place);
+            }
+        }
+    }
+
+    /// A dispute ends when the resource is nobody's, or the other claimant has got something else.
+    pub(super) fn resolve_conflicts(&mut self, saved: &Allocation) {
+        if self.conflicts.is_empty() {
+            return;
+        }
+        if !saved.state.is_held() {
+            self.conflicts.remove(&saved.place);
+            return;
+        }
+        let disputed: Vec<Place> = self
+            .conflicts
+            .iter()
+            .filter(|(_, claims)| claims.contains_key(&saved.subscriber))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in disputed {
+            self.conflict_ended(&place, &saved.subscriber);
+        }
+    }
+}
+
+fn outside(resource: &Resource, shard: ShardId) -> Refused {
+    Refused::invalid(
+        "resource",
+        format!("{resource} does not lie in shard {shard} of the pool"),
+    )
+}

@@ -1,0 +1,490 @@
+//! The OLT registry: register, heartbeat, drain, deregister, and what an OLT may watch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
+use nexus_core::shard::ShardRef;
+use nexus_core::shard_table::{Command, OltState, Register, Renew, RowKey};
+use serde::Serialize;
+
+use super::effects::{Change, ChangeKind, Event, SESSION_ROWS};
+use super::{Centre, SessionLog};
+use crate::allocation::AllocationState;
+use crate::clock::Now;
+use crate::olt_config::OltConfig;
+use crate::refused::Refused;
+
+/// Most subscribers that one host may say it serves.
+const MAX_CAPACITY: u32 = 1_000_000;
+/// Most values of its own that a heartbeat may carry.
+const MAX_METRICS: usize = 64;
+/// Longest name of such a value, in bytes.
+const MAX_METRIC_NAME: usize = 128;
+
+/// What is known of an OLT from its heartbeats; not kept over a restart.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    last_heartbeat: Option<Timestamp>,
+    active_subscribers: u32,
+    metrics: BTreeMap<String, f64>,
+    config_revision: u64,
+}
+
+/// An OLT enrols, or comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The OLT.
+    pub olt: OltId,
+    /// A name for people.
+    pub name: String,
+    /// Region label.
+    pub region: String,
+    /// Where it can be reached.
+    pub address: String,
+    /// Most subscribers that it serves.
+    pub capacity: u32,
+    /// Its session.
+    pub session: SessionId,
+    /// Highest number of a command that it has used in this session.
+    pub last_seq: Seq,
+}
+
+/// What a registered OLT is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registered {
+    /// The OLT as the centre knows it.
+    pub node: NodeInfo,
+    /// Its configuration.
+    pub config: Arc<OltConfig>,
+    /// Length of its lease, counted by the OLT from the moment it sent the registration.
+    pub lease: Duration,
+}
+
+/// Fill of one shard, as its owner reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardUse {
+    /// The shard.
+    pub shard: ShardRef,
+    /// Units in use.
+    pub allocated: u64,
+}
+
+/// A sign of life of an OLT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// The OLT.
+    pub olt: OltId,
+    /// Its session; without it nothing but the report is taken, and no lease is renewed.
+    pub session: Option<SessionId>,
+    /// Subscribers with a session now.
+    pub active_subscribers: u32,
+    /// Values of its own, for people to look at.
+    pub metrics: BTreeMap<String, f64>,
+    /// Revision of the configuration that it works with.
+    pub config_revision: u64,
+    /// Fill of its shards.
+    pub shard_use: Vec<ShardUse>,
+    /// Shards that it gives back.
+    pub released: Vec<ShardRef>,
+    /// Highest number of a command that it has used in this session.
+    pub last_seq: Seq,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// Length of the renewed lease; `None` if it was not renewed.
+    pub lease: Option<Duration>,
+    /// Newest revision of the OLT's configuration.
+    pub config_revision: u64,
+    /// State of the OLT.
+    pub state: OltState,
+}
+
+/// An OLT as people and the API see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeInfo {
+    /// The OLT.
+    pub id: OltId,
+    /// A name for people.
+    pub name: String,
+    /// Region label.
+    pub region: String,
+    /// Where it can be reached.
+    pub address: String,
+    /// Most subscribers that it serves.
+    pub capacity: u32,
+    /// Its session.
+    pub session: SessionId,
+    /// What it is doing.
+    pub state: OltState,
+    /// Shards that it owns.
+    pub shards: BTreeMap<PoolId, Vec<ShardId>>,
+    /// When it was heard of last; `None` if not since this server started.
+    pub last_heartbeat: Option<Timestamp>,
+    /// Subscribers with a session, from its last heartbeat.
+    pub active_subscribers: u32,
+    /// Allocations that are held on it.
+    pub allocations: u64,
+    /// Values of its own, from its last heartbeat.
+    pub metrics: BTreeMap<String, f64>,
+    /// Newest revision of its configuration.
+    pub config_revision: u64,
+    /// Revision that it works with, from its last heartbeat.
+    pub running_revision: u64,
+}
+
+/// An OLT as it is replicated for reading. What changes with every heartbeat is left out.
+#[derive(Serialize)]
+struct OltEntry<'a> {
+    id: &'a OltId,
+    name: &'a str,
+    region: &'a str,
+    address: &'a str,
+    capacity: u32,
+    session: &'a SessionId,
+    draining: bool,
+    config_revision: u64,
+}
+
+impl Centre {
+    /// Enrols an OLT and starts or renews its lease.
+    ///
+    /// # Errors
+    /// Why this host may not have this id and session.
+    pub async fn register(
+        &mut self,
+        now: &Now,
+        registration: Registration,
+    ) -> Result<Registered, Refused> {
+        if !(1..=MAX_CAPACITY).contains(&registration.capacity) {
+            let problem =
+                format!("must be 1 to {MAX_CAPACITY}: most subscribers that this host serves");
+            return Err(Refused::invalid("capacity", problem));
+        }
+        let olt = registration.olt.clone();
+        let session = registration.session.clone();
+        let recorded_seq = self
+            .sessions
+            .get(&olt)
+            .filter(|log| log.session == session)
+            .map_or(Seq(0), |log| log.highest);
+        let before = self.table().olt(&olt).map(|view| view.row.session.clone());
+        self.grant(
+            now,
+            Command::Register(Register {
+                olt: registration.olt,
+                name: registration.name,
+                region: registration.region,
+                address: registration.address,
+                capacity: registration.capacity,
+                session: registration.session,
+                last_seq: registration.last_seq,
+                recorded_seq,
+            }),
+        )
+        .await?;
+        if before.as_ref() != Some(&session) {
+            tracing::info!(%olt, %session, "OLT registered with a new session");
+            // Streams of the old session end before anything is told to the new one.
+            self.effects
+                .events
+                .insert(0, Event::SessionOver(olt.clone()));
+            self.live.remove(&olt);
+        }
+        if self
+            .sessions
+            .get(&olt)
+            .is_none_or(|log| log.session != session)
+        {
+            let log = SessionLog::new(&session);
+            self.save_session(&olt, &log);
+            self.sessions.insert(olt.clone(), log);
+        }
+        Ok(Registered {
+            node: self.node(&olt)?,
+            config: Arc::new(self.config(&olt)?),
+            lease: self.lease(),
+        })
+    }
+
+    /// Takes a sign of life, and renews the lease of the session that sent it.
+    ///
+    /// # Errors
+    /// An unknown OLT, or a session that is not the current one.
+    pub async fn heartbeat(
+        &mut self,
+        now: &Now,
+        heartbeat: Heartbeat,
+    ) -> Result<HeartbeatAnswer, Refused> {
+        check_metrics(&heartbeat.metrics)?;
+        let Heartbeat { olt, session, .. } = heartbeat;
+        if self.table().olt(&olt).is_none() {
+            return Err(Refused::UnknownOlt(olt));
+        }
+        let lease = match session {
+            None => None,
+            Some(session) => {
+                let mut in_use: BTreeMap<PoolId, u64> = BTreeMap::new();
+                for shard_use in heartbeat.shard_use {
+                    let count = in_use.entry(shard_use.shard.pool).or_default();
+                    *count = count.saturating_add(shard_use.allocated);
+                }
+                let renew = Renew {
+                    olt: olt.clone(),
+                    session,
+                    config_revision: heartbeat.config_revision,
+                    last_seq: heartbeat.last_seq,
+                    in_use,
+                    released: heartbeat.released,
+                };
+                self.grant(now, Command::Renew(renew)).await?;
+                Some(self.lease())
+            }
+        };
+        let live = Live {
+            last_heartbeat: Some(now.wall),
+            active_subscribers: heartbeat.active_subscribers,
+            metrics: heartbeat.metrics,
+            config_revision: heartbeat.config_revision,
+        };
+        self.live.insert(olt.clone(), live);
+        let view = self
+            .table()
+            .olt(&olt)
+            .ok_or_else(|| Refused::UnknownOlt(olt.clone()))?;
+        Ok(HeartbeatAnswer {
+            lease,
+            config_revision: view.row.config_revision,
+            state: view.state,
+        })
+    }
+
+    /// The newest configuration of an OLT.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownOlt`].
+    pub fn config(&self, olt: &OltId) -> Result<OltConfig, Refused> {
+        OltConfig::build(self.table(), &self.settings, olt)
+            .ok_or_else(|| Refused::UnknownOlt(olt.clone()))
+    }
+
+    /// Asks all shards of an OLT back.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownOlt`].
+    pub async fn drain(&mut self, now: &Now, olt: &OltId) -> Result<NodeInfo, Refused> {
+        self.grant(now, Command::Drain { olt: olt.clone() }).await?;
+        self.node(olt)
+    }
+
+    /// Forgets an OLT that is drained and holds nothing.
+    ///
+    /// # Errors
+    /// [`Refused::DrainFirst`], [`Refused::UnknownOlt`].
+    pub async fn deregister(&mut self, now: &Now, olt: &OltId) -> Result<(), Refused> {
+        let node = self.node(olt)?;
+        let shards = node.shards.values().map(Vec::len).sum::<usize>();
+        let draining = self.table().olt(olt).is_some_and(|view| view.row.draining);
+        if !draining || node.allocations > 0 || shards > 0 {
+            return Err(Refused::DrainFirst {
+                olt: olt.clone(),
+                state: node.state.as_str(),
+                allocations: node.allocations,
+                shards: u64::try_from(shards).unwrap_or(u64::MAX),
+            });
+        }
+        self.grant(now, Command::Deregister { olt: olt.clone() })
+            .await?;
+        self.sessions.remove(olt);
+        self.effects.delete(SESSION_ROWS, olt.as_str().as_bytes());
+        self.live.remove(olt);
+        self.effects.events.push(Event::SessionOver(olt.clone()));
+        Ok(())
+    }
+
+    /// An OLT as people see it.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownOlt`].
+    pub fn node(&self, olt: &OltId) -> Result<NodeInfo, Refused> {
+        let table = self.table();
+        let view = table
+            .olt(olt)
+            .ok_or_else(|| Refused::UnknownOlt(olt.clone()))?;
+        let live = self.live.get(olt).cloned().unwrap_or_default();
+        let shards = table
+            .shards_of(olt)
+            .into_iter()
+            .map(|(pool, shards)| (pool, shards.iter().map(|owned| owned.shard).collect()))
+            .collect();
+        Ok(NodeInfo {
+            id: olt.clone(),
+            name: view.row.name.clone(),
+            region: view.row.region.clone(),
+            address: view.row.address.clone(),
+            capacity: view.row.capacity,
+            session: view.row.session.clone(),
+            state: view.state,
+            shards,
+            last_heartbeat: live.last_heartbeat,
+            active_subscribers: live.active_subscribers,
+            allocations: self.record.olt_counts(olt).held(),
+            metrics: live.metrics,
+            config_revision: view.row.config_revision,
+            running_revision: live.config_revision,
+        })
+    }
+
+    /// All OLTs in the order of their names.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        self.table()
+            .olts()
+            .filter_map(|view| self.node(&view.row.id).ok())
+            .collect()
+    }
+
+    /// What an OLT that watches its configuration reads first.
+    ///
+    /// # Errors
+    /// An unknown OLT, or a session that is not the current one.
+    pub fn watch_config(
+        &self,
+        olt: &OltId,
+        session: Option<&SessionId>,
+    ) -> Result<Arc<OltConfig>, Refused> {
+        if let Some(session) = session {
+            self.current_session(olt, session)?;
+        }
+        self.config(olt).map(Arc::new)
+    }
+
+    /// What an OLT that watches its allocations reads first: the changes after `revision` if they are still
+    /// known, else everything that is on it or in its shards, and the end of the snapshot.
+    ///
+    /// # Errors
+    /// An unknown OLT, or a session that is not the current one.
+    pub fn watch_allocations(
+        &self,
+        olt: &OltId,
+        session: Option<&SessionId>,
+        revision: u64,
+    ) -> Result<Vec<Change>, Refused> {
+        if let Some(session) = session {
+            self.current_session(olt, session)?;
+        } else if self.table().olt(olt).is_none() {
+            return Err(Refused::UnknownOlt(olt.clone()));
+        }
+        if let Some(changes) = self.log.after(olt, revision) {
+            return Ok(changes);
+        }
+        Ok(self.snapshot(olt))
+    }
+
+    fn snapshot(&self, olt: &OltId) -> Vec<Change> {
+        let revision = self.log.revision();
+        let in_shards = self
+            .table()
+            .shards_of(olt)
+            .into_iter()
+            .flat_map(|(pool, shards)| shards.into_iter().map(move |owned| (pool.clone(), owned)))
+            .flat_map(|(pool, owned)| self.in_shard(&pool, owned.shard).collect::<Vec<_>>());
+        let all: BTreeMap<_, _> = self
+            .record
+            .of_olt(olt, None)
+            .chain(in_shards)
+            .map(|allocation| (&allocation.place, allocation))
+            .collect();
+        let mut changes = Vec::with_capacity(all.len().saturating_add(1));
+        for allocation in all.into_values() {
+            let shared = Some(Arc::new(allocation.clone()));
+            let change = |kind| Change {
+                revision,
+                kind,
+                allocation: shared.clone(),
+            };
+            changes.push(change(ChangeKind::Put));
+            // The OLT may have been away when it was asked.
+            if allocation.state == AllocationState::Releasing && allocation.olt == *olt {
+                changes.push(change(ChangeKind::ReleaseRequested));
+            }
+        }
+        changes.push(Change {
+            revision,
+            kind: ChangeKind::SnapshotEnd,
+            allocation: None,
+        });
+        changes
+    }
+
+    /// Mirrors changed pools and OLTs into the CLSet, from where every replica can read them.
+    pub(super) fn mirror<'a>(
+        &mut self,
+        now: &Now,
+        keys: impl IntoIterator<Item = &'a RowKey>,
+    ) -> Result<(), Refused> {
+        for key in keys {
+            let (name, value) = match key {
+                RowKey::Pool(id) => {
+                    let spec = self.table().pool(id).map(|pool| pool.spec());
+                    (format!("/pools/{id}"), spec.map(serde_json::to_vec))
+                }
+                RowKey::Olt(id) => {
+                    let view = self.table().olt(id);
+                    let entry = view.as_ref().map(|view| OltEntry {
+                        id,
+                        name: &view.row.name,
+                        region: &view.row.region,
+                        address: &view.row.address,
+                        capacity: view.row.capacity,
+                        session: &view.row.session,
+                        draining: view.row.draining,
+                        config_revision: view.row.config_revision,
+                    });
+                    (
+                        format!("/olts/{id}"),
+                        entry.as_ref().map(serde_json::to_vec),
+                    )
+                }
+                RowKey::Meta | RowKey::Shard(_) => continue,
+            };
+            match value {
+                Some(Ok(value)) => {
+                    if !self.replica.holds(&name, &value) {
+                        self.replicate(now, &name, Some((0, value)))?;
+                    }
+                }
+                Some(Err(error)) => tracing::error!(name, %error, "an entry cannot be written"),
+                None => self.replicate(now, &name, None)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_metrics(metrics: &BTreeMap<String, f64>) -> Result<(), Refused> {
+    if metrics.len() > MAX_METRICS {
+        let problem = format!(
+            "{} values are too many: at most {MAX_METRICS}",
+            metrics.len()
+        );
+        return Err(Refused::invalid("metrics", problem));
+    }
+    let bad = |(name, value): &(&String, &f64)| {
+        name.is_empty() || name.len() > MAX_METRIC_NAME || !value.is_finite()
+    };
+    match metrics.iter().find(bad) {
+        None => Ok(()),
+        Some((name, _)) => Err(Refused::invalid(
+            "metrics",
+            format!(
+                "`{}`: names take 1 to {MAX_METRIC_NAME} bytes, values are finite numbers",
+                name.escape_default()
+            ),
+        )),
+    }
+}

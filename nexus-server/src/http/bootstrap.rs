@@ -1,0 +1,113 @@
+//! `/api/v1/bootstrap`: OLT hosts enrol, read their configuration, and report.
+
+use axum::Json;
+use axum::extract::State;
+use nexus_core::id::{OltId, Seq, SessionId};
+
+use super::App;
+use super::extract::{JsonBody, PathOf};
+use super::problem::Problem;
+use super::views::{
+    BootstrapRequest, BootstrapResponse, ConfigView, HeartbeatRequest, HeartbeatResponse,
+};
+use crate::centre::{Heartbeat, Registration};
+use crate::refused::Refused;
+
+/// Enrols an OLT, or the same OLT again after a restart.
+#[utoipa::path(
+    post, path = "/api/v1/bootstrap", tag = "bootstrap",
+    request_body = BootstrapRequest,
+    responses(
+        (status = 200, description = "Enrolled", body = BootstrapResponse),
+        (status = 409, description = "Another session of this id is alive, or the session is over", body = Problem),
+        (status = 422, description = "A field makes no sense", body = Problem),
+    )
+)]
+pub async fn register(
+    State(app): State<App>,
+    JsonBody(request): JsonBody<BootstrapRequest>,
+) -> Result<Json<BootstrapResponse>, Problem> {
+    let session = match request.session {
+        Some(session) => {
+            SessionId::new(session).map_err(|error| Refused::invalid("session", error))?
+        }
+        None => new_session()?,
+    };
+    let registration = Registration {
+        olt: OltId::new(request.id).map_err(|error| Refused::invalid("id", error))?,
+        name: request.name,
+        region: request.region,
+        address: request.address,
+        capacity: request.capacity,
+        session,
+        last_seq: Seq(request.last_seq),
+    };
+    let registered = app
+        .centre()
+        .call(|centre, now| Box::pin(async move { centre.register(&now, registration).await }))
+        .await?;
+    Ok(Json(registered.into()))
+}
+
+/// The current configuration of an OLT.
+#[utoipa::path(
+    get, path = "/api/v1/bootstrap/{olt_id}/config", tag = "bootstrap",
+    params(("olt_id" = String, Path, description = "OLT")),
+    responses(
+        (status = 200, description = "Its configuration", body = ConfigView),
+        (status = 404, description = "Not registered", body = Problem),
+    )
+)]
+pub async fn config(
+    State(app): State<App>,
+    PathOf(olt): PathOf<OltId>,
+) -> Result<Json<ConfigView>, Problem> {
+    let config = app
+        .centre()
+        .run(move |centre, _| centre.config(&olt))
+        .await?;
+    Ok(Json(ConfigView::from(&config)))
+}
+
+/// Takes a sign of life of an OLT and renews the lease of the session that sent it.
+#[utoipa::path(
+    post, path = "/api/v1/bootstrap/{olt_id}/heartbeat", tag = "bootstrap",
+    params(("olt_id" = String, Path, description = "OLT")),
+    request_body = HeartbeatRequest,
+    responses(
+        (status = 200, description = "Taken", body = HeartbeatResponse),
+        (status = 404, description = "Not registered", body = Problem),
+        (status = 409, description = "The session is not the current one: register again", body = Problem),
+    )
+)]
+pub async fn heartbeat(
+    State(app): State<App>,
+    PathOf(olt): PathOf<OltId>,
+    JsonBody(request): JsonBody<HeartbeatRequest>,
+) -> Result<Json<HeartbeatResponse>, Problem> {
+    let session = request
+        .session
+        .map(SessionId::new)
+        .transpose()
+        .map_err(|error| Refused::invalid("session", error))?;
+    let heartbeat = Heartbeat {
+        olt,
+        session,
+        active_subscribers: request.active_subscribers,
+        metrics: request.metrics,
+        config_revision: request.config_revision,
+        shard_use: Vec::new(),
+        released: Vec::new(),
+        last_seq: Seq(request.last_seq),
+    };
+    let answer = app
+        .centre()
+        .call(|centre, now| Box::pin(async move { centre.heartbeat(&now, heartbeat).await }))
+        .await?;
+    Ok(Json(answer.into()))
+}
+
+fn new_session() -> Result<SessionId, Refused> {
+    SessionId::new(format!("{:032x}", rand::random::<u128>()))
+        .map_err(|error| Refused::invalid("session", error))
+}

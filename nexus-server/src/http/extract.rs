@@ -1,0 +1,193 @@
+//! Reading requests: bodies, paths and queries, with a problem body for everything that does not fit.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::http::problem::Problem;
+
+/// Largest body of a request, in bytes.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A JSON body, read strictly.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+/// The parameters of the path.
+#[derive(Debug)]
+pub struct PathOf<T>(pub T);
+
+/// The parameters of the query; unknown ones are refused if `T` refuses unknown fields.
+#[derive(Debug)]
+pub struct QueryOf<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        check_media_type(&parts.headers)?;
+        let bytes = read(&parts.headers, body).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| json_problem(&error))
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(value) = Path::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| {
+                Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid-path",
+                    format!("the path is not valid: {}", error.body_text()),
+                )
+            })?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(value) = Query::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| {
+                let text = error.body_text();
+                let problem = Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid-query",
+                    format!("the query is not valid: {text}"),
+                );
+                name_field(problem, &text)
+            })?;
+        Ok(Self(value))
+    }
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase());
+    match media_type.as_deref() {
+        Some("application/json") => Ok(()),
+        Some(kind) if kind.starts_with("application/") && kind.ends_with("+json") => Ok(()),
+        other => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            format!(
+                "the body must be JSON with Content-Type: application/json, not {}",
+                other.unwrap_or("without a Content-Type")
+            ),
+        )),
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            format!("the body must not be larger than {MAX_BODY_BYTES} bytes"),
+        )
+    };
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    // Reading on after the limit would only feed a flood; reading fails for a client that hangs up, too.
+    match to_bytes(body, MAX_BODY_BYTES).await {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(error) if is_too_large(&error) => Err(too_large()),
+        Err(error) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable-body",
+            format!("the body could not be read: {error}"),
+        )),
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error)
+        .is_some_and(|source| source.to_string().contains("length limit"))
+}
+
+/// What a reader said, as a problem: 400 for text that is no JSON, 422 for JSON of another shape.
+pub fn json_problem(error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    if error.is_data() {
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-body", &text);
+        name_field(problem, &text)
+    } else {
+        let detail = format!("the body is not JSON: {text}");
+        Problem::new(StatusCode::BAD_REQUEST, "malformed-json", detail)
+    }
+}
+
+/// Takes the field out of "unknown field `x`" or "missing field `x`".
+fn name_field(problem: Problem, text: &str) -> Problem {
+    match text
+        .split_once("field `")
+        .and_then(|(_, rest)| rest.split_once('`'))
+    {
+        Some((field, _)) => problem.with_field(field),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Example {
+        #[serde(rename = "a")]
+        _a: u8,
+    }
+
+    #[test]
+    fn an_unknown_or_missing_field_is_named() {
+        for (text, field) in [("{\"a\":1,\"b\":2}", "b"), ("{}", "a")] {
+            let error = serde_json::from_str::<Example>(text).unwrap_err();
+            let problem = json_problem(&error);
+            assert_eq!(problem.status, 422);
+            assert_eq!(problem.field.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_json_is_a_bad_request() {
+        let error = serde_json::from_str::<Example>("{\"a\":").unwrap_err();
+        assert_eq!(json_problem(&error).status, 400);
+    }
+
+    #[test]
+    fn only_json_media_types_are_read() {
+        let check = |value: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            }
+            check_media_type(&headers).map_err(|problem| problem.status)
+        };
+        assert_eq!(check(Some("application/json; charset=utf-8")), Ok(()));
+        assert_eq!(check(Some("application/merge-patch+json")), Ok(()));
+        assert_eq!(check(Some("text/plain")), Err(415));
+        assert_eq!(check(None), Err(415));
+    }
+}
