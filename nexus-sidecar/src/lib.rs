@@ -5,4 +5,5 @@ pub mod fastpath;
 pub mod metrics;
 pub mod radius;
 pub mod shutdown;
+pub mod slowpath;
 pub mod status;
