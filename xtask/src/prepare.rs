@@ -30,6 +30,16 @@ pub const TOOLS: &[Tool] = &[
     tool("ip", "iproute2", "network namespaces and veth pairs"),
     tool("tc", "iproute2", "the access node's programs"),
     tool("nsenter", "util-linux", "commands inside a namespace"),
+    tool(
+        "taskset",
+        "util-linux",
+        "clients and their lines on one processor",
+    ),
+    tool(
+        "chrt",
+        "util-linux",
+        "lines that are not faster than real ones",
+    ),
     tool("bpftool", "bpftool", "loading objects, reading maps"),
     tool("ethtool", "ethtool", "offloads off"),
     tool("tcpdump", "tcpdump", "captures"),

@@ -118,6 +118,7 @@ impl AccessNetwork {
                 End::new(&network.node, &port),
                 End::new(&subscriber.namespace, SUBSCRIBER_INTERFACE).mac(subscriber.mac),
             )?;
+            link::deliver_later(&subscriber.namespace, SUBSCRIBER_INTERFACE)?;
             let index = link::index(&network.node, &port)?;
             let mut value = Vec::from(uplink_index.to_ne_bytes());
             value.extend(subscriber.line.bytes());

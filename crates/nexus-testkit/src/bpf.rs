@@ -1,5 +1,6 @@
 //! bpffs and `bpftool`: loading, pinning, reading and writing maps without a loader library.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -158,4 +159,56 @@ pub fn raw_bytes(value: &Value) -> Option<Vec<u8>> {
         .iter()
         .map(|byte| u8::from_str_radix(byte.as_str()?.trim_start_matches("0x"), 16).ok())
         .collect()
+}
+
+/// Reads a pinned per-CPU array of 64-bit counters: index to the sum over all CPUs.
+///
+/// # Errors
+/// If `bpftool` refuses, or the map is not of that kind.
+pub fn counters(pin: &Path) -> Result<BTreeMap<u32, u64>> {
+    let mut sums = BTreeMap::new();
+    for entry in map_dump(pin)? {
+        let sum = counter(&entry).with_context(|| {
+            format!(
+                "an entry of {} is not a per-CPU counter: {entry}",
+                pin.display()
+            )
+        })?;
+        sums.extend([sum]);
+    }
+    Ok(sums)
+}
+
+fn counter(entry: &Value) -> Option<(u32, u64)> {
+    let key: [u8; 4] = raw_bytes(entry.get("key")?)?.try_into().ok()?;
+    let mut sum = 0_u64;
+    for on_cpu in entry.get("values")?.as_array()? {
+        let value: [u8; 8] = raw_bytes(on_cpu.get("value")?)?.try_into().ok()?;
+        sum = sum.saturating_add(u64::from_ne_bytes(value));
+    }
+    Some((u32::from_ne_bytes(key), sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_the_sum_over_all_cpus() {
+        let one = serde_json::json!([
+            "0x01", "0x00", "0x00", "0x00", "0x00", "0x00", "0x00", "0x00"
+        ]);
+        let entry = serde_json::json!({
+            "key": ["0x05", "0x00", "0x00", "0x00"],
+            "values": [{ "cpu": 0, "value": one }, { "cpu": 1, "value": one }],
+        });
+        assert_eq!(counter(&entry), Some((5, 2)));
+        assert_eq!(counter(&serde_json::json!({ "key": ["0x05"] })), None);
+    }
+
+    #[test]
+    fn only_what_lies_below_bpffs_is_unpinned() {
+        assert!(unpin(Path::new("/tmp/x")).is_err());
+        assert!(unpin(Path::new(BPFFS)).is_err());
+    }
 }

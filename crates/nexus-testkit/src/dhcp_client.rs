@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use crate::access_node::{SUBSCRIBER_INTERFACE, Subscriber};
+use crate::command;
+use crate::link;
 use crate::process::Process;
 
 /// Which program.
@@ -117,7 +120,12 @@ impl DhcpClient {
             .context("cannot make a client's script executable")?;
         // A client that starts has no lease yet, whatever an earlier one wrote down.
         std::fs::write(&events, "").context("cannot write a client's events")?;
-        let mut command = subscriber.namespace.command(kind.name());
+        let mut command = subscriber.namespace.command("taskset");
+        command.args(["-c", &link::line_cpu().to_string()]);
+        if realtime_allowed() {
+            command.args(REALTIME);
+        }
+        command.arg(kind.name());
         match kind {
             Kind::Udhcpc => {
                 command.args([
@@ -184,15 +192,22 @@ impl DhcpClient {
     /// If it does not come within `timeout`; with the end of the client's log.
     pub fn wait_for_lease(&mut self, count: usize, timeout: Duration) -> Result<Lease> {
         let path = self.events.clone();
-        self.process
-            .wait_until(&format!("lease event {count}"), timeout, || {
-                let events = parse_events(&std::fs::read_to_string(&path).unwrap_or_default());
-                let event = events
-                    .iter()
-                    .filter(|event| event.has_lease())
-                    .nth(count.saturating_sub(1));
-                Ok(event.and_then(Event::lease))
-            })
+        let what = format!("lease event {count}");
+        let lease = self.process.wait_until(&what, timeout, || {
+            let events = parse_events(&std::fs::read_to_string(&path).unwrap_or_default());
+            let event = events
+                .iter()
+                .filter(|event| event.has_lease())
+                .nth(count.saturating_sub(1));
+            Ok(event.and_then(Event::lease))
+        })?;
+        if self.kind == Kind::Dhclient {
+            // It calls its script first and then writes its lease file, which it needs when it is
+            // started again.
+            let bound = format!("bound to {}", lease.address);
+            self.process.wait_for_line(&bound, timeout)?;
+        }
+        Ok(lease)
     }
 
     /// Makes `udhcpc` renew now, by unicast to its server.
@@ -210,6 +225,16 @@ impl DhcpClient {
     pub fn release_now(&self) -> Result<()> {
         self.process.signal(Signal::SIGUSR2)
     }
+}
+
+/// A client is not interrupted by the delivery of a reply while it still sends the request; see
+/// [`link::deliver_later`]. Its script runs as everybody else.
+const REALTIME: [&str; 4] = ["chrt", "--reset-on-fork", "--fifo", "1"];
+
+/// Some containers refuse it; a client may then have to ask twice.
+fn realtime_allowed() -> bool {
+    let mut probe = Command::new(REALTIME[0]);
+    command::output(probe.args(&REALTIME[1..]).arg("true")).is_ok()
 }
 
 const END: &str = "--- end of event";

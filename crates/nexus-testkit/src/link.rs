@@ -1,7 +1,13 @@
 //! veth pairs that carry frames as real lines do: no offload, tags inside the frame.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::process::Command;
 
+use anyhow::{Context, Result};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+
+use crate::command;
 use crate::netns::Namespace;
 use crate::packet::Mac;
 
@@ -82,6 +88,54 @@ pub fn disable_offloads(namespace: &Namespace, interface: &str) -> Result<()> {
     }
     namespace.run("ethtool", &arguments)?;
     Ok(())
+}
+
+/// Makes an interface of a veth take what arrives in a kernel thread on [`line_cpu`], where a DHCP
+/// client of this bench runs with a higher priority: the thread waits until the client waits.
+///
+/// A reply out of XDP comes back within the very system call that sent the request. No real line is
+/// that fast, and `udhcpc` misses it: it renews through a second, connected socket, which it
+/// closes right after the call, and which until then takes the reply away from the listening one.
+///
+/// # Errors
+/// If the kernel has no threaded packet reception (before 5.12).
+pub fn deliver_later(namespace: &Namespace, interface: &str) -> Result<()> {
+    // Only with GRO does a veth without XDP receive through NAPI at all.
+    namespace.run("ethtool", &["-K", interface, "gro", "on"])?;
+    let others = receiving_threads(interface);
+    // `ip netns exec`, because it alone mounts a sysfs that shows the namespace's interfaces.
+    let file = format!("/sys/class/net/{interface}/threaded");
+    let write = format!("echo 1 >{file}");
+    let mut threaded = Command::new("ip");
+    threaded.args(["netns", "exec", namespace.name(), "sh", "-c", &write]);
+    command::output(&mut threaded).context("cannot make packet reception threaded")?;
+    for thread in receiving_threads(interface).difference(&others) {
+        let thread = thread.to_string();
+        let cpu = line_cpu().to_string();
+        command::output(Command::new("taskset").args(["-c", "-p", &cpu, &thread]))?;
+    }
+    Ok(())
+}
+
+/// The processor that subscribers and their lines share: the first that this process may use.
+#[must_use]
+pub fn line_cpu() -> usize {
+    let allowed = sched_getaffinity(Pid::from_raw(0));
+    let first = |allowed: CpuSet| (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu) == Ok(true));
+    allowed.ok().and_then(first).unwrap_or(0)
+}
+
+/// The kernel threads that receive for interfaces of that name, whichever namespace they are in.
+fn receiving_threads(interface: &str) -> BTreeSet<u32> {
+    let begins = format!("napi/{interface}-");
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.starts_with(&begins)
+        })
+        .collect()
 }
 
 /// Gives an interface an address, "10.0.0.1/24".

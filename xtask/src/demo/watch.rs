@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
-use nexus_abi::Binding;
+use nexus_abi::Entry;
 use nexus_testkit::bpf;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub type Addresses = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Where the address stands in the bytes of a value.
 pub const ADDRESS: Range<usize> = {
-    let start = offset_of!(Binding, address);
+    let start = offset_of!(Entry, binding.address);
     start..start + size_of::<[u8; 4]>()
 };
 
