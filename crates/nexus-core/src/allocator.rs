@@ -176,6 +176,25 @@ impl Allocator {
         true
     }
 
+    /// Notes that a unit is taken, on behalf of `subscriber`, but not here: it is not given to the
+    /// subscriber either. `false`: somebody else holds it, nothing has changed.
+    pub fn hold_apart(&mut self, unit: Unit, subscriber: &SubscriberId) -> bool {
+        if self.holder(unit).is_some_and(|holder| holder != subscriber) {
+            return false;
+        }
+        let seat = self.seats.get(subscriber).copied();
+        self.seat(unit, subscriber);
+        match seat {
+            Some(seat) if seat != unit => {
+                self.seats.insert(subscriber.clone(), seat);
+            }
+            _ => {
+                self.seats.remove(subscriber);
+            }
+        }
+        true
+    }
+
     /// Takes a unit back; until `until` only its former holder may get it again.
     pub fn release(&mut self, unit: Unit, until: BootTime) {
         self.rest(unit, until, true);

@@ -152,6 +152,8 @@ pub struct Edge {
     boot_id: String,
     last_seq: Seq,
     revision: u64,
+    /// When the configuration came; the beginning, if it came from the rows.
+    configured_at: BootTime,
     lease: Option<LeaseRow>,
     /// A renewal after the lease had ended that counts only once this revision has been read.
     waiting: Option<(LeaseRow, u64)>,
@@ -164,6 +166,9 @@ pub struct Edge {
     unacked: BTreeSet<Who>,
     keyless: BTreeMap<Who, BootTime>,
     reserved: BTreeMap<(PoolId, Resource), Reserved>,
+    /// Released here, and whether the centre has recorded that: a record of it that was on its way
+    /// says nothing new.
+    departed: BTreeMap<(PoolId, Resource), (SubscriberId, bool)>,
     outbox: Outbox,
     /// Commands may be sent: nothing says that the centre is away.
     sending: bool,
@@ -376,8 +381,19 @@ impl Edge {
             seq,
             command: command.clone(),
         }));
+        self.note_departure(&command);
         self.outbox.push(seq, command);
         seq
+    }
+
+    fn note_departure(&mut self, command: &Command) {
+        let place = (command.pool.clone(), command.resource);
+        match command.what {
+            What::Allocate { .. } => self.departed.remove(&place),
+            What::Deallocate { .. } => self
+                .departed
+                .insert(place, (command.subscriber.clone(), false)),
+        };
     }
 
     /// Sends what may be sent.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, RowKey, Validity, What, Who,
+    Action, Command, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, RowKey, Validity,
+    What, Who,
 };
 use crate::id::{Seq, SessionId};
 use crate::lease::holder_end;
@@ -21,7 +22,9 @@ pub enum Refusal {
 }
 
 impl Edge {
-    /// The centre took this host in. `sent_at`: when the request was sent.
+    /// The centre took this host in. `sent_at`: when the request was sent. An answer to a request sent
+    /// after the newest configuration came is believed even if its revision is lower: the centre
+    /// was restored from a backup.
     pub fn registered(
         &mut self,
         now: BootTime,
@@ -31,7 +34,11 @@ impl Edge {
         fx: &mut Effects,
     ) {
         let revision = config.revision;
-        self.apply(now, config, fx);
+        if sent_at > self.configured_at {
+            self.apply(now, config, fx);
+        } else {
+            self.configure(now, config, fx);
+        }
         self.renewed(now, sent_at, lease, revision, fx);
     }
 
@@ -77,6 +84,7 @@ impl Edge {
             return;
         };
         fx.forget(RowKey::Command(seq));
+        self.departure_recorded(&command);
         let who = Who {
             pool: command.pool,
             subscriber: command.subscriber,
@@ -84,7 +92,7 @@ impl Edge {
         if let Some(held) = self.bindings.get_mut(&who)
             && matches!(command.what, What::Allocate { .. })
             && held.resource == command.resource
-            && held.row.seq == seq
+            && held.row.since <= seq
             && !held.row.acked
         {
             held.row.acked = true;
@@ -110,6 +118,7 @@ impl Edge {
             return;
         };
         fx.forget(RowKey::Command(seq));
+        self.departure_recorded(&command);
         let who = Who {
             pool: command.pool,
             subscriber: command.subscriber,
@@ -138,6 +147,17 @@ impl Edge {
         self.pump(fx);
     }
 
+    fn departure_recorded(&mut self, command: &Command) {
+        if let Some((subscriber, recorded)) = self
+            .departed
+            .get_mut(&(command.pool.clone(), command.resource))
+            && *subscriber == command.subscriber
+            && matches!(command.what, What::Deallocate { .. })
+        {
+            *recorded = true;
+        }
+    }
+
     /// Nobody knows what became of a command: it is sent again once the centre is heard of.
     pub fn lost(&mut self, now: BootTime, seq: Seq) {
         self.outbox.landed(seq);
@@ -162,6 +182,7 @@ impl Edge {
         self.waiting = None;
         self.unconfirmed = true;
         self.revision = 0;
+        self.configured_at = BootTime::ZERO;
         self.sending = false;
         self.snapshot = None;
         self.outbox.all_landed();

@@ -75,6 +75,7 @@ impl Edge {
         }
         self.drop_pools(&configured, fx);
         self.revision = config.revision;
+        self.configured_at = now;
         if let Some((lease, needed)) = self.waiting
             && needed <= self.revision
         {

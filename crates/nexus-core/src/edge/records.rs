@@ -56,6 +56,8 @@ pub(super) struct Snapshot {
     missing: BTreeMap<Who, Seq>,
     /// Reserved units that have not been seen in it.
     unseen: BTreeSet<(PoolId, Resource)>,
+    /// Releases that the centre had recorded when it began.
+    departed: Vec<(PoolId, Resource)>,
 }
 
 impl Edge {
@@ -74,6 +76,12 @@ impl Edge {
                 .map(|(who, held)| (who.clone(), held.row.seq))
                 .collect(),
             unseen: self.reserved.keys().cloned().collect(),
+            departed: self
+                .departed
+                .iter()
+                .filter(|(_, (_, recorded))| *recorded)
+                .map(|(place, _)| place.clone())
+                .collect(),
         });
     }
 
@@ -95,6 +103,15 @@ impl Edge {
         let Some(snapshot) = self.snapshot.take() else {
             return;
         };
+        for place in snapshot.departed {
+            if self
+                .departed
+                .get(&place)
+                .is_some_and(|(_, recorded)| *recorded)
+            {
+                self.departed.remove(&place);
+            }
+        }
         for (pool, resource) in snapshot.unseen {
             self.unreserve(now, &pool, resource, fx);
         }
@@ -132,6 +149,19 @@ impl Edge {
         if owned.is_none() && !ours {
             return;
         }
+        if ours && record.seq > self.last_seq {
+            // Of an earlier session: what is sent from now on shall count as later.
+            self.last_seq = record.seq;
+            self.save(fx);
+        }
+        if ours
+            && self
+                .departed
+                .get(&(record.pool.clone(), record.resource))
+                .is_some_and(|(subscriber, _)| *subscriber == record.subscriber)
+        {
+            return;
+        }
         let synced = owned.is_some_and(|row| row.synced) && !self.unconfirmed;
         let Some(state) = self.pools.get(&record.pool) else {
             return;
@@ -145,7 +175,7 @@ impl Edge {
                 .bindings
                 .get(&holder)
                 .is_some_and(|held| held.resource == record.resource);
-            if bound && (holder.subscriber == record.subscriber || synced) {
+            if bound && (synced || (ours && holder.subscriber == record.subscriber)) {
                 return;
             }
             if bound {
@@ -173,7 +203,14 @@ impl Edge {
         {
             state.allocator.quarantine(unit, BootTime::ZERO);
         }
-        if !state.allocator.hold(unit, &record.subscriber) {
+        // Another host may still serve its acknowledged binding, cut off or not: the subscriber gets
+        // another unit here, and this one rests with its record until that host or an operator ends it.
+        let held = if ours {
+            state.allocator.hold(unit, &record.subscriber)
+        } else {
+            state.allocator.hold_apart(unit, &record.subscriber)
+        };
+        if !held {
             return;
         }
         let reserved = Reserved {
@@ -238,7 +275,7 @@ impl Edge {
         let Some(reserved) = self
             .reserved
             .get(&place)
-            .filter(|reserved| reserved.subscriber == record.subscriber)
+            .filter(|reserved| reserved.ours && reserved.subscriber == record.subscriber)
             .cloned()
         else {
             return;
@@ -299,6 +336,7 @@ impl Edge {
                     fx,
                 );
                 if let Some(held) = self.bindings.get_mut(who) {
+                    held.row.since = seq;
                     held.row.seq = seq;
                     held.row.epoch = epoch;
                     held.row.acked = false;

@@ -42,6 +42,7 @@ impl Edge {
             boot_id: start.boot_id,
             last_seq: Seq(0),
             revision: 0,
+            configured_at: BootTime::ZERO,
             lease: None,
             waiting: None,
             unconfirmed: true,
@@ -53,11 +54,13 @@ impl Edge {
             unacked: BTreeSet::new(),
             keyless: BTreeMap::new(),
             reserved: BTreeMap::new(),
+            departed: BTreeMap::new(),
             outbox: Outbox::default(),
             sending: false,
             resend_at: None,
             snapshot: None,
         };
+        let mut commands = BTreeMap::new();
         let mut units = Vec::new();
         let mut shards = Vec::new();
         let mut same_boot = false;
@@ -79,9 +82,13 @@ impl Edge {
                 Row::Unit(row) => units.push(row),
                 Row::Command(row) => {
                     edge.last_seq = edge.last_seq.max(row.seq);
-                    edge.outbox.push(row.seq, row.command);
+                    commands.insert(row.seq, row.command);
                 }
             }
+        }
+        for (seq, command) in commands {
+            edge.note_departure(&command);
+            edge.outbox.push(seq, command);
         }
         for row in shards {
             let place = (row.pool.clone(), row.shard);
@@ -128,7 +135,11 @@ impl Edge {
                 epoch,
                 seq,
             } => {
-                state.allocator.hold(unit, &subscriber);
+                if ours {
+                    state.allocator.hold(unit, &subscriber);
+                } else {
+                    state.allocator.hold_apart(unit, &subscriber);
+                }
                 let reserved = Reserved {
                     subscriber,
                     shard: unit.0,

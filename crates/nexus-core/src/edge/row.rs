@@ -138,6 +138,8 @@ pub struct BindingRow {
     pub shard: ShardId,
     /// Epoch it was given under.
     pub epoch: Epoch,
+    /// Sequence number of its first Allocate: any from it on, once recorded, acknowledges it.
+    pub since: Seq,
     /// Sequence number of its last Allocate.
     pub seq: Seq,
     /// The centre has recorded it.

@@ -198,7 +198,11 @@ fn nothing_is_allocated_before_the_records_of_the_shards_have_been_read() {
         "10.0.0.2 is reserved"
     );
     let granted = authorize(&mut edge, &mut shell, 2, 9, 2).unwrap();
-    assert_eq!(granted.resource, address("10.0.0.2"));
+    assert_eq!(
+        granted.resource,
+        address("10.0.0.4"),
+        "another host may still serve 10.0.0.2, even to its own subscriber"
+    );
 }
 
 #[test]
@@ -603,4 +607,21 @@ fn a_release_that_the_centre_asks_for_ends_the_binding() {
         shell.sent()[0].command.what,
         What::Deallocate { .. }
     ));
+}
+
+#[test]
+fn a_login_does_not_revive_what_stood_in_a_shard_that_moved() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    let late = 100 + 86_400;
+    let mut fx = Effects::new();
+    edge.renewed(at(late), at(late), Duration::from_secs(60), 2, &mut fx);
+    edge.configure(at(late), config(2, &[(0, 3), (1, 1)]), &mut fx);
+    shell.run(fx);
+    assert!(matches!(
+        authorize(&mut edge, &mut shell, late, 1, 1),
+        Err(Denied::NotReady(_))
+    ));
+    assert_eq!(edge.map_entries().count(), 0);
 }
