@@ -92,6 +92,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [other] => Err(self.wrong(format!("a flag of {other}"))),
+        }
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_be_bytes)
     }

@@ -44,13 +44,17 @@ pub struct Digest {
     pub collected: VersionVector,
     /// See [`Delta::floor`].
     pub floor: u64,
+    /// Whether it is a full member, that has had all of some other one once.
+    pub complete: bool,
     /// Of everything it holds. Differs from ours while `seen` is equal: damage, repair by ranges.
     pub fingerprint: Fingerprint,
 }
 
 /// "This is what I have seen, give me the rest."
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
+    /// Who asks. The answer is for this boot of it only: an earlier or later one has seen other things.
+    pub asking: Origin,
     /// What need not be sent.
     pub have: VersionVector,
     /// Where the answer before ended.
@@ -58,14 +62,18 @@ pub struct PullRequest {
 }
 
 /// A part of what was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullAnswer {
+    /// Who asked.
+    pub asking: Origin,
     /// Entries that the asking replica lacks.
     pub delta: Delta,
     /// Writes that are all answered by these entries, or made void by writes in `seen`.
     pub covers: Vec<Range>,
     /// What the answering replica had seen when it answered.
     pub seen: VersionVector,
+    /// See [`Digest::complete`].
+    pub complete: bool,
     /// Where to go on, if this was not all.
     pub next: Option<Dot>,
 }
@@ -133,6 +141,7 @@ impl Digest {
         self.seen.write(&mut out);
         self.collected.write(&mut out);
         out.u64(self.floor);
+        out.u8(self.complete.into());
         out.u64(self.fingerprint.count);
         out.raw(&self.fingerprint.sum.to_be_bytes());
         out.finish()
@@ -148,6 +157,7 @@ impl Digest {
                 seen: VersionVector::read(bytes)?,
                 collected: VersionVector::read(bytes)?,
                 floor: bytes.u64()?,
+                complete: bytes.flag()?,
                 fingerprint: Fingerprint {
                     count: bytes.u64()?,
                     sum: u128::from_be_bytes(bytes.array()?),
@@ -163,6 +173,7 @@ impl PullRequest {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         out.u8(FORMAT);
+        out.origin(self.asking);
         self.have.write(&mut out);
         write_dot(&mut out, self.after);
         out.finish()
@@ -175,6 +186,7 @@ impl PullRequest {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         message("pull request", bytes, |bytes| {
             Ok(Self {
+                asking: bytes.origin()?,
                 have: VersionVector::read(bytes)?,
                 after: read_dot(bytes)?,
             })
@@ -188,6 +200,7 @@ impl PullAnswer {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         out.u8(FORMAT);
+        out.origin(self.asking);
         self.delta.write(&mut out);
         out.count(self.covers.len());
         for range in &self.covers {
@@ -196,6 +209,7 @@ impl PullAnswer {
             out.u64(range.end);
         }
         self.seen.write(&mut out);
+        out.u8(self.complete.into());
         write_dot(&mut out, self.next);
         out.finish()
     }
@@ -206,6 +220,7 @@ impl PullAnswer {
     /// Whatever does not fit.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         message("pull answer", bytes, |bytes| {
+            let asking = bytes.origin()?;
             let delta = Delta::read(bytes)?;
             let mut covers = Vec::new();
             for _ in 0..bytes.count(24)? {
@@ -216,9 +231,11 @@ impl PullAnswer {
                 });
             }
             Ok(Self {
+                asking,
                 delta,
                 covers,
                 seen: VersionVector::read(bytes)?,
+                complete: bytes.flag()?,
                 next: read_dot(bytes)?,
             })
         })

@@ -88,13 +88,16 @@ impl<R: Rows> Replica<R> {
         self.origin
     }
 
-    /// What this replica has, to be compared with others.
+    /// What this replica has, to be compared with others. Sent as this member's word on what it has
+    /// seen for good (see [`propose_collection`](Self::propose_collection)), it must be taken when all
+    /// changes are settled.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest {
             seen: self.seen.clone(),
             collected: self.collected.clone(),
             floor: self.floor,
+            complete: self.complete,
             fingerprint: self.summary.total(),
         }
     }

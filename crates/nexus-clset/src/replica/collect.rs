@@ -31,8 +31,15 @@ const ORIGIN_ROWS: usize = 50;
 /// A round of collection on its way.
 #[derive(Debug)]
 pub(super) struct Round {
-    candidates: VersionVector,
+    candidates: Candidates,
     barrier: VersionVector,
+}
+
+/// Tombstones up to these writes, and the greatest causal length among them.
+#[derive(Debug, Default)]
+struct Candidates {
+    upto: VersionVector,
+    floor: u64,
 }
 
 /// How far collected tombstones were removed since the last ones were declared.
@@ -65,7 +72,7 @@ impl<R: Rows> Replica<R> {
     ) -> Result<Vec<Change>, Error<R::Error>> {
         if self.round.is_none() {
             let candidates = self.candidates(members, now)?;
-            if candidates.is_empty() {
+            if candidates.upto.is_empty() {
                 return Ok(Vec::new());
             }
             let mut barrier = self.seen.clone();
@@ -85,10 +92,14 @@ impl<R: Rows> Replica<R> {
         };
         let raised: Vec<_> = round
             .candidates
+            .upto
             .origins()
-            .map(|origin| (origin, round.candidates.upto(origin)))
+            .map(|origin| (origin, round.candidates.upto.upto(origin)))
             .filter(|(origin, upto)| *upto > self.collected.upto(*origin))
             .collect();
+        // Now and not when they are removed: who pulls from here meanwhile gets neither the tombstones
+        // nor any other word of how high new keys must start.
+        self.raise_floor(round.candidates.floor);
         Ok(self.raise_collected(&raised))
     }
 
@@ -178,10 +189,10 @@ impl<R: Rows> Replica<R> {
         &self,
         members: &[&VersionVector],
         now: UnixMillis,
-    ) -> Result<VersionVector, Error<R::Error>> {
+    ) -> Result<Candidates, Error<R::Error>> {
         let age = u64::try_from(TOMBSTONE_AGE.as_millis()).unwrap_or(u64::MAX);
         let limit = Hlc::at(UnixMillis(now.0.saturating_sub(age)));
-        let mut candidates = VersionVector::default();
+        let mut candidates = Candidates::default();
         let page = self
             .rows
             .page(RowKind::Tombstone, b"", None, PAGE)
@@ -199,7 +210,8 @@ impl<R: Rows> Replica<R> {
                 .map(|seen| seen.upto(origin))
                 .fold(self.seen.upto(origin), u64::min);
             if entry.seq <= stable && !self.collected.contains(entry.dot()) {
-                candidates.insert_run(origin, 1, entry.seq);
+                candidates.upto.insert_run(origin, 1, entry.seq);
+                candidates.floor = candidates.floor.max(entry.version.causal_length);
             }
         }
         Ok(candidates)

@@ -23,7 +23,8 @@ const PAGE: usize = 1024;
 impl<R: Rows> Replica<R> {
     /// Boots the replica of `node` and takes a new incarnation: greater than all before it, and not
     /// below the seconds of the wall clock, so that a replica whose rows were lost does not come back
-    /// under an old one. Reads all entries once, to check them and to sum them up.
+    /// under an old one. (Lost rows and a clock set back at once are found out by
+    /// [`Error::OriginInUse`] when it meets its peers.) Reads all entries once, to check them and to sum them up.
     ///
     /// The change must be durable before the replica is used.
     ///

@@ -76,16 +76,22 @@ impl<R: Rows> Replica<R> {
             // It has lost what its answers built upon.
             self.claims.remove(&from);
         }
-        self.settle_claims(from, &digest.seen, &mut received);
+        self.settle_claims(from, &digest.seen, digest.complete, &mut received);
         let mut have = self.seen.clone();
         if let Some(claims) = self.claims.get(&from) {
             have.join(&claims.claimed);
         }
-        let request = (!have.covers(&digest.seen)).then_some(PullRequest { have, after: None });
+        let request = (!have.covers(&digest.seen)).then_some(PullRequest {
+            asking: self.origin,
+            have,
+            after: None,
+        });
         Ok((received, request))
     }
 
-    /// Answers a pull with at most about `max_bytes` of entries, but at least one if any is missing.
+    /// Answers a pull. Only who is a member already may be answered: members hold up the collection of
+    /// tombstones, so that nothing is collected which a new one has pulled but not its tombstone.
+    /// The answer has at most about `max_bytes` of entries, but at least one if any is missing.
     ///
     /// # Errors
     /// Rows that cannot be read, or that do not fit each other.
@@ -95,9 +101,12 @@ impl<R: Rows> Replica<R> {
         max_bytes: usize,
     ) -> Result<PullAnswer, Error<R::Error>> {
         let mut answer = PullAnswer {
+            asking: request.asking,
             delta: self.delta(Vec::new()),
+            covers: Vec::new(),
             seen: self.seen.clone(),
-            ..PullAnswer::default()
+            complete: self.complete,
+            next: None,
         };
         let mut bytes = 0;
         let mut last = request.after;
@@ -132,7 +141,8 @@ impl<R: Rows> Replica<R> {
         Ok(answer)
     }
 
-    /// Merges an answer to a pull. If it has a `next`, ask the same again from there.
+    /// Merges an answer to a pull. If it has a `next`, ask the same again from there. An answer for
+    /// another boot of this replica is not taken.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -143,6 +153,9 @@ impl<R: Rows> Replica<R> {
         now: UnixMillis,
     ) -> Result<Received, Error<R::Error>> {
         let mut received = Received::default();
+        if answer.asking != self.origin {
+            return Ok(received);
+        }
         self.check_origin(answer.seen.top(self.origin))?;
         self.facts(&answer.delta.collected, answer.delta.floor, &mut received)?;
         self.merge(&answer.delta.entries, now, &mut received)?;
@@ -153,11 +166,21 @@ impl<R: Rows> Replica<R> {
                 .insert_run(range.origin, range.start, range.end);
         }
         claims.required.join(&answer.seen);
-        self.settle_claims(from, &answer.seen, &mut received);
+        self.settle_claims(from, &answer.seen, answer.complete, &mut received);
         Ok(received)
     }
 
-    /// Whether all of some peer was pulled once, so that pushes are taken.
+    /// Makes this the first member of a new cluster, which others become members by pulling from. To
+    /// be called once in the life of a cluster.
+    pub fn found(&mut self) -> Change {
+        self.complete = true;
+        let mut draft = Draft::default();
+        draft.put(RowKind::Meta, meta::COMPLETE.to_vec(), vec![1]);
+        self.finish(draft, None)
+    }
+
+    /// Whether this is the first member of a cluster or has had all of another member once. Before
+    /// that it takes no pushes, and should not be written to if it has peers.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.complete
@@ -238,7 +261,6 @@ impl<R: Rows> Replica<R> {
         floor: u64,
         received: &mut Received,
     ) -> Result<(), Error<R::Error>> {
-        let fresh = !self.complete && self.seen.origins().all(|origin| origin == self.origin);
         let raised: Vec<_> = collected
             .origins()
             .map(|origin| (origin, collected.upto(origin)))
@@ -246,7 +268,9 @@ impl<R: Rows> Replica<R> {
             .collect();
         for (origin, upto) in &raised {
             let seen = self.seen.upto(*origin);
-            if !fresh && seen < *upto {
+            // Who is still pulling its first copy pulls it from members that had these tombstones before
+            // they were collected, so it can hold nothing that they superseded.
+            if self.complete && seen < *upto {
                 return Err(Error::LeftBehind {
                     origin: *origin,
                     collected: *upto,
@@ -300,7 +324,9 @@ impl<R: Rows> Replica<R> {
             }
             for (key, win) in wins {
                 let old = stands.get(key).and_then(Option::as_ref);
-                if old.is_some_and(|old| old.precedence(&win).is_ge()) {
+                // A collected tombstone decides nothing any more, whether it was removed here yet or not.
+                let decides = old.filter(|old| !self.is_collected(old));
+                if decides.is_some_and(|old| old.precedence(&win).is_ge()) {
                     continue;
                 }
                 received.new_entries = received.new_entries.saturating_add(1);
@@ -317,7 +343,13 @@ impl<R: Rows> Replica<R> {
     }
 
     /// Counts a peer's claims as seen, if all they build upon is here.
-    fn settle_claims(&mut self, from: NodeId, peer: &VersionVector, received: &mut Received) {
+    fn settle_claims(
+        &mut self,
+        from: NodeId,
+        peer: &VersionVector,
+        peer_complete: bool,
+        received: &mut Received,
+    ) {
         let mut origins = BTreeSet::new();
         if let Some(claims) = self.claims.remove(&from) {
             let mut all = self.seen.clone();
@@ -329,8 +361,7 @@ impl<R: Rows> Replica<R> {
                 self.claims.insert(from, claims);
             }
         }
-        let completed = !self.complete && self.seen.covers(peer);
-        self.complete |= completed;
+        let completed = !self.complete && peer_complete && self.seen.covers(peer);
         let origins: Vec<Origin> = origins.into_iter().collect();
         for chunk in origins.chunks(ORIGIN_ROWS) {
             let mut draft = Draft::default();
@@ -339,10 +370,7 @@ impl<R: Rows> Replica<R> {
             received.changes.push(change);
         }
         if completed {
-            let mut draft = Draft::default();
-            draft.put(RowKind::Meta, meta::COMPLETE.to_vec(), vec![1]);
-            let change = self.finish(draft, None);
-            received.changes.push(change);
+            received.changes.push(self.found());
         }
     }
 
