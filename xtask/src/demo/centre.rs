@@ -54,7 +54,7 @@ impl Centre {
         let mut server = Process::spawn("nexus-server", &mut command, &self.log)?;
         let ready = || {
             Ok(self
-                .get("/readyz")
+                .get("/ready")
                 .ok()
                 .filter(|answer| answer.status == 200))
         };

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::demo::Stage;
 use crate::demo::centre::{self, Centre};
+use crate::demo::json::at;
 use crate::demo::report::Report;
 
 /// The pool of the customer's document.
@@ -45,13 +46,12 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         )
         .with_context(|| format!("the answer was {}", answer.body))?;
 
-    let answer = centre.get(&format!("/api/v1/pools/{POOL}/stats"))?;
+    let path = format!("/api/v1/pools/{POOL}/stats");
+    let answer = centre.get(&path)?;
+    let (available, shards) = (at(&answer.body, "available"), at(&answer.body, "shards"));
     report.expect(
-        answer.status == 200,
-        format!(
-            "GET /api/v1/pools/{POOL}/stats: {} {}",
-            answer.status, answer.body
-        ),
+        answer.status == 200 && available.as_u64().is_some_and(|count| count > 4_000_000),
+        format!("GET {path}: {available} addresses free, in {shards} shards"),
     )?;
 
     let again = centre.post("/api/v1/pools", &pool)?;

@@ -6,7 +6,7 @@ use nexus_testkit::packet::mac_text;
 use serde_json::Value;
 
 use crate::demo::Stage;
-use crate::demo::edge::{Edge, OLT_ID};
+use crate::demo::edge::{ACCOUNTS, Edge, OLT_ID};
 use crate::demo::json::at;
 use crate::demo::report::Report;
 
@@ -27,12 +27,13 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         &centre.namespace,
     )?;
     let edge = stage.edge.insert(created);
-    for subscriber in &edge.network.subscribers {
+    for (account, subscriber) in ACCOUNTS.iter().zip(&edge.network.subscribers) {
         report.evidence(format!(
-            "{} {}, {}",
-            subscriber.namespace.name(),
+            "subscriber {:8} {} on {} (namespace {})",
+            account.user,
             mac_text(subscriber.mac),
-            subscriber.line
+            subscriber.line,
+            subscriber.namespace.name(),
         ));
     }
 
