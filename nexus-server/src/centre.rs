@@ -23,6 +23,7 @@ use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use nexus_core::pool::{DEFAULT_COOL_DOWN, Pool};
 use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::{Applied, Command, ShardTable};
+use nexus_core::time::BootTime;
 
 pub use audit::Audit;
 pub use central::{CentralRequest, Outcome};
@@ -55,6 +56,7 @@ pub struct Centre {
     /// Where the search for a free unit of a shard that the cluster keeps goes on.
     cursors: BTreeMap<ShardKey, u64>,
     log: ChangeLog,
+    sweep_due: BootTime,
     effects: Effects,
 }
 

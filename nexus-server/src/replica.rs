@@ -11,6 +11,9 @@ use crate::clock::Now;
 /// Entries that are read at once.
 const PAGE: usize = 1024;
 
+/// Most changes that one sweep makes; the next one goes on.
+const MAX_SWEEP: usize = 16;
+
 /// Why the replica cannot do what it should; nothing has changed then.
 pub type ReplicaError = Error<StoreError>;
 
@@ -123,6 +126,21 @@ impl Replica {
         self.map
             .delete(key.as_bytes(), fence, millis(now))
             .map(written)
+    }
+
+    /// Removes tombstones of which nobody can need the record any more: a single node has only itself to ask.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn sweep(&mut self, now: &Now) -> Result<Vec<Written>, ReplicaError> {
+        let declared = self.map.propose_collection(&[], millis(now))?;
+        let mut changes: Vec<Written> = declared.into_iter().map(written).collect();
+        while changes.len() < MAX_SWEEP
+            && let Some(change) = self.map.collect()?
+        {
+            changes.push(written(change));
+        }
+        Ok(changes)
     }
 
     /// Whether a key is bound to exactly this value.
