@@ -250,6 +250,29 @@ fn a_newcomer_that_pulls_before_collected_tombstones_are_removed_still_writes_ab
 }
 
 #[test]
+fn a_collected_tombstone_decides_nothing_even_where_it_was_not_removed_yet() {
+    let mut cluster = Cluster::new(2);
+    cluster.write(0, &[Write::put(b"k", b"v", 7)]).unwrap();
+    cluster.write(0, &[Write::delete(b"k", 7)]).unwrap();
+    cluster.exchange_all();
+    run(&mut cluster, &Step::Age);
+    // Both know that it is collected, only node 2 has removed it.
+    cluster.collect(1, 10);
+    cluster.flush(1, usize::MAX);
+    cluster.pull(1, 0, 1000, 1);
+    assert!(cluster.nodes[0].replica.get_entry(b"k").unwrap().is_some());
+    // Its fence is forgotten with it.
+    cluster.write(1, &[Write::put(b"k", b"anew", 1)]).unwrap();
+    cluster.pull(1, 0, 1000, 1);
+    assert_eq!(
+        cluster.nodes[0].replica.get(b"k").unwrap().unwrap(),
+        b"anew"
+    );
+    cluster.exchange_all();
+    cluster.check_converged();
+}
+
+#[test]
 fn facts_that_come_while_a_newcomer_still_pulls_do_not_stop_it() {
     let mut cluster = Cluster::new(3);
     for key in [b"a", b"b", b"c"] {

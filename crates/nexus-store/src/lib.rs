@@ -6,7 +6,6 @@
 //! process opens the store anew.
 
 mod batch;
-mod clset;
 mod commit;
 #[cfg(test)]
 mod damage_tests;

@@ -3,21 +3,57 @@
 
 use std::path::Path;
 
-use nexus_clset::{Change, Error, MAX_VALUE_BYTES, MAX_WRITES, NodeId, Replica, UnixMillis, Write};
+use nexus_clset::{
+    Change, Error, KeyValue, MAX_VALUE_BYTES, MAX_WRITES, NodeId, Replica, RowKind, Rows,
+    UnixMillis, Write,
+};
 use nexus_store::{Batch, Kind, Options, Store, StoreError};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 const OWN: Kind = Kind(b'x');
 
-fn open(path: &Path) -> (Store, Replica<Store>) {
+struct StoreRows(Store);
+
+impl Rows for StoreRows {
+    type Error = StoreError;
+
+    fn get(&self, kind: RowKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(Kind(kind as u8), key)
+    }
+
+    fn page(
+        &self,
+        kind: RowKind,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<KeyValue>, StoreError> {
+        let rows = self.0.page(Kind(kind as u8), prefix, after, limit)?;
+        Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
+    }
+}
+
+/// A change of the map is (a part of) one batch.
+fn batch_of(change: &Change) -> Batch {
+    let mut batch = Batch::new();
+    for row in &change.rows {
+        match &row.value {
+            Some(value) => batch.put(Kind(row.kind as u8), &row.key, value),
+            None => batch.delete(Kind(row.kind as u8), &row.key),
+        };
+    }
+    batch
+}
+
+fn open(path: &Path) -> (Store, Replica<StoreRows>) {
     let store = Store::open(path, Options::default()).unwrap();
-    let (mut replica, boot) = Replica::open(store.clone(), NodeId(1), NOW).unwrap();
+    let (mut replica, boot) = Replica::open(StoreRows(store.clone()), NodeId(1), NOW).unwrap();
     commit(&store, &mut replica, &boot);
     (store, replica)
 }
 
-fn commit(store: &Store, replica: &mut Replica<Store>, change: &Change) {
-    store.commit_blocking(change.into()).unwrap();
+fn commit(store: &Store, replica: &mut Replica<StoreRows>, change: &Change) {
+    store.commit_blocking(batch_of(change)).unwrap();
     replica.settle(change.ticket);
 }
 
@@ -44,12 +80,12 @@ fn a_map_on_the_store_is_the_same_after_a_restart() {
     drop(replica);
     store.flush_and_close().unwrap();
 
-    let (_store, replica) = open(directory.path());
+    let (store, replica) = open(directory.path());
     assert_eq!(replica.fingerprint(), fingerprint);
     assert_eq!(replica.query(b"allocations/", None, 5000).unwrap(), before);
     assert!(replica.origin() > origin);
     assert!(matches!(
-        Replica::open(_store, NodeId(2), NOW),
+        Replica::open(StoreRows(store), NodeId(2), NOW),
         Err(Error::OtherNode { .. })
     ));
 }
@@ -66,7 +102,7 @@ fn changes_are_read_at_once_and_written_in_order_by_a_pipeline() {
         for n in 0..300_u32 {
             let slot = store.reserve().await.unwrap();
             let change = replica.put(b"pools/one", &n.to_be_bytes(), 0, NOW).unwrap();
-            let mut batch = Batch::from(&change);
+            let mut batch = batch_of(&change);
             batch.put(OWN, b"beside it", &n.to_be_bytes());
             waiting.push((change.ticket, slot.submit(batch).unwrap()));
             assert_eq!(replica.get(b"pools/one").unwrap().unwrap(), n.to_be_bytes());
