@@ -208,10 +208,11 @@ fn leave(mut stage: Stage) {
         "\nEverything stays up. Look around:\n\
          \x20 nsenter --net=/run/netns/{prefix}-centre curl -s {}/api/v1/allocations\n\
          \x20 nsenter --net=/run/netns/{prefix}-olt {binaries}/nexus-sidecar status --config {files}/sidecar.yaml\n\
-         \x20 bpftool map dump pinned {pins}/v1/BINDINGS\n\
+         \x20 bpftool map dump pinned {pins}/v{}/BINDINGS\n\
          \x20 nsenter --net=/run/netns/{prefix}-node tcpdump -n -e -i uplink0\n\
          \x20 ls {files}\n\
          Remove it: cargo xtask demo --clean",
-        centre::REST
+        centre::REST,
+        nexus_abi::ABI_VERSION,
     );
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nexus_abi::ABI_VERSION;
 use nexus_testkit::access_node::{AccessNetwork, Line, OLT_INTERFACE, object_path};
 use nexus_testkit::capture::Capture;
 use nexus_testkit::command;
@@ -131,7 +132,7 @@ impl Edge {
             sidecar: None,
             network,
             addresses: Vec::new(),
-            pins: pin_root.join("v1"),
+            pins: pin_root.join(format!("v{ABI_VERSION}")),
             directory: directory.to_owned(),
             config,
         })
@@ -227,13 +228,27 @@ fn config_text(directory: &Path, pin_root: &Path, users: &Path) -> String {
     format!(
         r#"olt:
   id: {OLT_ID}
+  name: East Data Center OLT
   region: east
+  address: "10.99.1.2:9000"
   capacity: 2000
+
 nexus_endpoints:
-  - {}:9001
-interface: {OLT_INTERFACE}
-storage: {}/edge
-pin_root: {}
+  - "{}:9001"
+
+interfaces:
+  - name: {OLT_INTERFACE}
+    mode: native
+
+storage:
+  path: {files}/edge
+
+fast_path:
+  pin_path: {}
+
+control:
+  socket: {files}/control.sock
+
 radius:
   listen: {RADIUS}
   clients:
@@ -242,8 +257,8 @@ radius:
   users_file: {}
 "#,
         centre::ADDRESS,
-        directory.display(),
         pin_root.display(),
-        users.display()
+        users.display(),
+        files = directory.display(),
     )
 }
