@@ -46,7 +46,7 @@ outcomes! {
     Ack = 2, "ack";
     /// REQUEST answered with a NAK.
     Nak = 3, "nak";
-    /// REQUEST that selects another server: passed on, nobody here answers it.
+    /// Selects another server, or is on its way to one: passed on, nobody here answers it.
     OtherServer = 4, "other-server";
     /// No binding for this client, or one that has ended: slow path.
     UnknownClient = 5, "unknown-client";

@@ -41,6 +41,19 @@ fn lease_secs(binding: &Binding, profile: &Profile, now_ns: u64) -> Option<u32> 
     })
 }
 
+/// `profile` can answer, and the message is not on its way to another server: a client renews by
+/// unicast, and what it sends to a server elsewhere only passes through here.
+#[inline(always)]
+fn usable(request: &Request, profile: &Profile) -> Result<(), Outcome> {
+    if profile.present == 0 || profile.lease_secs == 0 {
+        return Err(Outcome::NoProfile);
+    }
+    if !request.is_for(profile.server_id) {
+        return Err(Outcome::OtherServer);
+    }
+    Ok(())
+}
+
 /// Decides a DISCOVER or REQUEST of a client that holds `binding`, at `now_ns` of the boot-time
 /// clock. `Err` says why there is no reply.
 #[inline(always)]
@@ -58,9 +71,7 @@ pub fn decide(
             Outcome::SlowMessage
         });
     }
-    if profile.present == 0 {
-        return Err(Outcome::NoProfile);
-    }
+    usable(request, profile)?;
     let lease_secs = lease_secs(binding, profile, now_ns).ok_or(Outcome::UnknownClient)?;
     let bound = u32::from_ne_bytes(binding.address);
     let client = request.client_address();
@@ -85,12 +96,9 @@ pub fn decide(
     }
     // RFC 2131 4.3.2: `ciaddr` marks RENEWING and REBINDING, where option 50 has no place; without
     // it the client is SELECTING (option 54) or in INIT-REBOOT, and option 50 says what it wants.
-    let wanted = if client != 0 {
-        client
-    } else {
-        request.options.requested
-    };
-    if wanted == 0 {
+    let requested = request.options.requested;
+    let wanted = if client != 0 { client } else { requested };
+    if wanted == 0 || (requested != 0 && requested != wanted) {
         return Err(Outcome::Malformed);
     }
     if wanted == bound {
@@ -113,9 +121,7 @@ pub fn inform(
     profile: &Profile,
     now_ns: u64,
 ) -> Result<Answer, Outcome> {
-    if profile.present == 0 {
-        return Err(Outcome::NoProfile);
-    }
+    usable(request, profile)?;
     lease_secs(binding, profile, now_ns).ok_or(Outcome::UnknownClient)?;
     let client_address = request.client_address();
     if client_address == 0 {
@@ -131,3 +137,6 @@ pub fn inform(
         lease_secs: 0,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! IPv4, UDP and the fixed part of BOOTP, as far as a server's port is concerned.
 
 use nexus_abi::Outcome;
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zerocopy::{FromBytes, Immutable, KnownLayout, transmute};
 
 use crate::checksum::fold;
 use crate::packet::Packet;
@@ -53,6 +53,8 @@ pub(crate) struct Bootp {
 
 /// A client's message on its way to a server, headers checked.
 pub(crate) struct Datagram {
+    /// Destination address, in memory order.
+    pub destination: u32,
     pub bootp: Bootp,
     /// Offset of the first option.
     pub options: usize,
@@ -63,7 +65,7 @@ pub(crate) struct Datagram {
 /// Reads what follows the link layer at `payload`, if it is DHCP from a client.
 ///
 /// Errors: [`Outcome::NotDhcp`] for all other traffic, [`Outcome::Malformed`] for lengths or a
-/// header checksum that are wrong, [`Outcome::Unsupported`] for IP options, fragments, datagrams of
+/// header checksum that are wrong and for a frame that ends before its datagram, [`Outcome::Unsupported`] for IP options, fragments, datagrams of
 /// more than [`DATAGRAM_MAX`] bytes, plain BOOTP and hardware other than Ethernet.
 #[inline(always)]
 pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Datagram, Outcome> {
@@ -100,6 +102,10 @@ pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Da
     if total_len > DATAGRAM_MAX {
         return Err(Outcome::Unsupported);
     }
+    // A frame that was cut off may still hold an END, but it is not what the client sent.
+    if packet.at::<u8>(payload + total_len - 1).is_none() {
+        return Err(Outcome::Malformed);
+    }
     let bootp: Bootp = packet
         .at(payload + IPV4_UDP_LEN)
         .ok_or(Outcome::Malformed)?;
@@ -109,6 +115,7 @@ pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Da
     if bootp.op_htype[0] != BOOTREQUEST {
         return Err(Outcome::NotDhcp);
     }
+    let [.., high, low] = ip.words;
     let magic = [(MAGIC_COOKIE >> 16) as u16, MAGIC_COOKIE as u16];
     if bootp.op_htype[1] != HTYPE_ETHERNET
         || bootp.hlen_hops[0] != 6
@@ -117,6 +124,7 @@ pub(crate) fn parse_datagram<P: Packet>(packet: &P, payload: usize) -> Result<Da
         return Err(Outcome::Unsupported);
     }
     Ok(Datagram {
+        destination: transmute!([high, low]),
         bootp,
         options: payload + IPV4_UDP_LEN + BOOTP_LEN,
         end: payload + total_len,

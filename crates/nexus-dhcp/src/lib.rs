@@ -4,6 +4,9 @@
 //! two things only: how bytes of a frame are reached ([`Packet`]) and how a binding is looked up.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 mod checksum;
 mod decision;
 mod ipv4;
@@ -13,6 +16,8 @@ mod packet;
 pub mod profile;
 mod reply;
 mod request;
+#[cfg(test)]
+mod testing;
 pub mod wire;
 
 pub use decision::{Answer, decide, inform};

@@ -8,7 +8,8 @@ use nexus_abi::Outcome;
 use crate::packet::Packet;
 use crate::wire::option as code;
 
-/// Most options, PADs included, that are walked; a message with more is [`Outcome::Unsupported`].
+/// Most options, PADs included but not END, that are walked; a message with more is
+/// [`Outcome::Unsupported`].
 pub const OPTION_LIMIT: u32 = 64;
 
 /// An option's value in the frame. `len` 0: the option is not there.
@@ -184,7 +185,8 @@ fn walk<P: Packet>(
 ) -> Result<(), Outcome> {
     let mut offset = packet.opaque(start);
     let mut step = 0;
-    while step < OPTION_LIMIT {
+    // One step more than options: that of END.
+    while step <= OPTION_LIMIT {
         step += 1;
         if offset >= end {
             return Err(Outcome::Malformed);

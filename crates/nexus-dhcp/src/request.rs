@@ -23,6 +23,7 @@ pub struct Request {
     /// Its options.
     pub options: Options,
     pub(crate) bootp: Bootp,
+    pub(crate) destination: u32,
 }
 
 impl Request {
@@ -45,6 +46,17 @@ impl Request {
     #[must_use]
     pub fn wants_broadcast(&self) -> bool {
         self.bootp.flags & FLAG_BROADCAST.to_be() != 0
+    }
+
+    /// The message is on its way to `server` (four bytes in network order), or to all.
+    ///
+    /// A relay is trusted to know where it sends to: its packets are always for us.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_for(&self, server: [u8; 4]) -> bool {
+        self.destination == u32::MAX
+            || self.destination == u32::from_ne_bytes(server)
+            || self.bootp.giaddr != 0
     }
 
     /// `chaddr`: the MAC address of the client.
@@ -105,6 +117,7 @@ impl Message {
         table: &mut OptionTable,
     ) -> Result<Request, Outcome> {
         let Datagram {
+            destination,
             bootp,
             options,
             end,
@@ -114,6 +127,7 @@ impl Message {
             link: self.link,
             options,
             bootp,
+            destination,
         })
     }
 }

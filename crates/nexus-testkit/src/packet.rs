@@ -16,6 +16,7 @@
 
 mod bootp;
 mod checksum;
+pub mod clients;
 mod error;
 mod frame;
 mod reader;
@@ -23,7 +24,9 @@ mod reader;
 pub use bootp::{BOOTP_MIN_LEN, Bootp};
 pub use checksum::{fold, internet_checksum};
 pub use error::PacketError;
-pub use frame::{ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IPV4, Frame, MAC_BROADCAST, Tag};
+pub use frame::{
+    ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IPV4, ETH_P_QINQ1, Frame, MAC_BROADCAST, Tag,
+};
 
 /// A MAC address.
 pub type Mac = [u8; 6];

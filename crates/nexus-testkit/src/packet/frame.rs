@@ -14,6 +14,8 @@ pub const ETH_P_ARP: u16 = 0x0806;
 pub const ETH_P_8021Q: u16 = 0x8100;
 /// Tag protocol of an S-VLAN tag.
 pub const ETH_P_8021AD: u16 = 0x88a8;
+/// Tag protocol that older equipment puts on the outer of two tags.
+pub const ETH_P_QINQ1: u16 = 0x9100;
 
 const PROTOCOL_UDP: u8 = 17;
 const IPV4_HEADER: usize = 20;
@@ -22,7 +24,7 @@ const UDP_HEADER: u16 = 8;
 /// One VLAN tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// [`ETH_P_8021Q`] or [`ETH_P_8021AD`].
+    /// [`ETH_P_8021Q`], [`ETH_P_8021AD`] or [`ETH_P_QINQ1`].
     pub protocol: u16,
     /// Priority (3 bits), drop eligibility (1 bit), VLAN id (12 bits).
     pub tci: u16,
@@ -186,7 +188,7 @@ impl Frame {
         let mut tags = Vec::new();
         let ether_type = loop {
             match at.u16()? {
-                protocol @ (ETH_P_8021Q | ETH_P_8021AD) => {
+                protocol @ (ETH_P_8021Q | ETH_P_8021AD | ETH_P_QINQ1) => {
                     tags.push(Tag {
                         protocol,
                         tci: at.u16()?,
