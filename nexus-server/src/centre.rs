@@ -283,14 +283,14 @@ impl Centre {
     /// The session of an OLT, if it is the current one.
     fn current_session(&self, olt: &OltId, session: &SessionId) -> Result<(), Refused> {
         let Some(view) = self.table().olt(olt) else {
-            return Err(Refused::SessionRefused(format!(
+            return Err(Refused::SessionOver(format!(
                 "OLT {olt} is not registered: register it first"
             )));
         };
         if view.row.session == *session && !view.row.fenced {
             return Ok(());
         }
-        Err(Refused::SessionRefused(format!(
+        Err(Refused::SessionOver(format!(
             "session {session} of OLT {olt} is not its current one: register again"
         )))
     }

@@ -165,13 +165,13 @@ pub enum Refused {
     AliveElsewhere(String),
     /// The session is unknown or was replaced.
     #[error("{0}")]
-    SessionRefused(String),
+    SessionOver(String),
     /// The OLT's store went back in time.
     #[error("{0}")]
     RolledBack(String),
     /// The shard table refuses the change.
     #[error("{0}")]
-    GrantRefused(String),
+    NotPossible(String),
     /// The node is not drained.
     #[error(
         "OLT {olt} is {state} and has {allocations} allocations and {shards} shards: drain it first (POST /api/v1/nodes/{olt}/drain) and wait until it is empty"
@@ -241,7 +241,7 @@ impl From<Refusal> for Refused {
             Refusal::AlreadyAlive { .. } => Self::AliveElsewhere(text),
             Refusal::NotCurrentSession { .. }
             | Refusal::Superseded { .. }
-            | Refusal::StaleConfiguration { .. } => Self::SessionRefused(text),
+            | Refusal::StaleConfiguration { .. } => Self::SessionOver(text),
             Refusal::RolledBack { .. } => Self::RolledBack(text),
             Refusal::Pool(error) => Self::BadPool(error),
             Refusal::PoolExists(pool) => Self::PoolExists(pool),
@@ -265,7 +265,7 @@ impl From<Refusal> for Refused {
                 epoch,
                 olt,
             },
-            Refusal::NotDrained { .. } | Refusal::Full { .. } => Self::GrantRefused(text),
+            Refusal::NotDrained { .. } | Refusal::Full { .. } => Self::NotPossible(text),
         }
     }
 }
@@ -303,9 +303,9 @@ impl Refused {
             Self::StrayCopy { .. } => "stray-copy",
             Self::ReleaseFirst { .. } => "release-first",
             Self::AliveElsewhere(_) => "alive-elsewhere",
-            Self::SessionRefused(_) => "session-refused",
+            Self::SessionOver(_) => "session-refused",
             Self::RolledBack(_) => "rolled-back",
-            Self::GrantRefused(_) => "grant-refused",
+            Self::NotPossible(_) => "not-possible",
             Self::DrainFirst { .. } => "drain-first",
             Self::Exhausted { .. } => "pool-exhausted",
             Self::KeyReused => "idempotency-key-reused",
@@ -337,9 +337,9 @@ impl Refused {
             | Self::StaleSeq { .. }
             | Self::StrayCopy { .. }
             | Self::ReleaseFirst { .. }
-            | Self::SessionRefused(_)
+            | Self::SessionOver(_)
             | Self::RolledBack(_)
-            | Self::GrantRefused(_)
+            | Self::NotPossible(_)
             | Self::DrainFirst { .. } => Class::Conflict,
             Self::EtagMismatch { .. } => Class::Condition,
             Self::Exhausted { .. } => Class::Exhausted,

@@ -221,7 +221,6 @@ mod tests {
             log.after(&olt, 1).map(|changes| changes.len()),
             Some(KEPT_CHANGES)
         );
-        let mut log = log;
         log.add([olt.clone()], ChangeKind::Put, &allocation);
         assert_eq!(log.after(&olt, 1), None);
     }

@@ -23,7 +23,7 @@ pub fn to_status(refused: &Refused) -> Status {
 pub fn unknown_session(refused: Refused) -> Refused {
     match refused {
         Refused::UnknownOlt(olt) => {
-            Refused::SessionRefused(format!("OLT {olt} is not registered: register it first"))
+            Refused::SessionOver(format!("OLT {olt} is not registered: register it first"))
         }
         other => other,
     }

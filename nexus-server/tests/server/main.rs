@@ -1,4 +1,11 @@
 //! The real server program over real HTTP and gRPC on loopback ports.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests"
+)]
 
 mod api;
 mod concurrency;

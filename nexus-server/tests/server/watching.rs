@@ -162,24 +162,22 @@ fn a_watcher_that_does_not_read_is_cut_off_and_told_to_resume() {
         let mut slow = allocations(&mut olt, 0).await;
         assert_eq!(next(&mut slow).await.0, Kind::SnapshotEnd);
         // Large records, so that the windows of the connection fill as well.
-        let address = olt.address(POOL, 9);
         let labels: std::collections::HashMap<_, _> = (0..60)
             .map(|n| (format!("label-{n}"), "x".repeat(250)))
             .collect();
-        let mut writer = TestOlt {
-            client: server.grpc().await,
-            seq: 0,
-            config: olt.config.clone(),
-            id: olt.id.clone(),
-            session: olt.session.clone(),
-        };
+        let writer = server.grpc().await;
         let mut cut_off = false;
-        for _ in 0..6000 {
-            let mut claim = writer.claim(POOL, "sub-1", &address);
-            claim.metadata = labels.clone();
-            writer.send(claim).await.unwrap();
-            if writer.seq % 250 == 0 && server.metrics().contains("nexus_watchers_cut_off_total 1")
-            {
+        for _ in 0..40 {
+            let mut calls = tokio::task::JoinSet::new();
+            for n in 10..160 {
+                let address = olt.address(POOL, n);
+                let mut claim = olt.claim(POOL, &format!("sub-{n}"), &address);
+                claim.metadata = labels.clone();
+                let mut writer = writer.clone();
+                calls.spawn(async move { writer.allocate(claim).await.unwrap() });
+            }
+            calls.join_all().await;
+            if server.metrics().contains("nexus_watchers_cut_off_total 1") {
                 cut_off = true;
                 break;
             }
