@@ -1,0 +1,283 @@
+//! Every subcommand against the real server program.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Server {
+    dir: TempDir,
+    child: Child,
+    url: String,
+}
+
+/// The server beside this program, built from the same sources. Cargo hands tests only the programs of
+/// their own package.
+fn server_program() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_nexusctl")).with_file_name("nexus-server");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "nexus-server"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let target = program.parent().and_then(Path::parent).unwrap();
+    assert!(
+        build
+            .arg("--target-dir")
+            .arg(target)
+            .status()
+            .unwrap()
+            .success()
+    );
+    program
+}
+
+impl Server {
+    fn start() -> Self {
+        let program = server_program();
+        let dir = TempDir::new().unwrap();
+        let config = dir.path().join("nexus.yaml");
+        let text = format!(
+            "server: {{http_port: 0, grpc_port: 0, metrics_port: 0}}\nstorage: {{path: {}}}\n",
+            dir.path().join("data").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let ready = dir.path().join("ready.json");
+        let mut child = Command::new(program)
+            .arg("--config")
+            .arg(config)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        let addresses: Value = loop {
+            if let Ok(text) = std::fs::read_to_string(&ready) {
+                break serde_json::from_str(&text).unwrap();
+            }
+            assert!(child.try_wait().unwrap().is_none() && begin.elapsed() < LIMIT);
+            sleep(Duration::from_millis(10));
+        };
+        let url = format!("http://{}", addresses["http"].as_str().unwrap());
+        Self { dir, child, url }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        nexusctl(&self.url, arguments)
+    }
+
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let all: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        serde_json::from_str(&self.text(&all)).unwrap()
+    }
+
+    fn refusal(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn nexusctl(server: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nexusctl"))
+        .args(arguments)
+        .env("NEXUS_SERVER", server)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn an_operator_can_do_everything_from_the_command_line() {
+    let server = Server::start();
+    let pools = server.file(
+        "pools.yaml",
+        "pools:\n  - {id: residential, type: ipv4, cidr: 100.64.0.0/10, exclusions: [100.64.0.0/24]}\n  - {id: vlans, type: vlan, range: 1000-2000}\n",
+    );
+    let made = server.text(&["pools", "create", "-f", &pools]);
+    assert!(made.contains("residential  ipv4  100.64.0.0/10"), "{made}");
+    assert_eq!(
+        server.json(&["pools", "list"])["pools"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let shown = server.text(&["pools", "get", "vlans"]);
+    assert!(shown.contains("1000-2000"), "{shown}");
+    let etag = shown
+        .lines()
+        .last()
+        .unwrap()
+        .trim_start_matches("etag")
+        .trim()
+        .to_owned();
+    let change = server.file(
+        "vlans.json",
+        "{\"type\": \"vlan\", \"range\": \"1000-2000\", \"cool_down\": \"5m\"}",
+    );
+    server.text(&[
+        "pools",
+        "update",
+        "vlans",
+        "-f",
+        &change,
+        "--if-match",
+        &etag,
+    ]);
+    let late = server.refusal(&[
+        "pools",
+        "update",
+        "vlans",
+        "-f",
+        &change,
+        "--if-match",
+        &etag,
+    ]);
+    assert!(late.contains("412") && late.contains("If-Match"), "{late}");
+
+    let made = server.text(&[
+        "allocate",
+        "sub-1",
+        "--pool",
+        "residential",
+        "--metadata",
+        "mac=aa:bb:cc:dd:ee:ff",
+    ]);
+    assert!(made.contains("mac=aa:bb:cc:dd:ee:ff"), "{made}");
+    server.text(&["allocate", "sub-2", "--pool", "residential"]);
+    let list = server.text(&["allocations", "list", "--pool", "residential"]);
+    assert_eq!(list.lines().count(), 3, "{list}");
+    assert_eq!(
+        server
+            .text(&["allocations", "list", "--limit", "1"])
+            .lines()
+            .count(),
+        2
+    );
+    let held = server.json(&["allocations", "get", "sub-1"]);
+    assert_eq!(held["allocations"][0]["pool_id"], "residential");
+    let busy = server.refusal(&["pools", "delete", "residential"]);
+    assert!(busy.contains("2 allocations"), "{busy}");
+    assert_eq!(
+        server.json(&["pools", "stats", "residential"])["allocated"],
+        2
+    );
+    assert!(
+        server
+            .text(&["deallocate", "sub-1"])
+            .starts_with("released:")
+    );
+    assert!(
+        server
+            .text(&["deallocate", "sub-2", "--pool", "residential"])
+            .contains("sub-2")
+    );
+    let nothing = server.refusal(&["allocations", "get", "sub-1"]);
+    assert!(nothing.contains("sub-1 holds nothing"), "{nothing}");
+
+    let enrolled = json!({"id": "olt-1", "region": "east", "capacity": 2000}).to_string();
+    let agent = ureq::Agent::new_with_defaults();
+    let bootstrap = format!("{}/api/v1/bootstrap", server.url);
+    agent
+        .post(bootstrap)
+        .header("content-type", "application/json")
+        .send(enrolled)
+        .unwrap();
+    assert!(
+        server
+            .text(&["nodes", "list"])
+            .contains("olt-1  bootstrapping  east")
+    );
+    assert!(
+        server
+            .refusal(&["nodes", "delete", "olt-1"])
+            .contains("drain it first")
+    );
+    assert!(
+        server
+            .text(&["nodes", "drain", "olt-1"])
+            .contains("draining")
+    );
+    assert_eq!(server.json(&["nodes", "get", "olt-1"])["state"], "draining");
+    let status = server.text(&["status"]);
+    assert!(
+        status.contains("ready, version") && status.contains("0 duplicate allocations"),
+        "{status}"
+    );
+    assert!(
+        status.contains("olt-1") && status.contains("residential"),
+        "{status}"
+    );
+    let removed = server.text(&["pools", "delete", "residential"]);
+    assert!(
+        removed.contains("goes as soon as"),
+        "an OLT still owns shards: {removed}"
+    );
+}
+
+#[test]
+fn mistakes_end_with_one_clear_line_and_a_code() {
+    let server = Server::start();
+    let unknown = server.refusal(&["pools", "get", "none"]);
+    assert!(unknown.contains("Unknown pool (404)"), "{unknown}");
+    assert_eq!(unknown.lines().count(), 1);
+    let bad = server.file(
+        "bad.yaml",
+        "{id: a, type: ipv4, cidr: 10.0.0.0/16, colour: red}",
+    );
+    let refused = server.refusal(&["pools", "create", "-f", &bad]);
+    assert!(
+        refused.contains("pool a was not created") && refused.contains("colour"),
+        "{refused}"
+    );
+    let missing = server.refusal(&["pools", "create", "-f", "/nowhere/x.yaml"]);
+    assert!(missing.contains("/nowhere/x.yaml"), "{missing}");
+    assert!(
+        server
+            .refusal(&["allocate", "s", "--pool", "p", "--metadata", "x"])
+            .contains("name=value")
+    );
+    let silent = nexusctl("http://127.0.0.1:1", &["status"]);
+    assert_eq!(silent.status.code(), Some(3));
+    assert!(
+        String::from_utf8(silent.stderr)
+            .unwrap()
+            .contains("is nexus-server running there")
+    );
+    let no_url = nexusctl("localhost", &["status"]);
+    assert_eq!(no_url.status.code(), Some(1));
+    assert_eq!(nexusctl(&server.url, &["dance"]).status.code(), Some(2));
+}
