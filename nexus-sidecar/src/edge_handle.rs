@@ -12,6 +12,7 @@ use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::id::{PoolId, SubscriberId};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::Metrics;
 use crate::status::{BindingReport, StatusReport};
 
 /// Most requests that wait for the edge task at a time.
@@ -153,13 +154,14 @@ pub(crate) enum EdgeRequest {
 #[derive(Clone, Debug)]
 pub struct EdgeHandle {
     requests: mpsc::Sender<EdgeRequest>,
+    metrics: Metrics,
 }
 
 impl EdgeHandle {
     /// A handle and the queue that the edge task reads.
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<EdgeRequest>) {
+    pub(crate) fn channel(metrics: Metrics) -> (Self, mpsc::Receiver<EdgeRequest>) {
         let (requests, queue) = mpsc::channel(QUEUE_LIMIT);
-        (Self { requests }, queue)
+        (Self { requests, metrics }, queue)
     }
 
     async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> EdgeRequest) -> Result<T, EdgeError> {
@@ -167,7 +169,10 @@ impl EdgeHandle {
         self.requests
             .try_send(make(reply))
             .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => EdgeError::Busy,
+                mpsc::error::TrySendError::Full(_) => {
+                    self.metrics.queue_full();
+                    EdgeError::Busy
+                }
                 mpsc::error::TrySendError::Closed(_) => EdgeError::Stopped,
             })?;
         answer.await.map_err(|_| EdgeError::Stopped)

@@ -1,9 +1,16 @@
 //! The edge: RADIUS, local allocation, the binding maps and the DHCP slow path on one OLT host.
 
+pub mod binding_map;
+pub mod centre;
+pub mod clock;
+pub mod config;
 pub mod edge_handle;
+pub mod edge_task;
 pub mod fastpath;
 pub mod metrics;
+pub mod profiles;
 pub mod radius;
+pub mod rows;
 pub mod shutdown;
 pub mod slowpath;
 pub mod status;

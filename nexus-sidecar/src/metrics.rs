@@ -20,7 +20,7 @@ pub struct Metrics {
     shard_available: IntGaugeVec,
     radius: IntCounterVec,
     dhcp_slow: IntCounterVec,
-    dhcp_kernel: IntGaugeVec,
+    dhcp_kernel: IntCounterVec,
     allocations: IntCounterVec,
     centre: IntCounterVec,
     key_takeovers: IntCounter,
@@ -65,9 +65,9 @@ impl Metrics {
             "Units of a shard that could be given now.",
             &["pool_id", "shard"],
         )?;
-        let dhcp_kernel = gauges(
-            "nexus_sidecar_dhcp_kernel_packets",
-            "Packets seen by the XDP program since it was loaded, by outcome.",
+        let dhcp_kernel = counters(
+            "nexus_sidecar_dhcp_kernel_packets_total",
+            "Packets seen by the XDP program since its maps were made, by outcome.",
             &["outcome"],
         )?;
         let radius = counters(
@@ -165,9 +165,9 @@ impl Metrics {
         self.key_takeovers.inc();
     }
 
-    /// Counts an entry of the map that was put right.
-    pub fn map_repair(&self, kind: &str) {
-        self.map_repairs.with_label_values(&[kind]).inc();
+    /// Counts entries of the map that were put right.
+    pub fn map_repairs(&self, kind: &str, count: u64) {
+        self.map_repairs.with_label_values(&[kind]).inc_by(count);
     }
 
     /// Counts a request that found the queue full.
@@ -211,9 +211,9 @@ impl Metrics {
                 .set(int(shard.available));
         }
         for (label, count) in &status.kernel_outcomes {
-            self.dhcp_kernel
-                .with_label_values(&[label])
-                .set(int(*count));
+            // The kernel counts on when the sidecar restarts; ours follows it.
+            let counter = self.dhcp_kernel.with_label_values(&[label]);
+            counter.inc_by(count.saturating_sub(counter.get()));
         }
     }
 

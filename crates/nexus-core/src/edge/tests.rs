@@ -115,7 +115,12 @@ impl Shell {
 pub(super) fn apply(rows: &mut BTreeMap<RowKey, Row>, changes: Vec<Change>) {
     for change in changes {
         match change {
-            Change::Put(row) => rows.insert(row.key(), *row),
+            Change::Put(row) => {
+                // As it goes to disk and comes back.
+                let json = serde_json::to_string(&row).unwrap();
+                assert_eq!(serde_json::from_str::<Row>(&json).unwrap(), *row);
+                rows.insert(row.key(), *row)
+            }
             Change::Forget(key) => rows.remove(&key),
         };
     }

@@ -1,0 +1,119 @@
+//! Single calls and what their answers mean.
+
+use std::time::Duration;
+
+use nexus_core::edge::{Heartbeat, Outgoing, Refusal};
+use nexus_core::id::{OltId, Seq};
+use nexus_core::time::BootTime;
+use nexus_proto::v1;
+use nexus_proto::v1::nexus_client::NexusClient;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::{CALL, convert};
+use crate::clock::boot_now;
+
+pub(super) type Client = NexusClient<Channel>;
+
+/// What became of a call that ran beside others.
+pub(super) enum Done {
+    Heartbeat(HeartbeatEnd),
+    Command(Seq, CommandEnd),
+}
+
+/// What a heartbeat has brought.
+pub(super) enum HeartbeatEnd {
+    Renewed {
+        sent_at: BootTime,
+        lease: Duration,
+        revision: u64,
+    },
+    /// The session is not (any more) this host's.
+    Register(Status),
+    /// No answer, or none that says anything.
+    Failed(Status),
+}
+
+/// What became of a command.
+pub(super) enum CommandEnd {
+    Recorded,
+    /// Refused by what it says, whoever says it.
+    Refused(Refusal, Status),
+    /// Refused, unless the reason is that the session is over: to be found out.
+    Doubtful(Status),
+    Unknown(Status),
+}
+
+/// Sends a heartbeat. The lease counts from the moment before it is sent.
+pub(super) async fn heartbeat(mut client: Client, report: Heartbeat) -> HeartbeatEnd {
+    let sent_at = match boot_now() {
+        Ok(now) => now,
+        Err(error) => return HeartbeatEnd::Failed(Status::internal(error.to_string())),
+    };
+    match within(CALL, client.heartbeat(convert::heartbeat(report))).await {
+        Ok(answer) => HeartbeatEnd::Renewed {
+            sent_at,
+            lease: Duration::from_millis(answer.lease_ms),
+            revision: answer.config_revision,
+        },
+        Err(status) if is_over(&status) => HeartbeatEnd::Register(status),
+        Err(status) => HeartbeatEnd::Failed(status),
+    }
+}
+
+/// Sends a command.
+pub(super) async fn command(
+    mut client: Client,
+    olt: OltId,
+    session: String,
+    outgoing: Outgoing,
+) -> CommandEnd {
+    let answer = match convert::command(&olt, &session, outgoing) {
+        convert::Request::Allocate(request) => {
+            within(CALL, client.allocate(request)).await.map(drop)
+        }
+        convert::Request::Deallocate(request) => {
+            within(CALL, client.deallocate(request)).await.map(drop)
+        }
+    };
+    match answer {
+        Ok(()) => CommandEnd::Recorded,
+        Err(status) => match status.code() {
+            Code::AlreadyExists => CommandEnd::Refused(Refusal::Taken, status),
+            Code::InvalidArgument | Code::OutOfRange => {
+                CommandEnd::Refused(Refusal::Invalid, status)
+            }
+            Code::FailedPrecondition | Code::NotFound => CommandEnd::Doubtful(status),
+            _ => CommandEnd::Unknown(status),
+        },
+    }
+}
+
+/// Registers; also says when the request was sent.
+pub(super) async fn register(
+    client: &mut Client,
+    request: v1::RegisterRequest,
+) -> Result<(BootTime, v1::RegisterResponse), Status> {
+    let sent_at = boot_now().map_err(|error| Status::internal(error.to_string()))?;
+    let answer = within(CALL, client.register(request)).await?;
+    Ok((sent_at, answer))
+}
+
+/// An answer within `limit`.
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+/// Whether the centre says that this session is over.
+pub(super) fn is_over(status: &Status) -> bool {
+    matches!(status.code(), Code::FailedPrecondition | Code::NotFound)
+}

@@ -1,0 +1,94 @@
+//! Good and bad configuration files.
+
+use super::*;
+
+const GOOD: &str = "
+olt: {id: olt-east-01, region: east}
+nexus_endpoints: ['127.0.0.1:9001']
+interfaces:
+  - name: eth1
+";
+
+fn parse(text: &str) -> Result<SidecarConfig, String> {
+    SidecarConfig::parse(Path::new("sidecar.yaml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_short_file_is_enough_and_the_rest_has_defaults() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.olt.name, "olt-east-01");
+    assert_eq!(config.olt.capacity, 2000);
+    let interface = config.interface().unwrap();
+    assert_eq!(interface.mode, XdpMode::Native);
+    assert_eq!(interface.identity, [Identity::Line, Identity::Mac]);
+    assert_eq!(
+        config.fast_path.pin_path,
+        PathBuf::from("/sys/fs/bpf/nexus")
+    );
+    assert_eq!(config.fast_path.max_bindings, 65_536);
+    assert_eq!(config.metrics.listen.to_string(), "127.0.0.1:9103");
+    assert_eq!(config.control.socket, default_control_socket());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_file_field_and_remedy() {
+    let with = |extra: &str| format!("{GOOD}{extra}\n");
+    for (text, expected) in [
+        ("olt: [".to_owned(), "sidecar.yaml"),
+        (with("colour: blue"), "colour"),
+        (with("fast_path: {pin_pth: /x}"), "pin_pth"),
+        (
+            with("fast_path: {max_bindings: 0}"),
+            "fast_path.max_bindings",
+        ),
+        (
+            GOOD.replace("olt-east-01", "olt/east"),
+            "OLT id `olt/east` contains '/'",
+        ),
+        (
+            GOOD.replace("olt-east-01", "nexus"),
+            "the cluster's own name",
+        ),
+        (
+            GOOD.replace("127.0.0.1:9001", "127.0.0.1"),
+            "write host:port",
+        ),
+        (
+            GOOD.replace("127.0.0.1:9001", "http://x:9001"),
+            "nexus_endpoints[0]",
+        ),
+        (GOOD.replace("['127.0.0.1:9001']", "[]"), "nexus_endpoints"),
+        (
+            GOOD.replace("eth1", "a-name-that-is-too-long"),
+            "interfaces[0].name",
+        ),
+        (with("  - name: eth2"), "exactly one"),
+        (
+            GOOD.replace("name: eth1", "name: eth1\n    identity: []"),
+            "interfaces[0].identity",
+        ),
+        (
+            GOOD.replace("name: eth1", "name: eth1\n    mode: quick"),
+            "quick",
+        ),
+        (
+            with("metrics: {listen: '0.0.0.0:9103'}"),
+            "insecure_listen_without_tls: true",
+        ),
+        (with("radius: {clients: []}"), "radius.clients"),
+        (
+            "nexus_endpoints: ['a:1']\ninterfaces: [{name: eth1}]".to_owned(),
+            "olt",
+        ),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.contains(expected), "{text}\n=> {error}");
+        assert!(error.contains("sidecar.yaml"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = SidecarConfig::load(Path::new("/nonexistent/sidecar.yaml")).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/sidecar.yaml"));
+}

@@ -1,0 +1,470 @@
+//! The one task that owns the machine, the store and the kernel's map.
+//!
+//! ```text
+//! RADIUS, slow path, control socket --requests (1024; full: Busy)--+
+//! centre client --events (256; full: the client waits)-------------+--> edge task
+//! tick, once a second ---------------------------------------------+      |
+//!                                      durable rows, then the map, then:  |
+//! centre client <--commands (64, as many as may be on their way)----------+
+//! centre client <--pull (a number that grows: read all records again)-----+
+//! ```
+//! What waits in the queues is taken together, at most [`BATCH`] events, made durable with one flush, and
+//! only then done and answered. If the store fails, the process ends: it goes on from the rows.
+
+mod answer;
+mod report;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nexus_abi::BindingKey;
+use nexus_core::edge::{
+    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, LineKey, MapEntry, Note,
+    Outgoing, Record, RecordKind, Refusal, Start,
+};
+use nexus_core::id::{IdError, OltId, Seq, SessionId};
+use nexus_core::time::BootTime;
+use nexus_store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::binding_map::{Access, BindingMap, Repairs, reconcile, to_binding};
+use crate::clock::{ClockError, boot_id, boot_now};
+use crate::edge_handle::{EdgeHandle, EdgeRequest};
+use crate::fastpath::FastPathError;
+use crate::metrics::Metrics;
+use crate::profiles::Profiles;
+use crate::rows::{self, RowsError, Writer};
+use crate::shutdown::Shutdown;
+use answer::Answer;
+
+/// Most events that one flush covers.
+pub const BATCH: usize = 64;
+/// Most events of the centre that wait.
+const EVENTS: usize = 256;
+/// Time between two ticks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why the edge task cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeTaskError {
+    /// The store.
+    #[error("the store of this host failed: {0}")]
+    Rows(#[from] RowsError),
+    /// The kernel's map.
+    #[error(transparent)]
+    Map(#[from] FastPathError),
+    /// A clock.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// A session name.
+    #[error(transparent)]
+    Session(#[from] IdError),
+}
+
+/// What the centre client tells the edge task.
+#[derive(Debug)]
+pub enum CentreEvent {
+    /// This host was taken in.
+    Registered {
+        /// When the request was sent.
+        sent_at: BootTime,
+        /// Length of the lease.
+        lease: Duration,
+        /// The configuration.
+        config: EdgeConfig,
+        /// Who answered.
+        endpoint: String,
+    },
+    /// The lease was renewed.
+    Renewed {
+        /// When the request was sent.
+        sent_at: BootTime,
+        /// Length of the lease.
+        lease: Duration,
+        /// Newest revision of the configuration.
+        revision: u64,
+    },
+    /// A configuration.
+    Config(EdgeConfig),
+    /// The centre does not answer.
+    CutOff,
+    /// A command was recorded.
+    Acked(Seq),
+    /// A command was refused for good.
+    Refused(Seq, Refusal, String),
+    /// Nobody knows what became of a command.
+    Lost(Seq),
+    /// All records are about to be asked for.
+    SnapshotBegin,
+    /// A record.
+    Record(RecordKind, Record),
+    /// All records have been read.
+    SnapshotEnd,
+    /// The store is not what the centre remembers: go on under this session.
+    NewSession(SessionId),
+    /// What shall the next registration or heartbeat say? Answered once it is durable.
+    Report(oneshot::Sender<Heartbeat>),
+}
+
+/// The centre client's side of the queues.
+#[derive(Debug)]
+pub struct CentreSide {
+    /// To the edge task.
+    pub events: mpsc::Sender<CentreEvent>,
+    /// Commands to send.
+    pub commands: mpsc::Receiver<Outgoing>,
+    /// Grows whenever all records have to be read again.
+    pub pull: watch::Receiver<u64>,
+}
+
+/// The task, ready to run.
+#[derive(Debug)]
+pub struct EdgeTask<M> {
+    edge: Edge,
+    store: Store,
+    map: M,
+    access: Access,
+    xdp_mode: &'static str,
+    profiles: Profiles,
+    metrics: Metrics,
+    requests: mpsc::Receiver<EdgeRequest>,
+    events: mpsc::Receiver<CentreEvent>,
+    commands: mpsc::Sender<Outgoing>,
+    pull: watch::Sender<u64>,
+    endpoint: Option<String>,
+    /// Entries of this batch that the kernel did not take.
+    map_errors: BTreeMap<LineKey, String>,
+}
+
+/// Something to work on.
+enum Input {
+    Request(EdgeRequest),
+    Event(CentreEvent),
+    Tick,
+    Stop,
+}
+
+impl<M: BindingMap> EdgeTask<M> {
+    /// Restores the machine from its rows and makes the kernel's map equal to it; what is right in the map
+    /// is not touched.
+    ///
+    /// # Errors
+    /// Rows that cannot be read or written, a map that cannot be changed, a clock that cannot be read.
+    pub async fn start(
+        olt: OltId,
+        store: Store,
+        map: M,
+        access: Access,
+        xdp_mode: &'static str,
+        metrics: Metrics,
+    ) -> Result<(Self, EdgeHandle, CentreSide), EdgeTaskError> {
+        let rows = rows::load(&store)?;
+        let profiles = Profiles::new(access.mac, rows::load_profiles(&store)?);
+        let start = Start {
+            olt,
+            boot_id: boot_id()?,
+            new_session: new_session()?,
+        };
+        let mut fx = Effects::new();
+        let edge = Edge::restore(boot_now()?, start, rows, &mut fx);
+        let (handle, requests) = EdgeHandle::channel(metrics.clone());
+        let (event_sender, events) = mpsc::channel(EVENTS);
+        let (commands, command_receiver) = mpsc::channel(IN_FLIGHT_LIMIT);
+        let (pull, pull_receiver) = watch::channel(0);
+        let mut task = Self {
+            edge,
+            store,
+            map,
+            access,
+            xdp_mode,
+            profiles,
+            metrics,
+            requests,
+            events,
+            commands,
+            pull,
+            endpoint: None,
+            map_errors: BTreeMap::new(),
+        };
+        task.settle(vec![fx]).await?;
+        let repairs = task.reconcile()?;
+        tracing::info!(
+            kept = repairs.kept,
+            added = repairs.added,
+            replaced = repairs.replaced,
+            removed = repairs.removed,
+            "bindings restored"
+        );
+        let centre = CentreSide {
+            events: event_sender,
+            commands: command_receiver,
+            pull: pull_receiver,
+        };
+        Ok((task, handle, centre))
+    }
+
+    /// Works until `shutdown`. The map and what is attached stay as they are.
+    ///
+    /// # Errors
+    /// If the store or a clock fails; nothing was answered that is not durable.
+    pub async fn run(mut self, mut shutdown: Shutdown) -> Result<(), EdgeTaskError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = shutdown.wait() => Input::Stop,
+                _ = tick.tick() => Input::Tick,
+                Some(event) = self.events.recv() => Input::Event(event),
+                request = self.requests.recv() => request.map_or(Input::Stop, Input::Request),
+            };
+            if matches!(first, Input::Stop) {
+                break;
+            }
+            self.batch(first).await?;
+        }
+        tracing::info!("edge task stopped; the kernel goes on answering");
+        let store = self.store;
+        // Everything that was answered is durable already.
+        tokio::task::spawn_blocking(move || store.flush_and_close())
+            .await
+            .unwrap_or(Ok(()))
+            .map_err(RowsError::from)?;
+        Ok(())
+    }
+
+    async fn batch(&mut self, first: Input) -> Result<(), EdgeTaskError> {
+        let mut effects = Vec::new();
+        let mut answers = Vec::new();
+        self.take(first, &mut effects, &mut answers)?;
+        // The centre's word first: an acknowledgement is work that is done, a request is work to come.
+        while effects.len() < BATCH
+            && let Ok(event) = self.events.try_recv()
+        {
+            self.take(Input::Event(event), &mut effects, &mut answers)?;
+        }
+        while effects.len() < BATCH
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take(Input::Request(request), &mut effects, &mut answers)?;
+        }
+        self.settle(effects).await?;
+        let now = boot_now()?;
+        for answer in answers {
+            self.answer(now, answer);
+        }
+        self.map_errors.clear();
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        input: Input,
+        effects: &mut Vec<Effects>,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), ClockError> {
+        let now = boot_now()?;
+        let mut fx = Effects::new();
+        match input {
+            Input::Request(request) => answers.push(self.request(now, request, &mut fx)),
+            Input::Event(event) => answers.extend(self.event(now, event, &mut fx)),
+            Input::Tick => {
+                self.edge.tick(now, &mut fx);
+                self.metrics.observe(&self.status(now));
+            }
+            Input::Stop => {}
+        }
+        effects.push(fx);
+        Ok(())
+    }
+
+    fn event(&mut self, now: BootTime, event: CentreEvent, fx: &mut Effects) -> Option<Answer> {
+        match event {
+            CentreEvent::Registered {
+                sent_at,
+                lease,
+                config,
+                endpoint,
+            } => {
+                self.endpoint = Some(endpoint);
+                self.edge.registered(now, sent_at, lease, config, fx);
+            }
+            CentreEvent::Renewed {
+                sent_at,
+                lease,
+                revision,
+            } => self.edge.renewed(now, sent_at, lease, revision, fx),
+            CentreEvent::Config(config) => self.edge.configure(now, config, fx),
+            CentreEvent::CutOff => self.edge.cut_off(),
+            CentreEvent::Acked(seq) => self.edge.acked(seq, fx),
+            CentreEvent::Refused(seq, refusal, why) => {
+                self.edge.refused(now, seq, refusal, &why, fx);
+            }
+            CentreEvent::Lost(seq) => self.edge.lost(now, seq),
+            CentreEvent::SnapshotBegin => self.edge.snapshot_begin(),
+            CentreEvent::Record(kind, record) => self.edge.record(now, kind, &record, fx),
+            CentreEvent::SnapshotEnd => self.edge.snapshot_end(now, fx),
+            CentreEvent::NewSession(session) => {
+                tracing::warn!(
+                    %session,
+                    "the centre does not know this store as it is: going on with a new session"
+                );
+                self.edge.new_session(session, fx);
+            }
+            CentreEvent::Report(reply) => return Some(Answer::Report(reply)),
+        }
+        None
+    }
+
+    /// Makes all changes durable, then does what is to be done, in order.
+    async fn settle(&mut self, effects: Vec<Effects>) -> Result<(), EdgeTaskError> {
+        let (changes, writes, problems) = self.profiles.follow(self.edge.pools());
+        let mut writer = Writer::new(&self.store);
+        writer.profiles(&changes).await?;
+        for fx in &effects {
+            writer.event(&fx.changes).await?;
+        }
+        writer.finish().await?;
+        for (id, profile) in writes {
+            self.map.put_profile(id, &profile)?;
+        }
+        for problem in problems {
+            tracing::error!(%problem, "subscribers of this pool are not served");
+        }
+        for action in effects.into_iter().flat_map(|fx| fx.actions) {
+            self.act(action);
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::PutBinding(entry) => self.put(&entry),
+            Action::RemoveBinding(key) => {
+                let removed = self
+                    .access
+                    .to_kernel(&key)
+                    .map_or(Ok(()), |kernel| self.map.remove(&kernel));
+                match removed {
+                    Ok(()) => drop(self.map_errors.remove(&key)),
+                    Err(error) => {
+                        tracing::error!(line = %key, %error, "a binding could not be removed");
+                        self.map_errors.insert(key, error.to_string());
+                    }
+                }
+            }
+            Action::Send(outgoing) => {
+                // As many places as may be on their way, so there is always one.
+                if let Err(error) = self.commands.try_send(outgoing) {
+                    let (mpsc::error::TrySendError::Full(outgoing)
+                    | mpsc::error::TrySendError::Closed(outgoing)) = error;
+                    if let Ok(now) = boot_now() {
+                        self.edge.lost(now, outgoing.seq);
+                    }
+                }
+            }
+            Action::PullRecords => self
+                .pull
+                .send_modify(|number| *number = number.wrapping_add(1)),
+            Action::Note(note) => self.note(&note),
+        }
+    }
+
+    fn put(&mut self, entry: &MapEntry) {
+        let written = match self.kernel_entry(entry) {
+            Ok((key, binding)) => self
+                .map
+                .put(&key, &binding)
+                .map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        match written {
+            Ok(()) => drop(self.map_errors.remove(&entry.key)),
+            Err(error) => {
+                tracing::error!(line = %entry.key, address = %entry.address, %error, "a binding could not be written");
+                self.map_errors.insert(entry.key.clone(), error);
+            }
+        }
+    }
+
+    fn kernel_entry(&self, entry: &MapEntry) -> Result<(BindingKey, nexus_abi::Binding), String> {
+        let key = self
+            .access
+            .to_kernel(&entry.key)
+            .ok_or_else(|| format!("{} is not configured any more", entry.key.interface))?;
+        let profile = self
+            .profiles
+            .id(&entry.pool)
+            .ok_or_else(|| format!("pool {} has no DHCP profile", entry.pool))?;
+        Ok((key, to_binding(entry, profile)))
+    }
+
+    fn reconcile(&mut self) -> Result<Repairs, FastPathError> {
+        let mut wanted = BTreeMap::new();
+        for entry in self.edge.map_entries() {
+            match self.kernel_entry(&entry) {
+                Ok((key, binding)) => {
+                    wanted.insert(key, binding);
+                }
+                Err(why) => {
+                    tracing::warn!(address = %entry.address, %why, "a binding is not served");
+                }
+            }
+        }
+        let repairs = reconcile(&mut self.map, &wanted)?;
+        for (kind, count) in [
+            ("added", repairs.added),
+            ("replaced", repairs.replaced),
+            ("removed", repairs.removed),
+        ] {
+            self.metrics.map_repairs(kind, count);
+        }
+        Ok(repairs)
+    }
+
+    fn note(&self, note: &Note) {
+        match note {
+            Note::KeyTaken { key, from, to } => {
+                self.metrics.key_takeover();
+                tracing::warn!(line = %key, %from, %to, "another subscriber is on the line now");
+            }
+            Note::Moved {
+                subscriber,
+                from,
+                to,
+            } => tracing::info!(%subscriber, %from, %to, "a subscriber has moved"),
+            Note::Refused {
+                seq,
+                subscriber,
+                resource,
+                ended,
+                why,
+            } => tracing::error!(
+                %seq, %subscriber, %resource, ended, why = %why.escape_default(),
+                "the centre refused a command"
+            ),
+            Note::NotInRecord {
+                subscriber,
+                resource,
+            } => tracing::warn!(
+                %subscriber, %resource,
+                "a binding has ended: the centre's record does not have it"
+            ),
+            Note::BadPool { pool, why } => {
+                tracing::error!(%pool, %why, "a pool of the configuration cannot be used");
+            }
+        }
+    }
+}
+
+/// A session name made at random.
+///
+/// # Errors
+/// Never: hexadecimal digits are a valid name.
+pub fn new_session() -> Result<SessionId, IdError> {
+    let random: [u8; 16] = rand::random();
+    SessionId::new(hex::encode(random))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Requests to the edge and their answers, which are given only when everything is durable and in the map.
+
+use std::net::Ipv4Addr;
+
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile};
+use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey};
+use nexus_core::id::SubscriberId;
+use nexus_core::resource::{Resource, ResourceType};
+use nexus_core::time::BootTime;
+use tokio::sync::oneshot;
+
+use super::EdgeTask;
+use crate::binding_map::{BindingMap, to_binding};
+use crate::clock::wall_now;
+use crate::edge_handle::{AuthorizedSubscriber, EdgeError, EdgeRequest, Grant, Reply};
+use crate::status::{BindingReport, StatusReport};
+
+/// Label in the centre's record: the line of a subscriber.
+const LINE_LABEL: &str = "line";
+
+/// An answer that waits for the disk.
+pub(super) enum Answer {
+    Authorize(
+        Reply<Result<Grant, EdgeError>>,
+        Option<LineKey>,
+        Result<Granted, EdgeError>,
+    ),
+    EndSession(Reply<Result<bool, EdgeError>>, bool),
+    Binding(Reply<Option<(Binding, Profile)>>, BindingKey),
+    DhcpRelease(Reply<Result<bool, EdgeError>>, Option<LineKey>, bool),
+    DhcpDecline(
+        Reply<Result<Option<Ipv4Addr>, EdgeError>>,
+        Option<LineKey>,
+        Option<Result<Granted, EdgeError>>,
+    ),
+    Status(Reply<StatusReport>),
+    Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
+    Report(oneshot::Sender<Heartbeat>),
+}
+
+impl<M: BindingMap> EdgeTask<M> {
+    /// Lets the machine work on a request.
+    pub(super) fn request(
+        &mut self,
+        now: BootTime,
+        request: EdgeRequest,
+        fx: &mut Effects,
+    ) -> Answer {
+        match request {
+            EdgeRequest::Authorize(subscriber, reply) => {
+                self.authorize(now, *subscriber, reply, fx)
+            }
+            EdgeRequest::EndSession(subscriber, reason, reply) => {
+                let ended = self.edge.end_session(now, &subscriber, &reason, fx);
+                Answer::EndSession(reply, ended)
+            }
+            EdgeRequest::Binding(key, reply) => Answer::Binding(reply, key),
+            EdgeRequest::DhcpRelease(key, address, reply) => {
+                let line = self.access.from_kernel(&key);
+                let released = line.as_ref().is_some_and(|line| {
+                    self.edge
+                        .dhcp_release(now, line, Resource::Ipv4(address), fx)
+                });
+                Answer::DhcpRelease(reply, line, released)
+            }
+            EdgeRequest::DhcpDecline(key, address, reply) => {
+                let line = self.access.from_kernel(&key);
+                let instead = line.as_ref().and_then(|line| {
+                    self.edge
+                        .dhcp_decline(now, line, Resource::Ipv4(address), wall_now(), fx)
+                });
+                Answer::DhcpDecline(reply, line, instead.map(|result| result.map_err(refusal)))
+            }
+            EdgeRequest::Status(reply) => Answer::Status(reply),
+            EdgeRequest::Bindings(subscriber, reply) => Answer::Bindings(subscriber, reply),
+        }
+    }
+
+    fn authorize(
+        &mut self,
+        now: BootTime,
+        subscriber: AuthorizedSubscriber,
+        reply: Reply<Result<Grant, EdgeError>>,
+        fx: &mut Effects,
+    ) -> Answer {
+        let key = match self.access.key_of(&subscriber) {
+            Ok(key) => key,
+            Err(why) => return Answer::Authorize(reply, None, Err(EdgeError::BadKey(why))),
+        };
+        let mut metadata = subscriber.metadata;
+        metadata
+            .entry(LINE_LABEL.to_owned())
+            .or_insert_with(|| key.to_string());
+        let request = Authorized {
+            subscriber: subscriber.subscriber,
+            kind: ResourceType::Ipv4,
+            pool: subscriber.pool,
+            key: key.clone(),
+            metadata,
+            timestamp: wall_now(),
+        };
+        let granted = self.edge.authorize(now, request, fx).map_err(refusal);
+        Answer::Authorize(reply, Some(key), granted)
+    }
+
+    /// Gives an answer. Somebody who does not wait any more does not get it.
+    pub(super) fn answer(&mut self, now: BootTime, answer: Answer) {
+        match answer {
+            Answer::Authorize(reply, key, granted) => {
+                let grant = granted.and_then(|granted| self.grant(now, key.as_ref(), &granted));
+                self.metrics.allocation(match &grant {
+                    Ok(grant) if grant.known => "known",
+                    Ok(_) => "new",
+                    Err(error) => error.label(),
+                });
+                let _ = reply.send(grant);
+            }
+            Answer::EndSession(reply, ended) => {
+                let _ = reply.send(Ok(ended));
+            }
+            Answer::Binding(reply, key) => {
+                let _ = reply.send(self.binding(&key));
+            }
+            Answer::DhcpRelease(reply, key, released) => {
+                let _ = reply.send(self.written(key.as_ref()).map(|()| released));
+            }
+            Answer::DhcpDecline(reply, key, instead) => {
+                let address = match instead {
+                    None => Ok(None),
+                    Some(granted) => granted
+                        .and_then(|granted| self.grant(now, key.as_ref(), &granted))
+                        .map(|grant| Some(grant.address)),
+                };
+                let _ = reply.send(address);
+            }
+            Answer::Status(reply) => {
+                let _ = reply.send(self.status(now));
+            }
+            Answer::Bindings(subscriber, reply) => {
+                let _ = reply.send(self.binding_reports(now, subscriber.as_ref()));
+            }
+            Answer::Report(reply) => {
+                let _ = reply.send(self.edge.heartbeat());
+            }
+        }
+    }
+
+    /// What the subscriber is told, if its entry is in the map.
+    fn grant(
+        &self,
+        now: BootTime,
+        key: Option<&LineKey>,
+        granted: &Granted,
+    ) -> Result<Grant, EdgeError> {
+        self.written(key)?;
+        let Resource::Ipv4(address) = granted.resource else {
+            return Err(EdgeError::NotIpv4(granted.pool.clone()));
+        };
+        let no_profile = || EdgeError::Map(format!("pool {} has no DHCP profile", granted.pool));
+        let profile_id = self.profiles.id(&granted.pool).ok_or_else(no_profile)?;
+        let profile = self.profiles.get(profile_id).ok_or_else(no_profile)?;
+        let mask = self
+            .edge
+            .pool(&granted.pool)
+            .and_then(|pool| pool.dhcp())
+            .ok_or_else(no_profile)?
+            .netmask();
+        let left = granted.valid_until.map_or(u32::MAX, |end| {
+            u32::try_from(end.since(now).as_secs()).unwrap_or(u32::MAX)
+        });
+        Ok(Grant {
+            pool: granted.pool.clone(),
+            address,
+            mask,
+            lease_secs: profile.lease_secs.min(left),
+            profile_id,
+            known: granted.known,
+        })
+    }
+
+    fn written(&self, key: Option<&LineKey>) -> Result<(), EdgeError> {
+        match key.and_then(|key| self.map_errors.get(key)) {
+            Some(error) => Err(EdgeError::Map(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn binding(&self, key: &BindingKey) -> Option<(Binding, Profile)> {
+        let line = self.access.from_kernel(key)?;
+        let entry = self.edge.map_entry(&line)?;
+        let id = self.profiles.id(&entry.pool)?;
+        debug_assert!(entry.valid_until.is_none_or(|end| end.0 != NEVER_EXPIRES));
+        Some((to_binding(&entry, id), *self.profiles.get(id)?))
+    }
+}
+
+fn refusal(denied: Denied) -> EdgeError {
+    match denied {
+        Denied::NotReady(why) => EdgeError::NotReady(why.to_owned()),
+        Denied::LeaseEnded => EdgeError::LeaseEnded,
+        Denied::UnknownPool(pool) => EdgeError::UnknownPool(pool),
+        Denied::WrongType(pool) => EdgeError::NotIpv4(pool),
+        Denied::NoPool => EdgeError::NoPool,
+        Denied::Exhausted(pool) => EdgeError::Exhausted(pool),
+        Denied::Key(problem) => EdgeError::BadKey(problem.to_string()),
+    }
+}

@@ -1,0 +1,250 @@
+//! The machine's rows in the store: where each stands and how it is written.
+
+use std::collections::BTreeMap;
+
+use nexus_core::edge::{Change, Row, RowKey};
+use nexus_core::id::PoolId;
+use nexus_store::{Batch, Commit, Kind, MAX_BATCH_OPERATIONS, Store, StoreError};
+
+const EDGE: Kind = Kind(b'e');
+const POOL: Kind = Kind(b'p');
+const SHARD: Kind = Kind(b's');
+const UNIT: Kind = Kind(b'u');
+const COMMAND: Kind = Kind(b'c');
+const PROFILE: Kind = Kind(b'f');
+
+/// Kinds of rows that the machine is restored from.
+const MACHINE: [Kind; 5] = [EDGE, POOL, SHARD, UNIT, COMMAND];
+
+/// A store that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The store says so.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row that this version does not understand.
+    #[error(
+        "a row of the store cannot be read ({problem}): it was written by another version; use that one, or move the store away and let this host start a new session"
+    )]
+    Row {
+        /// What is wrong.
+        problem: serde_json::Error,
+    },
+    /// A row that cannot be written.
+    #[error("a row cannot be written: {0}")]
+    Encode(serde_json::Error),
+}
+
+/// All rows of the machine.
+///
+/// # Errors
+/// A row that cannot be read.
+pub fn load(store: &Store) -> Result<Vec<Row>, RowsError> {
+    let mut rows = Vec::new();
+    for kind in MACHINE {
+        for row in store.scan(kind, &[])? {
+            let row = serde_json::from_slice(&row?.value)
+                .map_err(|problem| RowsError::Row { problem })?;
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// The profile id of each pool.
+///
+/// # Errors
+/// A row that cannot be read.
+pub fn load_profiles(store: &Store) -> Result<BTreeMap<PoolId, u32>, RowsError> {
+    let mut profiles = BTreeMap::new();
+    for row in store.scan(PROFILE, &[])? {
+        let (pool, id): (PoolId, u32) =
+            serde_json::from_slice(&row?.value).map_err(|problem| RowsError::Row { problem })?;
+        profiles.insert(pool, id);
+    }
+    Ok(profiles)
+}
+
+/// What becomes of the profile id of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileChange {
+    /// The pool gets this id.
+    Assign(PoolId, u32),
+    /// The pool needs none any more.
+    Drop(PoolId),
+}
+
+/// Where a row stands, and its value or nothing.
+type Operation = (Place, Option<Vec<u8>>);
+type Place = (Kind, Vec<u8>);
+
+/// Writes the changes of several events: each event whole, in order, as few batches as possible.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    store: &'a Store,
+    /// Of two changes of one row in a batch the later counts.
+    batch: BTreeMap<Place, Option<Vec<u8>>>,
+    commits: Vec<Commit>,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer with nothing to write.
+    #[must_use]
+    pub fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            batch: BTreeMap::new(),
+            commits: Vec::new(),
+        }
+    }
+
+    /// Adds the changes of one event. They stay together unless they are too many for any batch; then
+    /// they are written in order.
+    ///
+    /// # Errors
+    /// A row that cannot be encoded, or a store that takes no more.
+    pub async fn event(&mut self, changes: &[Change]) -> Result<(), RowsError> {
+        let mut operations = Vec::with_capacity(changes.len());
+        for change in changes {
+            operations.push(match change {
+                Change::Put(row) => {
+                    let value = serde_json::to_vec(row).map_err(RowsError::Encode)?;
+                    (place(&row.key()), Some(value))
+                }
+                Change::Forget(key) => (place(key), None),
+            });
+        }
+        self.add(operations).await
+    }
+
+    /// Adds changes of profile ids.
+    ///
+    /// # Errors
+    /// As [`Writer::event`].
+    pub async fn profiles(&mut self, changes: &[ProfileChange]) -> Result<(), RowsError> {
+        let mut operations = Vec::with_capacity(changes.len());
+        for change in changes {
+            operations.push(match change {
+                ProfileChange::Assign(pool, id) => {
+                    let value = serde_json::to_vec(&(pool, id)).map_err(RowsError::Encode)?;
+                    ((PROFILE, pool.as_str().as_bytes().to_vec()), Some(value))
+                }
+                ProfileChange::Drop(pool) => ((PROFILE, pool.as_str().as_bytes().to_vec()), None),
+            });
+        }
+        self.add(operations).await
+    }
+
+    /// Returns when everything is on disk.
+    ///
+    /// # Errors
+    /// If any of it is not; the store takes nothing any more then.
+    pub async fn finish(mut self) -> Result<(), RowsError> {
+        self.submit().await?;
+        for commit in self.commits {
+            commit.await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, operations: Vec<Operation>) -> Result<(), RowsError> {
+        if self.batch.len().saturating_add(operations.len()) > MAX_BATCH_OPERATIONS {
+            self.submit().await?;
+        }
+        for (place, value) in operations {
+            if self.batch.len() >= MAX_BATCH_OPERATIONS {
+                self.submit().await?;
+            }
+            self.batch.insert(place, value);
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self) -> Result<(), RowsError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for ((kind, key), value) in std::mem::take(&mut self.batch) {
+            match value {
+                Some(value) => batch.put(kind, &key, &value),
+                None => batch.delete(kind, &key),
+            };
+        }
+        self.commits
+            .push(self.store.reserve().await?.submit(batch)?);
+        Ok(())
+    }
+}
+
+fn place(key: &RowKey) -> Place {
+    match key {
+        RowKey::Edge => (EDGE, Vec::new()),
+        RowKey::Pool(pool) => (POOL, pool.as_str().as_bytes().to_vec()),
+        RowKey::Shard(pool, shard) => (SHARD, format!("{pool}/{shard:010}").into_bytes()),
+        RowKey::Unit(pool, resource) => (UNIT, format!("{pool}/{resource}").into_bytes()),
+        RowKey::Command(seq) => (COMMAND, seq.0.to_be_bytes().to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_core::edge::{Command, CommandRow, What};
+    use nexus_core::id::{Epoch, Seq, ShardId, SubscriberId};
+    use nexus_core::resource::{Resource, ResourceType};
+    use nexus_store::Options;
+
+    use super::*;
+
+    fn command(seq: u64) -> Change {
+        Change::Put(Box::new(Row::Command(CommandRow {
+            seq: Seq(seq),
+            command: Command {
+                what: What::Deallocate {
+                    reason: "session-stop".to_owned(),
+                },
+                pool: PoolId::new("p").unwrap(),
+                subscriber: SubscriberId::new("s").unwrap(),
+                resource: Resource::parse(ResourceType::Ipv4, "10.0.0.2").unwrap(),
+                shard: ShardId(0),
+                epoch: Epoch(1),
+            },
+        })))
+    }
+
+    #[tokio::test]
+    async fn rows_come_back_as_they_were_written_however_many_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Options::default()).unwrap();
+        let mut writer = Writer::new(&store);
+        let many: Vec<_> = (1..=200).map(command).collect();
+        writer.event(&many).await.unwrap();
+        writer
+            .event(&[command(500), Change::Forget(RowKey::Command(Seq(7)))])
+            .await
+            .unwrap();
+        let pool = PoolId::new("p").unwrap();
+        writer
+            .profiles(&[ProfileChange::Assign(pool.clone(), 3)])
+            .await
+            .unwrap();
+        writer.finish().await.unwrap();
+        store.flush_and_close().unwrap();
+        let store = Store::open(folder.path(), Options::default()).unwrap();
+        let rows = load(&store).unwrap();
+        assert_eq!(rows.len(), 200);
+        assert!(!rows.iter().any(|row| row.key() == RowKey::Command(Seq(7))));
+        assert_eq!(load_profiles(&store).unwrap(), BTreeMap::from([(pool, 3)]));
+    }
+
+    #[tokio::test]
+    async fn a_row_of_another_version_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Options::default()).unwrap();
+        let mut batch = Batch::new();
+        batch.put(EDGE, b"", b"{\"row\":\"future\"}");
+        store.commit(batch).await.unwrap();
+        let error = load(&store).unwrap_err();
+        assert!(error.to_string().contains("new session"), "{error}");
+    }
+}
