@@ -10,11 +10,12 @@ use futures::Stream;
 use nexus_proto::v1;
 use nexus_proto::v1::nexus_server::{Nexus, NexusServer};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Code, Request, Response, Status};
 
 use crate::grpc::status::to_status;
+use crate::listen::{Connection, Listener};
 use crate::refused::Refused;
 use crate::service::Service;
 use crate::watch::{End, Feed};
@@ -43,12 +44,27 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), tonic::transport::Error> {
     let nexus = NexusServer::new(Grpc { service }).max_decoding_message_size(MAX_MESSAGE);
+    let incoming = futures::stream::unfold(Listener::new(listener), |mut listener| async move {
+        let (connection, _) = listener.accept().await;
+        Some((Ok::<_, std::io::Error>(connection), listener))
+    });
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(nexus)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(incoming, stop)
         .await
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        TcpConnectInfo {
+            local_addr: None,
+            remote_addr: self.peer(),
+        }
+    }
 }
 
 impl Grpc {

@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 
 use crate::actor::Handle;
 use crate::http::problem::Problem;
+use crate::listen::{Connection, Listener};
 use crate::metrics::Metrics;
 use crate::service::Service;
 
@@ -146,12 +147,22 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(
-        listener,
-        router.into_make_service_with_connect_info::<SocketAddr>(),
-    )
-    .with_graceful_shutdown(stop)
-    .await
+    axum::serve(Listener::new(listener), router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        Listener::accept(self).await
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Listener::local_addr(self)
+    }
 }
 
 async fn not_found(request: Request) -> Problem {

@@ -8,6 +8,7 @@ pub mod config;
 mod grantor;
 mod grpc;
 mod http;
+mod listen;
 mod metrics;
 mod olt_config;
 mod record;

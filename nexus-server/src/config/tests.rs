@@ -1,3 +1,5 @@
+//! Tests of the configuration: the document to the letter, and every mistake with its line.
+
 use super::*;
 
 const DOCUMENT: &str = r#"

@@ -1,3 +1,5 @@
+//! Tests of the metrics: the names of the document, and gauges that follow the state.
+
 use super::*;
 
 /// Name and labels of every metric in the customer's document.

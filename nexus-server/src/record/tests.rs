@@ -1,3 +1,5 @@
+//! Tests of the record: its indexes, ranges and cool-down.
+
 use nexus_core::resource::ResourceType;
 
 use super::*;
