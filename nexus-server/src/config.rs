@@ -16,6 +16,8 @@ use serde_saphyr::Spanned;
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
+type Refuse<'a> = &'a dyn Fn(&str, String) -> ConfigError;
+
 /// Everything that `nexus.yaml` may say. Every part has a default; unknown fields are refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,7 +45,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Address of all three listeners; loopback unless given.
-    pub listen_address: Spanned<IpAddr>,
+    pub listen_address: IpAddr,
     /// REST, health and readiness.
     pub http_port: u16,
     /// gRPC for the OLT hosts.
@@ -140,7 +142,7 @@ pub struct OltConfig {
     /// Missed heartbeats after which an OLT counts as offline.
     pub offline_after: u32,
     /// How long an OLT that cannot reach the centre may go on allocating.
-    pub lease: Spanned<HumanDuration>,
+    pub lease: HumanDuration,
     /// gRPC endpoints (`host:port`) that the OLTs are told to use; the server's own listener if empty.
     pub endpoints: Vec<String>,
     /// Handed on to every OLT as it is.
@@ -150,7 +152,7 @@ pub struct OltConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen_address: unwritten(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            listen_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             http_port: 9000,
             grpc_port: 9001,
             metrics_port: 9002,
@@ -200,20 +202,11 @@ impl Default for OltConfig {
         Self {
             heartbeat_interval: HumanDuration::from_secs(30),
             offline_after: 3,
-            lease: unwritten(HumanDuration::from_secs(24 * 3600)),
+            lease: HumanDuration::from_secs(24 * 3600),
             endpoints: Vec::new(),
             policies: BTreeMap::new(),
         }
     }
-}
-
-/// A value that stands in no file.
-fn unwritten<T>(value: T) -> Spanned<T> {
-    Spanned::new(
-        value,
-        serde_saphyr::Location::UNKNOWN,
-        serde_saphyr::Location::UNKNOWN,
-    )
 }
 
 /// Why a configuration file is refused.
@@ -294,20 +287,20 @@ impl Config {
                 error: error.to_string(),
             })?
         };
-        config.check(path)?;
+        config.check(path, text)?;
         Ok(config)
     }
 
     /// Address of one of the listeners.
     #[must_use]
     pub fn listen(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(self.server.listen_address.value, port)
+        SocketAddr::new(self.server.listen_address, port)
     }
 
     /// Length of the OLTs' lease.
     #[must_use]
     pub fn lease(&self) -> Duration {
-        self.olt.lease.value.get()
+        self.olt.lease.get()
     }
 
     /// Time without a heartbeat after which an OLT counts as offline.
@@ -328,24 +321,26 @@ impl Config {
         LeaseRule::new(self.lease(), self.offline_after() / MISSED_HEARTBEATS)
     }
 
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check(&self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let refuse = |line: Option<u64>, field: &str, problem: String| ConfigError::Value {
             path: path.to_owned(),
-            line,
+            line: line.or_else(|| line_of(text, field)),
             field: field.to_owned(),
             problem,
         };
-        let address = &self.server.listen_address;
-        if !address.value.is_loopback() && !self.server.insecure_listen_without_tls {
-            return Err(refuse(
-                line(address),
-                "server.listen_address",
-                format!(
-                    "{} can be reached from outside, and this server has no TLS yet: use 127.0.0.1, or set \
-                     server.insecure_listen_without_tls: true if the network in front of it is trusted",
-                    address.value
-                ),
-            ));
+        self.check_server(&|field, problem| refuse(None, field, problem))?;
+        self.check_olt(&|field, problem| refuse(None, field, problem))?;
+        self.check_pools(&refuse)
+    }
+
+    fn check_server(&self, refuse: Refuse<'_>) -> Result<(), ConfigError> {
+        let address = self.server.listen_address;
+        if !address.is_loopback() && !self.server.insecure_listen_without_tls {
+            let problem = format!(
+                "{address} can be reached from outside, and this server has no TLS yet: use 127.0.0.1, or set \
+                 server.insecure_listen_without_tls: true if the network in front of it is trusted"
+            );
+            return Err(refuse("server.listen_address", problem));
         }
         let mut ports = BTreeSet::new();
         for (field, port) in [
@@ -355,64 +350,67 @@ impl Config {
         ] {
             if port != 0 && !ports.insert(port) {
                 let problem = format!("port {port} is used twice: give each listener its own");
-                return Err(refuse(None, field, problem));
+                return Err(refuse(field, problem));
             }
         }
         if self.node.id.as_ref().is_some_and(OltId::is_cluster) {
             let problem = "`nexus` is the name of the whole cluster: choose another one".to_owned();
-            return Err(refuse(None, "node.id", problem));
+            return Err(refuse("node.id", problem));
         }
-        self.check_olt(&refuse)?;
+        if self.node.role == Role::Read {
+            let problem = "a read replica needs a cluster to read from, and this build runs as a single node: \
+                           use core or write";
+            return Err(refuse("node.role", problem.to_owned()));
+        }
         if self.graceful_shutdown.grace_period > self.graceful_shutdown.timeout {
             let problem = format!(
                 "{} is longer than graceful_shutdown.timeout ({}): make it shorter",
                 self.graceful_shutdown.grace_period, self.graceful_shutdown.timeout
             );
-            return Err(refuse(None, "graceful_shutdown.grace_period", problem));
-        }
-        self.checked_pools(&refuse).map(drop)
-    }
-
-    fn check_olt(
-        &self,
-        refuse: &dyn Fn(Option<u64>, &str, String) -> ConfigError,
-    ) -> Result<(), ConfigError> {
-        if self.olt.heartbeat_interval.get() < Duration::from_millis(100) {
-            let problem = "must be at least 100ms".to_owned();
-            return Err(refuse(None, "olt.heartbeat_interval", problem));
-        }
-        if !(1..=100).contains(&self.olt.offline_after) {
-            let problem = "must be 1 to 100 missed heartbeats".to_owned();
-            return Err(refuse(None, "olt.offline_after", problem));
-        }
-        self.lease_rule()
-            .map_err(|error| refuse(line(&self.olt.lease), "olt.lease", error.to_string()))?;
-        for endpoint in &self.olt.endpoints {
-            let good = endpoint
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-            if !good {
-                let problem =
-                    format!("`{endpoint}` is not host:port, such as nexus-1.example.com:9001");
-                return Err(refuse(None, "olt.endpoints", problem));
-            }
+            return Err(refuse("graceful_shutdown.grace_period", problem));
         }
         Ok(())
     }
 
-    /// The pools of the file, each checked and none meeting another.
-    fn checked_pools(
+    fn check_olt(&self, refuse: Refuse<'_>) -> Result<(), ConfigError> {
+        if self.olt.heartbeat_interval.get() < Duration::from_millis(100) {
+            let problem = "must be at least 100ms".to_owned();
+            return Err(refuse("olt.heartbeat_interval", problem));
+        }
+        if !(1..=100).contains(&self.olt.offline_after) {
+            let problem = "must be 1 to 100 missed heartbeats".to_owned();
+            return Err(refuse("olt.offline_after", problem));
+        }
+        self.lease_rule()
+            .map_err(|error| refuse("olt.lease", error.to_string()))?;
+        let is_endpoint = |endpoint: &&String| {
+            endpoint
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        match self.olt.endpoints.iter().find(|e| !is_endpoint(e)) {
+            None => Ok(()),
+            Some(bad) => {
+                let problem = format!("`{bad}` is not host:port, such as nexus-1.example.com:9001");
+                Err(refuse("olt.endpoints", problem))
+            }
+        }
+    }
+
+    /// Each pool must make sense, and none may meet another.
+    fn check_pools(
         &self,
         refuse: &dyn Fn(Option<u64>, &str, String) -> ConfigError,
-    ) -> Result<Vec<Pool>, ConfigError> {
+    ) -> Result<(), ConfigError> {
         let mut pools: Vec<Pool> = Vec::new();
         for (index, spec) in self.pools.iter().enumerate() {
             let field = format!("pools[{index}]");
+            let line = Some(spec.referenced.line()).filter(|line| *line > 0);
             let pool = Pool::new(spec.value.clone())
-                .map_err(|error| refuse(line(spec), &field, error.to_string()))?;
+                .map_err(|error| refuse(line, &field, error.to_string()))?;
             if let Some(other) = pools.iter().find(|other| other.id() == pool.id()) {
                 let problem = format!("the id {} is used twice: rename one", other.id());
-                return Err(refuse(line(spec), &field, problem));
+                return Err(refuse(line, &field, problem));
             }
             if let Some(other) = pools.iter().find(|other| other.overlaps(&pool)) {
                 let problem = format!(
@@ -423,11 +421,11 @@ impl Config {
                     other.id(),
                     pool.vrf()
                 );
-                return Err(refuse(line(spec), &field, problem));
+                return Err(refuse(line, &field, problem));
             }
             pools.push(pool);
         }
-        Ok(pools)
+        Ok(())
     }
 
     /// The pools of the file.
@@ -437,10 +435,24 @@ impl Config {
     }
 }
 
-/// Line that a value stands in; `None` if it stands in no file.
-fn line<T>(value: &Spanned<T>) -> Option<u64> {
-    let line = value.referenced.line();
-    (line > 0).then_some(line)
+/// Line of the first key of that path (`server.http_port`); `None` if the value is a default.
+fn line_of(text: &str, field: &str) -> Option<u64> {
+    let mut lines = text.lines().zip(1..).peekable();
+    let mut found = None;
+    for part in field.split('.') {
+        let key = format!("{part}:");
+        while let Some((line, number)) = lines.peek() {
+            let code = line.split('#').next().unwrap_or_default();
+            let words = code.split([' ', '{', ',', '"']);
+            if words.into_iter().any(|word| word == key || word == part) {
+                found = Some(*number);
+                break;
+            }
+            found = None;
+            lines.next();
+        }
+    }
+    found
 }
 
 #[cfg(test)]

@@ -16,8 +16,10 @@ use super::*;
 use crate::centre::effects::{META_ROWS, REVISION_KEY};
 use crate::replica::{KeyValues, ReadRows};
 
+type AllRows = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
+
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<BTreeMap<(u8, Vec<u8>), Vec<u8>>>>);
+struct Memory(Arc<Mutex<AllRows>>);
 
 impl ReadRows for Memory {
     fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

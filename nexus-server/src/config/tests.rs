@@ -140,6 +140,16 @@ fn values_that_make_no_sense_are_refused_with_a_remedy() {
         ("node: {id: nexus}", "choose another"),
         ("node: {id: a/b}", "a/b"),
         ("node: {role: boss}", "boss"),
+        ("node:\n  id: a\n  role: read", "nexus.yaml:3: node.role"),
+        (
+            "# x\nserver:\n  http_port: 1 # grpc_port: 2\n  metrics_port: 1",
+            "nexus.yaml:4: server.metrics_port",
+        ),
+        (
+            "server: {http_port: 1}\nolt: {offline_after: 0}",
+            "nexus.yaml:2: olt.offline_after",
+        ),
+        ("olt:\n  heartbeat_interval: 20h", "nexus.yaml: olt.lease"),
         ("olt: {lease: 10s}", "too short"),
         ("olt: {lease: 91d}", "out of bounds"),
         ("olt: {heartbeat_interval: 1ms}", "at least 100ms"),
