@@ -14,6 +14,7 @@
 //! # Ok::<(), nexus_testkit::packet::PacketError>(())
 //! ```
 
+mod arp;
 mod bootp;
 mod checksum;
 pub mod clients;
@@ -21,6 +22,7 @@ mod error;
 mod frame;
 mod reader;
 
+pub use arp::Arp;
 pub use bootp::{BOOTP_MIN_LEN, Bootp};
 pub use checksum::{fold, internet_checksum};
 pub use error::PacketError;

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 use super::FastPathError;
-use super::error::errno_of;
+use super::error::{chain, errno_of};
 use super::pin::link_name;
 
 /// How the program meets packets.
@@ -66,12 +66,12 @@ fn replace(program: &mut Xdp, pin: &Path, interface: &str) -> Result<bool, FastP
         interface: interface.to_owned(),
         detail,
     };
-    let link = PinnedLink::from_pin(pin).map_err(|error| failed(error.to_string()))?;
-    let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| failed(error.to_string()))?;
+    let link = PinnedLink::from_pin(pin).map_err(|error| failed(chain(&error)))?;
+    let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| failed(chain(&error)))?;
     match program.attach_to_link(link) {
         Ok(_) => Ok(true),
         Err(error) if errno_of(&error) == Some(Errno::ENOLINK) => Ok(false),
-        Err(error) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(chain(&error))),
     }
 }
 
@@ -96,7 +96,7 @@ fn create(
             Some(Errno::EPERM) => FastPathError::Capability,
             _ => FastPathError::Attach {
                 interface: named(),
-                detail: error.to_string(),
+                detail: chain(&error),
             },
         })?;
     let failed = |detail: String| FastPathError::Attach {
@@ -105,11 +105,11 @@ fn create(
     };
     let link = program
         .take_link(id)
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed(chain(&error)))?;
     // aya falls back to a netlink attachment where the kernel takes no XDP link. It could not be
     // pinned and would end with this process; dropping it here ends it now.
     let link =
         FdLink::try_from(link).map_err(|_| FastPathError::NotALink { interface: named() })?;
-    link.pin(pin).map_err(|error| failed(error.to_string()))?;
+    link.pin(pin).map_err(|error| failed(chain(&error)))?;
     Ok(())
 }

@@ -162,7 +162,7 @@ pub(super) fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<Errn
 }
 
 /// An error with its causes; a verifier log only with its end.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     const MOST: usize = 2000;
     let mut text = error.to_string();
     let mut current = error.source();

@@ -1,0 +1,29 @@
+//! The kernel program, packet by packet: golden replies, agreement with the host's code, its gate.
+
+#[cfg(test)]
+#[path = "golden/arp.rs"]
+mod arp;
+#[cfg(test)]
+#[path = "golden/cases.rs"]
+mod cases;
+#[cfg(test)]
+#[path = "golden/differential.rs"]
+mod differential;
+#[cfg(test)]
+#[path = "golden/file.rs"]
+mod file;
+#[cfg(test)]
+#[path = "golden/gate.rs"]
+mod gate;
+#[cfg(test)]
+#[path = "golden/links.rs"]
+mod links;
+#[cfg(test)]
+#[path = "golden/replies.rs"]
+mod replies;
+#[cfg(test)]
+#[path = "golden/untouched.rs"]
+mod untouched;
+#[cfg(test)]
+#[path = "golden/world.rs"]
+mod world;
