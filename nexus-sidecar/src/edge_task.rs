@@ -203,6 +203,11 @@ impl<M: BindingMap> EdgeTask<M> {
         Ok((task, handle, centre))
     }
 
+    /// The kernel's map, to attach the program once the map is right.
+    pub const fn map_mut(&mut self) -> &mut M {
+        &mut self.map
+    }
+
     /// Works until `shutdown`. The map and what is attached stay as they are.
     ///
     /// # Errors

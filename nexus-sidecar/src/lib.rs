@@ -2,15 +2,20 @@
 
 pub mod binding_map;
 pub mod centre;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod edge_handle;
 pub mod edge_task;
 pub mod fastpath;
+pub mod host;
 pub mod metrics;
+pub mod metrics_http;
 pub mod profiles;
 pub mod radius;
 pub mod rows;
+pub mod run;
 pub mod shutdown;
 pub mod slowpath;
 pub mod status;

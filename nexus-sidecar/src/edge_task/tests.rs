@@ -1,1 +1,279 @@
-//! x
+//! The edge task with a real store and a map in memory: restarts, order, what is answered when.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use nexus_core::edge::{PoolGrant, ShardGrant};
+use nexus_core::id::{Epoch, PoolId, ShardId, SubscriberId};
+use nexus_core::pool::PoolSpec;
+use nexus_core::resource::ResourceType;
+use nexus_store::Options;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::binding_map::tests::MemoryMap;
+use crate::config::Identity;
+use crate::edge_handle::{AuthorizedSubscriber, EdgeError, QUEUE_LIMIT};
+use crate::shutdown::{self, Stopper};
+use crate::status::Mode;
+
+struct Running {
+    edge: EdgeHandle,
+    centre: CentreSide,
+    stopper: Stopper,
+    task: JoinHandle<Result<(), EdgeTaskError>>,
+}
+
+impl Running {
+    async fn start(folder: &Path, map: MemoryMap) -> Self {
+        let store = Store::open(folder, Options::default()).unwrap();
+        let access = Access {
+            interface: "eth1".to_owned(),
+            ifindex: 3,
+            mac: [2, 0, 0, 0, 0, 0xee],
+            identity: vec![Identity::Line, Identity::Mac],
+        };
+        let (task, edge, centre) = EdgeTask::start(
+            OltId::new("olt-1").unwrap(),
+            store,
+            map,
+            access,
+            "native",
+            Metrics::new().unwrap(),
+        )
+        .await
+        .unwrap();
+        let (stopper, shutdown) = shutdown::channel();
+        Self {
+            edge,
+            centre,
+            stopper,
+            task: tokio::spawn(task.run(shutdown)),
+        }
+    }
+
+    async fn registered(&self) {
+        self.tell(CentreEvent::Registered {
+            sent_at: boot_now().unwrap(),
+            lease: Duration::from_secs(3600),
+            config: config(),
+            endpoint: "centre:9001".to_owned(),
+        })
+        .await;
+        self.tell(CentreEvent::SnapshotBegin).await;
+        self.tell(CentreEvent::SnapshotEnd).await;
+    }
+
+    async fn tell(&self, event: CentreEvent) {
+        self.centre.events.send(event).await.unwrap();
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// As kill -9 does: nothing is finished, nothing is flushed.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+fn pool() -> PoolId {
+    PoolId::new("residential-ipv4").unwrap()
+}
+
+fn config() -> EdgeConfig {
+    let spec = PoolSpec::minimal(pool(), ResourceType::Ipv4, "100.64.0.0/16");
+    EdgeConfig {
+        revision: 1,
+        pools: vec![PoolGrant {
+            spec,
+            shards: vec![ShardGrant {
+                shard: ShardId(0),
+                epoch: Epoch(1),
+                draining: false,
+            }],
+        }],
+    }
+}
+
+fn subscriber(n: u8) -> AuthorizedSubscriber {
+    AuthorizedSubscriber {
+        subscriber: SubscriberId::new(format!("sub-{n}")).unwrap(),
+        mac: [2, 0, 0, 0, 0, n],
+        vlans: Some((100, u16::from(n))),
+        pool: None,
+        metadata: BTreeMap::new(),
+    }
+}
+
+fn key(n: u8) -> BindingKey {
+    BindingKey::line(3, 100, u16::from(n), [2, 0, 0, 0, 0, n])
+}
+
+#[tokio::test]
+async fn a_grant_is_durable_and_in_the_map_and_the_centre_hears_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let mut running = Running::start(folder.path(), map.clone()).await;
+    assert!(matches!(
+        running.edge.authorize(subscriber(1)).await,
+        Err(EdgeError::NotReady(_))
+    ));
+    running.registered().await;
+    let grant = running.edge.authorize(subscriber(1)).await.unwrap();
+    assert_eq!(grant.mask, Ipv4Addr::new(255, 255, 0, 0));
+    assert!(
+        (590..=600).contains(&grant.lease_secs),
+        "not acknowledged yet"
+    );
+    let entry = map.entries.lock().unwrap()[&key(1)];
+    assert_eq!(entry.address, grant.address.octets());
+    let profile = map.profiles.lock().unwrap()[&entry.profile];
+    assert_eq!(profile.gateway_mac, [2, 0, 0, 0, 0, 0xee]);
+    let command = running.centre.commands.recv().await.unwrap();
+    running.tell(CentreEvent::Acked(command.seq)).await;
+    let again = running.edge.authorize(subscriber(1)).await.unwrap();
+    assert_eq!((again.address, again.known), (grant.address, true));
+    assert_eq!(again.lease_secs, 3600);
+    let (binding, _) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    assert_eq!(binding.valid_until_ns, nexus_abi::NEVER_EXPIRES);
+    let status = running.edge.status().await.unwrap();
+    assert_eq!((status.mode, status.acked), (Mode::Connected, 1));
+    assert_eq!(status.kernel_outcomes["ack"], 7);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_kill_everything_accepted_is_there_and_nothing_in_the_map_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let mut running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    let mut grants = BTreeMap::new();
+    for n in 1..=100 {
+        grants.insert(n, running.edge.authorize(subscriber(n)).await.unwrap());
+        let command = running.centre.commands.recv().await.unwrap();
+        running.tell(CentreEvent::Acked(command.seq)).await;
+    }
+    running.edge.status().await.unwrap();
+    let before = map.entries.lock().unwrap().clone();
+    running.kill().await;
+    map.entries
+        .lock()
+        .unwrap()
+        .insert(key(200), before[&key(1)]);
+    let writes = map.writes.load(Ordering::Relaxed);
+    let running = Running::start(folder.path(), map.clone()).await;
+    assert_eq!(*map.entries.lock().unwrap(), before);
+    let written = map.writes.load(Ordering::Relaxed) - writes;
+    assert_eq!(written, 1, "only the entry that nobody holds was removed");
+    for (n, grant) in grants {
+        let again = running.edge.authorize(subscriber(n)).await.unwrap();
+        assert_eq!((again.address, again.known), (grant.address, true));
+    }
+    let new = running.edge.authorize(subscriber(201)).await.unwrap();
+    assert!(!new.known, "the lease is still good");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_release_leaves_the_map_and_a_decline_brings_another_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    let first = running.edge.authorize(subscriber(1)).await.unwrap();
+    let wrong = Ipv4Addr::new(100, 64, 0, 200);
+    let edge = &running.edge;
+    assert_eq!(edge.dhcp_decline(key(1), wrong).await.unwrap(), None);
+    let second = edge
+        .dhcp_decline(key(1), first.address)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_ne!(second, first.address);
+    assert_eq!(
+        map.entries.lock().unwrap()[&key(1)].address,
+        second.octets()
+    );
+    assert!(!edge.dhcp_release(key(1), first.address).await.unwrap());
+    assert!(edge.dhcp_release(key(1), second).await.unwrap());
+    assert!(map.entries.lock().unwrap().is_empty());
+    assert_eq!(edge.binding(key(1)).await.unwrap(), None);
+    assert!(edge.bindings(None).await.unwrap().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn many_at_once_get_different_addresses_and_a_full_queue_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(folder.path(), MemoryMap::default()).await;
+    running.registered().await;
+    running.edge.status().await.unwrap();
+    // All of these are queued before the edge task gets to run: this thread is the only one.
+    let mut requests = Vec::new();
+    let mut answers = Vec::new();
+    for n in 0..QUEUE_LIMIT + 10 {
+        let edge = running.edge.clone();
+        let mut subscriber = subscriber(1);
+        subscriber.subscriber = SubscriberId::new(format!("many-{n}")).unwrap();
+        let [high, low] = u16::try_from(n).unwrap().to_be_bytes();
+        subscriber.mac = [2, 1, 0, 0, high, low];
+        subscriber.vlans = None;
+        let mut request = Box::pin(async move { edge.authorize(subscriber).await });
+        match futures::poll!(&mut request) {
+            std::task::Poll::Ready(answer) => answers.push(answer),
+            std::task::Poll::Pending => requests.push(request),
+        }
+    }
+    answers.extend(futures::future::join_all(requests).await);
+    let busy = answers
+        .iter()
+        .filter(|answer| matches!(answer, Err(EdgeError::Busy)))
+        .count();
+    assert_eq!(busy, 10);
+    let addresses: std::collections::BTreeSet<_> = answers
+        .iter()
+        .flatten()
+        .map(|grant| grant.address)
+        .collect();
+    assert_eq!(
+        addresses.len(),
+        254 - 1,
+        "a shard of /24 without network and router"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn commands_wait_while_the_centre_is_away_and_go_out_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(folder.path(), MemoryMap::default()).await;
+    running.registered().await;
+    running.edge.authorize(subscriber(1)).await.unwrap();
+    let first = running.centre.commands.recv().await.unwrap();
+    running.tell(CentreEvent::Lost(first.seq)).await;
+    running.tell(CentreEvent::CutOff).await;
+    running.edge.authorize(subscriber(2)).await.unwrap();
+    let status = running.edge.status().await.unwrap();
+    assert_eq!((status.mode, status.unacked), (Mode::CutOff, 2));
+    assert!(running.centre.commands.try_recv().is_err());
+    running
+        .tell(CentreEvent::Renewed {
+            sent_at: boot_now().unwrap(),
+            lease: Duration::from_secs(3600),
+            revision: 1,
+        })
+        .await;
+    let seqs = [
+        running.centre.commands.recv().await.unwrap().seq,
+        running.centre.commands.recv().await.unwrap().seq,
+    ];
+    assert_eq!(seqs, [Seq(1), Seq(2)]);
+    running.stop().await;
+}

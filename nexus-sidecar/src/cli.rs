@@ -1,0 +1,157 @@
+//! The command line: what can be asked, and how the answers look.
+
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use nexus_core::id::SubscriberId;
+
+use crate::config::{SidecarConfig, default_control_socket};
+use crate::control::{self, Answer, Request};
+use crate::{fastpath, run};
+
+/// Where the configuration is looked for.
+const CONFIG: &str = "/etc/nexus-sidecar/sidecar.yaml";
+
+/// Hands out addresses on one OLT host: RADIUS, local shards, DHCP in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "nexus-sidecar", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until SIGTERM. The kernel goes on answering bound subscribers afterwards.
+    Run(ConfigArgs),
+    /// Show how the running sidecar stands.
+    Status {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show who has which address.
+    Bindings {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Print one JSON object per line.
+        #[arg(long)]
+        json: bool,
+        /// Only those of this subscriber.
+        #[arg(long)]
+        subscriber: Option<SubscriberId>,
+    },
+    /// Take the program off its interfaces and remove its maps: nobody is answered in the kernel then.
+    Detach(ConfigArgs),
+    /// Read the configuration and the files that it names, and say whether they can be used.
+    CheckConfig(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Configuration file.
+    #[arg(long, default_value = CONFIG)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct SocketArgs {
+    /// Control socket of the running sidecar [default: /run/nexus-sidecar/control.sock].
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    /// Configuration file to take control.socket from.
+    #[arg(long, conflicts_with = "socket")]
+    config: Option<PathBuf>,
+}
+
+impl SocketArgs {
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        match (&self.socket, &self.config) {
+            (Some(socket), _) => Ok(socket.clone()),
+            (None, Some(config)) => Ok(SidecarConfig::load(config)?.control.socket),
+            (None, None) => Ok(default_control_socket()),
+        }
+    }
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// A text for the person who typed it.
+pub async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(&args.config).await,
+        Command::Status { socket, json } => status(&socket.path()?, json).await,
+        Command::Bindings {
+            socket,
+            json,
+            subscriber,
+        } => bindings(&socket.path()?, json, subscriber).await,
+        Command::Detach(args) => detach(&args.config),
+        Command::CheckConfig(args) => {
+            SidecarConfig::load(&args.config)?;
+            println!("{} can be used", args.config.display());
+            Ok(())
+        }
+    }
+}
+
+async fn status(socket: &Path, json: bool) -> anyhow::Result<()> {
+    let mut text = Ok(String::new());
+    control::ask(socket, &Request::Status, |answer| {
+        if let Answer::Status(status) = answer {
+            text = if json {
+                serde_json::to_string_pretty(&status)
+            } else {
+                Ok(show::status(&status))
+            };
+        }
+    })
+    .await?;
+    println!("{}", text?.trim_end());
+    Ok(())
+}
+
+async fn bindings(
+    socket: &Path,
+    json: bool,
+    subscriber: Option<SubscriberId>,
+) -> anyhow::Result<()> {
+    let mut all = Vec::new();
+    control::ask(socket, &Request::Bindings { subscriber }, |answer| {
+        if let Answer::Binding(binding) = answer {
+            all.push(binding);
+        }
+    })
+    .await?;
+    if json {
+        for binding in &all {
+            println!("{}", serde_json::to_string(binding)?);
+        }
+    } else {
+        print!("{}", show::bindings(&all));
+    }
+    Ok(())
+}
+
+fn detach(config: &Path) -> anyhow::Result<()> {
+    let config = SidecarConfig::load(config)?;
+    let root = &config.fast_path.pin_path;
+    if !root.exists() {
+        println!("nothing is pinned under {}", root.display());
+        return Ok(());
+    }
+    let removed = fastpath::detach(root).context("detach")?;
+    for pin in &removed {
+        println!("removed {}", pin.display());
+    }
+    if removed.is_empty() {
+        println!("nothing is pinned under {}", root.display());
+    }
+    Ok(())
+}

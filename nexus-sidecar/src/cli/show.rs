@@ -1,0 +1,205 @@
+//! Reports as a person reads them.
+
+use std::fmt::Write as _;
+
+use crate::status::{BindingReport, Mode, StatusReport};
+
+/// `status` as text.
+pub(super) fn status(status: &StatusReport) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write_status(&mut text, status);
+    text
+}
+
+fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
+    let mode = match status.mode {
+        Mode::Connected => "connected",
+        Mode::CutOff => "cut-off",
+        Mode::LeaseEnded => "lease-ended",
+    };
+    writeln!(
+        text,
+        "OLT          {} (session {})",
+        status.olt, status.session
+    )?;
+    write!(text, "Mode         {mode}")?;
+    if let Some(secs) = status.lease_left_secs {
+        write!(text, ", allocates for another {}", duration(secs))?;
+    }
+    writeln!(text)?;
+    if let Some(why) = &status.cannot_allocate {
+        writeln!(text, "             cannot allocate: {why}")?;
+    }
+    writeln!(
+        text,
+        "Centre       {}, configuration revision {}",
+        status.endpoint.as_deref().unwrap_or("not reached yet"),
+        status.config_revision
+    )?;
+    writeln!(
+        text,
+        "Interface    {}, XDP {}",
+        status.interface, status.xdp_mode
+    )?;
+    writeln!(
+        text,
+        "Bindings     {} acknowledged, {} not yet, {} suspended; {} releases on their way",
+        status.acked, status.unacked, status.suspended, status.pending_releases
+    )?;
+    writeln!(text, "Shards       {}", status.shards.len())?;
+    for shard in &status.shards {
+        writeln!(
+            text,
+            "  {} #{} {} epoch {} {}: {} held, {} free",
+            shard.pool,
+            shard.shard,
+            shard.range,
+            shard.epoch,
+            shard.state,
+            shard.allocated,
+            shard.available
+        )?;
+    }
+    for (name, outcomes) in [
+        ("DHCP in the kernel", &status.kernel_outcomes),
+        ("DHCP slow path", &status.slow_outcomes),
+    ] {
+        let counts: Vec<String> = outcomes
+            .iter()
+            .map(|(label, count)| format!("{label} {count}"))
+            .collect();
+        let counts = if counts.is_empty() {
+            "no packets".to_owned()
+        } else {
+            counts.join(", ")
+        };
+        writeln!(text, "{name}: {counts}")?;
+    }
+    Ok(())
+}
+
+/// `bindings` as a table.
+pub(super) fn bindings(bindings: &[BindingReport]) -> String {
+    let mut rows =
+        vec![["SUBSCRIBER", "ADDRESS", "POOL", "LINE", "STATE", "SEQ"].map(str::to_owned)];
+    for binding in bindings {
+        let state = match (binding.acked, binding.suspended, binding.valid_for_secs) {
+            (true, ..) => "acked".to_owned(),
+            (false, true, _) => "suspended".to_owned(),
+            (false, false, left) => format!("unacked {}", duration(left.unwrap_or(0))),
+        };
+        rows.push([
+            binding.subscriber.clone(),
+            binding.address.clone(),
+            binding.pool.clone(),
+            binding.line.clone(),
+            state,
+            binding.seq.to_string(),
+        ]);
+    }
+    let mut widths = [0_usize; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `23h 59m`, `4m 10s`, `9s`.
+fn duration(secs: u64) -> String {
+    let (hours, minutes, seconds) = (secs / 3600, secs % 3600 / 60, secs % 60);
+    if hours > 0 {
+        format!("{hours}h {minutes:02}m")
+    } else if minutes > 0 {
+        format!("{minutes}m {seconds:02}s")
+    } else {
+        format!("{seconds}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::status::ShardReport;
+
+    #[test]
+    fn a_status_shows_mode_time_left_shards_and_counts() {
+        let text = status(&StatusReport {
+            olt: "olt-east-01".to_owned(),
+            session: "abc".to_owned(),
+            mode: Mode::CutOff,
+            cannot_allocate: None,
+            lease_left_secs: Some(86_340),
+            endpoint: None,
+            config_revision: 4,
+            shards: vec![ShardReport {
+                pool: "residential-ipv4".to_owned(),
+                shard: 1,
+                range: "100.64.64.0/18".to_owned(),
+                epoch: 2,
+                state: "owned".to_owned(),
+                allocated: 7,
+                available: 16_377,
+            }],
+            acked: 5,
+            unacked: 2,
+            suspended: 0,
+            pending_releases: 1,
+            interface: "eth1".to_owned(),
+            xdp_mode: "native".to_owned(),
+            kernel_outcomes: BTreeMap::from([("ack".to_owned(), 12)]),
+            slow_outcomes: BTreeMap::new(),
+        });
+        for part in [
+            "cut-off, allocates for another 23h 59m",
+            "residential-ipv4 #1 100.64.64.0/18 epoch 2 owned: 7 held, 16377 free",
+            "5 acknowledged, 2 not yet",
+            "DHCP in the kernel: ack 12",
+            "DHCP slow path: no packets",
+            "not reached yet",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn bindings_stand_in_columns() {
+        let binding = |subscriber: &str, acked| BindingReport {
+            subscriber: subscriber.to_owned(),
+            pool: "p".to_owned(),
+            address: "10.0.0.2".to_owned(),
+            line: "eth1 100.7 02:00:00:00:00:01".to_owned(),
+            shard: 0,
+            epoch: 1,
+            seq: 3,
+            acked,
+            valid_for_secs: (!acked).then_some(550),
+            suspended: false,
+        };
+        let text = bindings(&[binding("s", true), binding("a-longer-one", false)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let column = lines[0].find("ADDRESS").unwrap();
+        assert!(
+            lines
+                .iter()
+                .skip(1)
+                .all(|line| line[column..].starts_with("10.0.0.2"))
+        );
+        assert!(lines[2].contains("unacked 9m 10s"));
+    }
+}

@@ -1,0 +1,253 @@
+//! `nexus-sidecar run`: starts every task in order, tells systemd, and stops them in the opposite order.
+//!
+//! What can fail is tried before systemd hears READY. On SIGTERM the tasks that ask the edge stop first,
+//! the edge task last, so everything that was taken is answered. Maps, program and link stay: the kernel
+//! goes on answering bound subscribers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nexus_store::{OnDamage, Options, Store};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::binding_map::Access;
+use crate::centre::CentreClient;
+use crate::config::{SidecarConfig, XdpMode};
+use crate::control::ControlServer;
+use crate::edge_handle::EdgeHandle;
+use crate::edge_task::EdgeTask;
+use crate::fastpath::{AttachMode, FastPath, FastPathConfig};
+use crate::metrics::Metrics;
+use crate::radius::RadiusServer;
+use crate::shutdown::{self, Shutdown};
+use crate::status::{Mode, StatusReport};
+use crate::{host, metrics_http, slowpath};
+
+/// Longest time that a task may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// How often systemd hears how the host stands, at least.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// Pages of the store that stay in memory; the rows of 65,536 bindings are about half of it.
+const STORE_CACHE: u64 = 64 * 1024 * 1024;
+
+/// Runs the sidecar until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What could not be started, or the failure that ended it; the text says what to do.
+pub async fn run(path: &Path) -> anyhow::Result<()> {
+    let config = SidecarConfig::load(path)?;
+    let interface = config.interface().context("no interface")?;
+    host::check_capabilities(config.radius.as_ref().map(|radius| radius.listen))?;
+    let (ifindex, mac) = host::interface(&interface.name)?;
+    let store = open_store(&config).await?;
+    let metrics = Metrics::new()?;
+    let fast_path = FastPath::open(&FastPathConfig {
+        pin_root: config.fast_path.pin_path.clone(),
+        max_bindings: config.fast_path.max_bindings,
+    })?;
+    let access = Access {
+        interface: interface.name.clone(),
+        ifindex,
+        mac,
+        identity: interface.identity.clone(),
+    };
+    let (mut task, edge, side) = EdgeTask::start(
+        config.olt.id.clone(),
+        store,
+        fast_path,
+        access,
+        interface.mode.as_str(),
+        metrics.clone(),
+    )
+    .await?;
+    // The map is right by now, so the program never meets a wrong one.
+    let mode = match interface.mode {
+        XdpMode::Native => AttachMode::Native,
+        XdpMode::Generic => {
+            tracing::warn!(
+                interface = %interface.name,
+                "XDP runs in generic mode, behind the driver: use it only where the driver has no native one"
+            );
+            AttachMode::Generic
+        }
+    };
+    let attached = task.map_mut().attach(&interface.name, mode)?;
+    tracing::info!(
+        interface = %interface.name, mode = interface.mode.as_str(),
+        replaced = attached.replaced, "fast path attached"
+    );
+    let control = ControlServer::bind(&config.control.socket).await?;
+    let metrics_listener = metrics_http::bind(config.metrics.listen).await?;
+    let radius = match &config.radius {
+        Some(radius) => Some(RadiusServer::bind(radius.check()?).await?),
+        None => {
+            tracing::warn!("there is no section radius: no subscriber can authenticate here");
+            None
+        }
+    };
+
+    let (stop_front, front) = shutdown::channel();
+    let (stop_edge, edge_stop) = shutdown::channel();
+    let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
+    let mut edge_task = tokio::spawn(task.run(edge_stop));
+    let centre = CentreClient::new(&config, side, metrics.clone());
+    tasks.spawn(named("centre client", centre.run(front.clone())));
+    tasks.spawn(named(
+        "control socket",
+        control.serve(edge.clone(), front.clone()),
+    ));
+    tasks.spawn(named(
+        "metrics",
+        metrics_http::serve(
+            metrics_listener,
+            metrics.clone(),
+            edge.clone(),
+            front.clone(),
+        ),
+    ));
+    if let Some(radius) = radius {
+        let serving = radius.serve(edge.clone(), metrics.clone(), front.clone());
+        tasks.spawn(named("RADIUS", serving));
+    }
+    let slow = slow_path(
+        interface.name.clone(),
+        ifindex,
+        edge.clone(),
+        metrics,
+        front.clone(),
+    );
+    tasks.spawn(slow);
+    tasks.spawn(named("systemd", tell_systemd(edge.clone(), front.clone())));
+    notify(&[NotifyState::Ready]);
+    tracing::info!(olt = %config.olt.id, "nexus-sidecar is ready");
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = &mut edge_task => return stopped_early(ended),
+        Some(ended) = tasks.join_next() => Err(match ended {
+            Ok(Ok(name)) => anyhow::anyhow!("the task `{name}` has ended by itself"),
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }),
+    };
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("stopping; the kernel goes on answering bound subscribers"),
+    ]);
+    tracing::info!("stopping; the kernel goes on answering bound subscribers");
+    stop_front.stop();
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_WITHIN, rest).await.is_err() {
+        tracing::warn!("a task did not stop in time and is left behind");
+        tasks.abort_all();
+    }
+    stop_edge.stop();
+    match tokio::time::timeout(STOP_WITHIN, edge_task).await {
+        Ok(Ok(result)) => result?,
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => anyhow::bail!("the edge task did not stop within {STOP_WITHIN:?}"),
+    }
+    ended
+}
+
+fn stopped_early(
+    ended: Result<Result<(), crate::edge_task::EdgeTaskError>, tokio::task::JoinError>,
+) -> anyhow::Result<()> {
+    ended??;
+    anyhow::bail!("the edge task has ended by itself")
+}
+
+async fn open_store(config: &SidecarConfig) -> anyhow::Result<Store> {
+    let path = config.storage.path.clone();
+    let options = Options {
+        cache_bytes: STORE_CACHE,
+        // What is lost here is at the centre: this host goes on with a new session.
+        on_damage: OnDamage::MoveAside,
+        ..Options::default()
+    };
+    let opening = path.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(&opening, options))
+        .await?
+        .context("storage.path")?;
+    if let Some(moved) = &store.opened().moved_aside {
+        tracing::error!(
+            to = %moved.to.display(), why = %moved.why,
+            "the store was damaged and moved aside: a new session begins, the centre's record is read first"
+        );
+    }
+    Ok(store)
+}
+
+async fn named(
+    name: &'static str,
+    task: impl Future<Output = ()> + Send,
+) -> anyhow::Result<&'static str> {
+    task.await;
+    Ok(name)
+}
+
+async fn slow_path(
+    interface: String,
+    ifindex: u32,
+    edge: EdgeHandle,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) -> anyhow::Result<&'static str> {
+    slowpath::run(&interface, ifindex, edge, metrics, shutdown)
+        .await
+        .context("the DHCP slow path")?;
+    Ok("slow path")
+}
+
+/// Tells systemd that the edge task answers, and how the host stands.
+async fn tell_systemd(edge: EdgeHandle, mut shutdown: Shutdown) {
+    let every =
+        sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |limit| (limit / 2).min(STATUS_EVERY));
+    let mut tick = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return,
+            _ = tick.tick() => {}
+        }
+        // An edge task that does not answer is one that systemd shall restart.
+        if let Ok(Ok(status)) = tokio::time::timeout(every, edge.status()).await {
+            notify(&[
+                NotifyState::Watchdog,
+                NotifyState::Status(&in_short(&status)),
+            ]);
+        }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+/// The host in one line.
+fn in_short(status: &StatusReport) -> String {
+    let mode = match status.mode {
+        Mode::Connected => "connected",
+        Mode::CutOff => "cut off",
+        Mode::LeaseEnded => "no lease",
+    };
+    let bindings = status
+        .acked
+        .saturating_add(status.unacked)
+        .saturating_add(status.suspended);
+    let left = status
+        .lease_left_secs
+        .map_or_else(String::new, |secs| format!(", {secs} s of lease left"));
+    format!(
+        "{mode}{left}; {bindings} bindings ({} not acknowledged) in {} shards",
+        status.unacked.saturating_add(status.suspended),
+        status.shards.len()
+    )
+}
