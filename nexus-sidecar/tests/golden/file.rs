@@ -159,7 +159,7 @@ impl Page<'_> {
 fn a_layout_reads_back_as_the_bytes_it_shows() {
     let mut frame = vec![0xff; 12];
     frame.extend([0x88, 0xa8, 0, 200, 0x81, 0, 0, 30, 8, 0]);
-    frame.extend((0..=255).cycle().take(264));
+    frame.extend((0..=255).cycle().take(268));
     frame.extend([53, 1, 1, 61, 2, 9, 9, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let text = layout(&frame);
     assert!(
