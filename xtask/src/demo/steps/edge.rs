@@ -1,7 +1,10 @@
 //! Step 3: an access network, XDP in native mode, and an OLT that is registered and has shards.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use nexus_testkit::access_node::OLT_INTERFACE;
+use nexus_testkit::interrupt;
 use nexus_testkit::packet::mac_text;
 use serde_json::Value;
 
@@ -12,6 +15,9 @@ use crate::demo::report::Report;
 
 /// `XDP_ATTACHED_DRV` in the kernel's `if_link.h`: in the driver, before a packet buffer is made.
 const NATIVE: u64 = 1;
+
+/// How long the first heartbeat may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Plays it.
 pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
@@ -61,15 +67,19 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         format!("XDP program {program} runs on {OLT_INTERFACE} in native mode"),
     )?;
 
-    let node = stage.centre()?.get(&format!("/api/v1/nodes/{OLT_ID}"))?;
-    report.expect(
-        node.status == 200 && *at(&node.body, "state") == "active",
-        format!(
-            "GET /api/v1/nodes/{OLT_ID}: {} state {}",
-            node.status,
-            at(&node.body, "state")
-        ),
-    )
+    let path = format!("/api/v1/nodes/{OLT_ID}");
+    let centre = stage.centre()?;
+    let node = interrupt::wait_until("the OLT's first heartbeat at the centre", PATIENCE, || {
+        let node = centre.get(&path)?;
+        Ok((node.status == 200 && *at(&node.body, "state") == "active").then_some(node))
+    })?;
+    report.evidence(format!(
+        "GET {path}: state {}, capacity {}, shards {}",
+        at(&node.body, "state"),
+        at(&node.body, "capacity"),
+        at(&node.body, "assigned_shards")
+    ));
+    Ok(())
 }
 
 /// The IPv4 ranges that the host may allocate from: "100.64.0.0/18".

@@ -62,15 +62,17 @@ pub fn wait_for_record(centre: &Centre, subscriber: &str, address: Ipv4Addr) -> 
     let what = format!("the record of {subscriber} at the centre with {expected}");
     interrupt::wait_until(&what, PATIENCE, || {
         let answer = centre.get(&path)?;
-        let record = allocation(&answer.body);
+        // One, and no other.
+        let record = match at(&answer.body, "allocations")
+            .as_array()
+            .map(Vec::as_slice)
+        {
+            Some([record]) if answer.status == 200 => record,
+            _ => return Ok(None),
+        };
         let same = *at(record, "resource") == expected.as_str() && *at(record, "olt_id") == OLT_ID;
-        Ok((answer.status == 200 && same).then(|| record.clone()))
+        Ok(same.then(|| record.clone()))
     })
-}
-
-/// The allocation of a response.
-fn allocation(body: &Value) -> &Value {
-    body.get("allocation").unwrap_or(body)
 }
 
 fn value_address(entry: &Value) -> Option<Ipv4Addr> {
