@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::centre::Centre;
-use crate::centre::effects::{Change, Effects, Event, META_ROWS, REVISION_KEY, Write};
+use crate::centre::effects::{Change, Effects, Event, Write};
 use crate::clock::Now;
 use crate::metrics::Metrics;
 use crate::olt_config::OltConfig;
@@ -298,18 +298,8 @@ impl Owner {
         slot: Slot,
         effects: Effects,
     ) -> Result<(Vec<Commit>, Vec<Event>), StoreError> {
-        let Effects {
-            mut writes, events, ..
-        } = effects;
+        let Effects { writes, events, .. } = effects;
         let mut commits = Vec::new();
-        if !events.is_empty() {
-            let revision = self.centre.revision().to_be_bytes().to_vec();
-            writes.push(vec![Write {
-                kind: META_ROWS,
-                key: REVISION_KEY.to_vec(),
-                value: Some(revision),
-            }]);
-        }
         let mut slot = Some(slot);
         for batch in batches(writes) {
             let slot = match slot.take() {

@@ -33,7 +33,9 @@ pub use pools::{PoolStats, etag};
 pub use queries::{Filter, MAX_PAGE, StateFilter};
 
 use crate::allocation::{Allocation, AllocationState, Place};
-use crate::centre::effects::{ChangeKind, ChangeLog, Effects, Event, GRANT_ROWS, SESSION_ROWS};
+use crate::centre::effects::{
+    ChangeKind, ChangeLog, Effects, Event, GRANT_ROWS, META_ROWS, REVISION_KEY, SESSION_ROWS,
+};
 use crate::centre::idempotency::Keys;
 use crate::clock::Now;
 use crate::grantor::Grantor;
@@ -56,6 +58,7 @@ pub struct Centre {
     /// Where the search for a free unit of a shard that the cluster keeps goes on.
     cursors: BTreeMap<ShardKey, u64>,
     log: ChangeLog,
+    saved_revision: u64,
     sweep_due: BootTime,
     effects: Effects,
 }
@@ -79,13 +82,14 @@ impl Centre {
 
     /// What the requests since the last call have brought about.
     pub fn take_effects(&mut self) -> Effects {
+        let revision = self.log.revision();
+        if revision != self.saved_revision {
+            // Also if nobody was told: a number that a watcher has read in a snapshot must not come again.
+            self.saved_revision = revision;
+            let value = revision.to_be_bytes().to_vec();
+            self.effects.put(META_ROWS, REVISION_KEY, value);
+        }
         std::mem::take(&mut self.effects)
-    }
-
-    /// Revision of the newest change of an allocation.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.log.revision()
     }
 
     fn pool(&self, id: &PoolId) -> Result<&Pool, Refused> {

@@ -172,6 +172,9 @@ pub enum Refused {
     /// The shard table refuses the change.
     #[error("{0}")]
     NotPossible(String),
+    /// A bound of the shard table is reached.
+    #[error("{0}")]
+    Full(String),
     /// The node is not drained.
     #[error(
         "OLT {olt} is {state} and has {allocations} allocations and {shards} shards: drain it first (POST /api/v1/nodes/{olt}/drain) and wait until it is empty"
@@ -265,7 +268,8 @@ impl From<Refusal> for Refused {
                 epoch,
                 olt,
             },
-            Refusal::NotDrained { .. } | Refusal::Full { .. } => Self::NotPossible(text),
+            Refusal::NotDrained { .. } => Self::NotPossible(text),
+            Refusal::Full { .. } => Self::Full(text),
         }
     }
 }
@@ -307,6 +311,7 @@ impl Refused {
             Self::RolledBack(_) => "rolled-back",
             Self::NotPossible(_) => "not-possible",
             Self::DrainFirst { .. } => "drain-first",
+            Self::Full(_) => "bound-reached",
             Self::Exhausted { .. } => "pool-exhausted",
             Self::KeyReused => "idempotency-key-reused",
             Self::Overloaded { .. } => "overloaded",
@@ -342,7 +347,7 @@ impl Refused {
             | Self::NotPossible(_)
             | Self::DrainFirst { .. } => Class::Conflict,
             Self::EtagMismatch { .. } => Class::Condition,
-            Self::Exhausted { .. } => Class::Exhausted,
+            Self::Full(_) | Self::Exhausted { .. } => Class::Exhausted,
             Self::Overloaded { .. } | Self::Stopping | Self::Store(_) => Class::Unavailable,
         }
     }

@@ -403,7 +403,8 @@ impl Centre {
         for allocation in all.into_values() {
             let shared = Some(Arc::new(allocation.clone()));
             let change = |kind| Change {
-                revision,
+                // Only the end of a snapshot is a place to resume from.
+                revision: 0,
                 kind,
                 allocation: shared.clone(),
             };

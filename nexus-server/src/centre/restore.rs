@@ -108,6 +108,7 @@ impl Centre {
             conflicts: BTreeMap::new(),
             cursors: BTreeMap::new(),
             log: ChangeLog::new(revision),
+            saved_revision: revision,
             sweep_due: now.boot,
             effects: Effects::default(),
         };

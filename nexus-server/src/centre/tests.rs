@@ -13,7 +13,6 @@ use nexus_store::{Kind, StoreError};
 use proptest::prelude::*;
 
 use super::*;
-use crate::centre::effects::{META_ROWS, REVISION_KEY};
 use crate::replica::{KeyValues, ReadRows};
 
 type AllRows = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
@@ -93,8 +92,6 @@ impl Bench {
                 None => rows.remove(&(write.kind.0, write.key)),
             };
         }
-        let revision = self.centre.revision().to_be_bytes().to_vec();
-        rows.insert((META_ROWS.0, REVISION_KEY.to_vec()), revision);
         drop(rows);
         if let Some(ticket) = effects.ticket {
             self.centre.settle(ticket);
@@ -415,6 +412,44 @@ fn a_shard_that_moves_brings_its_records_to_the_new_owner() {
     assert!(matches!(late, Err(Refused::NotYourShard { .. })));
 }
 
+#[test]
+fn a_snapshot_that_breaks_off_cannot_be_resumed_in_the_middle() {
+    let mut bench = Bench::new();
+    let registered = bench.register("olt-1", "s-1");
+    for n in 1..4 {
+        bench
+            .claim(claim_of(&registered, n, n + 9, u64::from(n)))
+            .unwrap();
+    }
+    let snapshot = bench
+        .centre
+        .watch_allocations(&olt("olt-1"), None, 0)
+        .unwrap();
+    let revisions: Vec<u64> = snapshot.iter().map(|change| change.revision).collect();
+    let newest = bench.centre.log.revision();
+    assert_eq!(revisions, [0, 0, 0, newest]);
+    let resumed = bench
+        .centre
+        .watch_allocations(&olt("olt-1"), None, newest)
+        .unwrap();
+    assert_eq!(resumed, []);
+}
+
+#[test]
+fn revisions_never_come_twice_even_if_nobody_was_told() {
+    let mut bench = Bench::new();
+    let now = bench.now;
+    bench
+        .centre
+        .allocate_central(&now, central(None, 1))
+        .unwrap();
+    bench.settle();
+    let revision = bench.centre.log.revision();
+    assert!(revision > 0);
+    bench.restart();
+    assert_eq!(bench.centre.log.revision(), revision);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Allocate { who: u8, unit: u8 },
@@ -483,10 +518,10 @@ proptest! {
                 },
                 Step::Restart => {
                     let before = bench.all();
-                    let revision = bench.centre.revision();
+                    let revision = bench.centre.log.revision();
                     bench.restart();
                     prop_assert_eq!(bench.all(), before);
-                    prop_assert_eq!(bench.centre.revision(), revision);
+                    prop_assert_eq!(bench.centre.log.revision(), revision);
                 }
             }
             let recorded: BTreeMap<String, String> = bench

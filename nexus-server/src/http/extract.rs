@@ -1,15 +1,18 @@
 //! Reading requests: bodies, paths and queries, with a problem body for everything that does not fit.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::http::problem::Problem;
 
 /// Largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Bytes of a body that is too large that are still read.
+const MAX_THROWN_AWAY: usize = 8 * 1024 * 1024;
 
 /// A JSON body, read strictly.
 #[derive(Debug)]
@@ -92,6 +95,8 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// Reads a body up to the limit. Of one that is too large a bit more is read and thrown away, because most
+/// clients look for the answer only when they have sent everything.
 async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
     let too_large = || {
         Problem::new(
@@ -103,25 +108,35 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
+        .and_then(|value| value.parse::<usize>().ok())
+        .unwrap_or(0);
+    let asks_first = headers.contains_key(header::EXPECT);
+    if declared > MAX_BODY_BYTES.saturating_add(MAX_THROWN_AWAY)
+        || (declared > MAX_BODY_BYTES && asks_first)
+    {
         return Err(too_large());
     }
-    // Reading on after the limit would only feed a flood; reading fails for a client that hangs up, too.
-    match to_bytes(body, MAX_BODY_BYTES).await {
-        Ok(bytes) => Ok(bytes.to_vec()),
-        Err(error) if is_too_large(&error) => Err(too_large()),
-        Err(error) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "unreadable-body",
-            format!("the body could not be read: {error}"),
-        )),
+    let mut bytes = Vec::with_capacity(declared.min(MAX_BODY_BYTES));
+    let mut thrown_away = 0_usize;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            let detail = format!("the body could not be read: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "unreadable-body", detail)
+        })?;
+        if thrown_away == 0 && bytes.len().saturating_add(chunk.len()) <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(&chunk);
+            continue;
+        }
+        thrown_away = thrown_away.saturating_add(chunk.len());
+        if thrown_away > MAX_THROWN_AWAY {
+            break;
+        }
     }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error)
-        .is_some_and(|source| source.to_string().contains("length limit"))
+    if thrown_away > 0 {
+        return Err(too_large());
+    }
+    Ok(bytes)
 }
 
 /// What a reader said, as a problem: 400 for text that is no JSON, 422 for JSON of another shape.

@@ -96,7 +96,7 @@ fn every_error_has_a_problem_body() {
     let method = server.send("PATCH", "/api/v1/pools", &[json_type], "{}");
     assert_eq!(method.problem(405), "method-not-allowed");
     assert!(method.headers["allow"].to_str().unwrap().contains("POST"));
-    let large = format!("{{\"id\": \"{}\"}}", "x".repeat(1024 * 1024));
+    let large = format!("{{\"id\": \"{}\"}}", "x".repeat(5 * 1024 * 1024));
     let large = server.send("POST", "/api/v1/pools", &[json_type], &large);
     assert_eq!(large.problem(413), "body-too-large");
     let media = server.send(
