@@ -9,6 +9,14 @@ pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     value.pointer(&format!("/{path}")).unwrap_or(&NULL)
 }
 
+/// The value at a path as people write it: text without quotes.
+pub fn text(value: &Value, path: &str) -> String {
+    match at(value, path) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::demo::Stage;
 use crate::demo::edge::{ACCOUNTS, Edge, OLT_ID};
-use crate::demo::json::at;
+use crate::demo::json::{at, text};
 use crate::demo::report::Report;
 
 /// `XDP_ATTACHED_DRV` in the kernel's `if_link.h`: in the driver, before a packet buffer is made.
@@ -74,10 +74,10 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         Ok((node.status == 200 && *at(&node.body, "state") == "active").then_some(node))
     })?;
     report.evidence(format!(
-        "GET {path}: state {}, capacity {}, shards {}",
-        at(&node.body, "state"),
-        at(&node.body, "capacity"),
-        at(&node.body, "assigned_shards")
+        "GET {path}: {}, capacity {}, assigned shards {}",
+        text(&node.body, "state"),
+        text(&node.body, "capacity"),
+        text(&node.body, "assigned_shards/0/shards")
     ));
     Ok(())
 }

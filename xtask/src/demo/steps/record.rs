@@ -11,7 +11,7 @@ use super::radius::FIRST;
 use crate::demo::Stage;
 use crate::demo::centre::Centre;
 use crate::demo::edge::{ACCOUNTS, OLT_ID};
-use crate::demo::json::at;
+use crate::demo::json::{at, text};
 use crate::demo::report::Report;
 use crate::demo::watch::{ADDRESS, formatted};
 
@@ -45,11 +45,11 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         report.evidence(format!(
             "GET /api/v1/allocations/{}: {} of {} on {}, shard {} epoch {}",
             account.id,
-            at(&record, "resource"),
-            at(&record, "pool_id"),
-            at(&record, "olt_id"),
-            at(&record, "shard"),
-            at(&record, "epoch")
+            text(&record, "resource"),
+            text(&record, "pool_id"),
+            text(&record, "olt_id"),
+            text(&record, "shard"),
+            text(&record, "epoch")
         ));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Step 7: without the centre, without the edge, and everything back: nothing lost, nothing blinked.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,7 +13,7 @@ use super::radius::{self, FIRST};
 use super::record::wait_for_record;
 use crate::demo::Stage;
 use crate::demo::edge::{ACCOUNTS, Edge};
-use crate::demo::json::at;
+use crate::demo::json::{at, text};
 use crate::demo::report::Report;
 use crate::demo::watch::{Watch, Watched};
 
@@ -43,7 +44,8 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let played = without_edge(edge, report, entries).and_then(|()| back(stage, report));
     let watched = watch.stop()?;
     played?;
-    nothing_blinked(report, &watched, entries)
+    nothing_blinked(report, &watched, entries)?;
+    all_by_the_kernel(stage.edge()?, report)
 }
 
 /// `kill -9`; clients go on, because the kernel goes on.
@@ -126,7 +128,7 @@ fn back(stage: &mut Stage, report: &mut Report) -> Result<()> {
         report.evidence(format!(
             "the centre has {} {}",
             account.id,
-            at(&record, "resource")
+            text(&record, "resource")
         ));
     }
     let edge = stage.edge()?;
@@ -143,11 +145,29 @@ fn back(stage: &mut Stage, report: &mut Report) -> Result<()> {
     )?;
     report.evidence(format!(
         "the edge is {} again, {} acknowledged, 0 waiting ({} ms)",
-        at(&connected, "mode").as_str().unwrap_or_default(),
-        at(&connected, "acked"),
+        text(&connected, "mode"),
+        text(&connected, "acked"),
         began.elapsed().as_millis()
     ));
-    Ok(())
+
+    let again = edge.authenticate(0, ACCOUNTS.first().map_or("", |account| account.password))?;
+    let same =
+        again.get("Framed-IP-Address") == addresses.first().map(Ipv4Addr::to_string).as_deref();
+    report.expect(
+        again.kind == "Access-Accept" && same,
+        "the first subscriber authenticates again and keeps its address",
+    )?;
+    let audit = stage.centre()?.get("/api/v1/audit")?;
+    report.expect(
+        audit.status == 200
+            && at(&audit.body, "duplicates")
+                .as_array()
+                .is_some_and(Vec::is_empty),
+        format!(
+            "GET /api/v1/audit: {} allocations, none twice",
+            text(&audit.body, "checked")
+        ),
+    )
 }
 
 fn nothing_blinked(report: &mut Report, watched: &Watched, entries: usize) -> Result<()> {
@@ -164,6 +184,17 @@ fn nothing_blinked(report: &mut Report, watched: &Watched, entries: usize) -> Re
              {} ms apart{}",
             longest_gap.as_millis(),
             if *unread > 0 { format!(", {unread} could not be read") } else { blinks.join("; ") }
+        ),
+    )
+}
+
+/// The counters are pinned with the maps: they have counted through every stop.
+fn all_by_the_kernel(edge: &Edge, report: &mut Report) -> Result<()> {
+    let (requests, kernel, slow) = dhcp::who_answered(edge)?;
+    report.expect(
+        kernel == requests && slow == 0,
+        format!(
+            "{requests} DHCP requests in all, {kernel} answered by XDP, {slow} by the slow path"
         ),
     )
 }
