@@ -156,6 +156,11 @@ fn play(root: &Path, keep: bool) -> Vec<Step> {
             steps::survival::play,
         ),
     ];
+    eprintln!(
+        "{}\nRADIUS, an address of an own shard, the kernel's map, DHCP, the record: real parts, in \
+         namespaces of their own.",
+        console::bold("Nexus, one subscriber's way through it")
+    );
     let mut report = Report::new();
     let mut stage = Stage::new(root);
     for (name, (title, scene)) in STEPS.iter().copied().zip(scenes) {
@@ -204,10 +209,12 @@ fn leave(mut stage: Stage) {
     } = &stage.left;
     let (pins, files) = (pin_root.display(), directory.display());
     let binaries = edge::binaries().display().to_string();
+    let (olt, centre) = (format!("{prefix}-olt"), format!("{prefix}-centre"));
     eprintln!(
         "\nEverything stays up. Look around:\n\
-         \x20 nsenter --net=/run/netns/{prefix}-centre curl -s {}/api/v1/allocations\n\
-         \x20 nsenter --net=/run/netns/{prefix}-olt {binaries}/nexus-sidecar status --config {files}/sidecar.yaml\n\
+         \x20 nsenter --net=/run/netns/{centre} {binaries}/nexusctl --server {} status\n\
+         \x20 nsenter --net=/run/netns/{centre} {binaries}/nexusctl --server {0} allocations list\n\
+         \x20 nsenter --net=/run/netns/{olt} {binaries}/nexus-sidecar status --config {files}/sidecar.yaml\n\
          \x20 bpftool map dump pinned {pins}/v{}/BINDINGS\n\
          \x20 nsenter --net=/run/netns/{prefix}-node tcpdump -n -e -i uplink0\n\
          \x20 ls {files}\n\
