@@ -2,6 +2,7 @@
 
 mod show;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -95,8 +96,7 @@ pub async fn main() -> anyhow::Result<()> {
         Command::Detach(args) => detach(&args.config),
         Command::CheckConfig(args) => {
             SidecarConfig::load(&args.config)?;
-            println!("{} can be used", args.config.display());
-            Ok(())
+            print(&format!("{} can be used", args.config.display()))
         }
     }
 }
@@ -113,8 +113,7 @@ async fn status(socket: &Path, json: bool) -> anyhow::Result<()> {
         }
     })
     .await?;
-    println!("{}", text?.trim_end());
-    Ok(())
+    print(&text?)
 }
 
 async fn bindings(
@@ -129,29 +128,39 @@ async fn bindings(
         }
     })
     .await?;
-    if json {
-        for binding in &all {
-            println!("{}", serde_json::to_string(binding)?);
-        }
-    } else {
-        print!("{}", show::bindings(&all));
+    if !json {
+        return print(&show::bindings(&all));
     }
-    Ok(())
+    let mut text = String::new();
+    for binding in &all {
+        text.push_str(&serde_json::to_string(binding)?);
+        text.push('\n');
+    }
+    print(&text)
+}
+
+/// Prints text and one newline; who has read enough and closed the pipe is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn detach(config: &Path) -> anyhow::Result<()> {
     let config = SidecarConfig::load(config)?;
     let root = &config.fast_path.pin_path;
-    if !root.exists() {
-        println!("nothing is pinned under {}", root.display());
-        return Ok(());
-    }
-    let removed = fastpath::detach(root).context("detach")?;
-    for pin in &removed {
-        println!("removed {}", pin.display());
-    }
+    let removed = if root.exists() {
+        fastpath::detach(root).context("detach")?
+    } else {
+        Vec::new()
+    };
     if removed.is_empty() {
-        println!("nothing is pinned under {}", root.display());
+        return print(&format!("nothing is pinned under {}", root.display()));
     }
-    Ok(())
+    let lines: Vec<String> = removed
+        .iter()
+        .map(|pin| format!("removed {}", pin.display()))
+        .collect();
+    print(&lines.join("\n"))
 }

@@ -45,12 +45,16 @@ pub(super) enum CommandEnd {
 }
 
 /// Sends a heartbeat. The lease counts from the moment before it is sent.
-pub(super) async fn heartbeat(mut client: Client, report: Heartbeat) -> HeartbeatEnd {
+pub(super) async fn heartbeat(
+    mut client: Client,
+    report: Heartbeat,
+    limit: Duration,
+) -> HeartbeatEnd {
     let sent_at = match boot_now() {
         Ok(now) => now,
         Err(error) => return HeartbeatEnd::Failed(Status::internal(error.to_string())),
     };
-    match within(CALL, client.heartbeat(convert::heartbeat(report))).await {
+    match within(limit, client.heartbeat(convert::heartbeat(report))).await {
         Ok(answer) => HeartbeatEnd::Renewed {
             sent_at,
             lease: Duration::from_millis(answer.lease_ms),
@@ -107,8 +111,7 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer.map(tonic::Response::into_inner),
         Err(_) => Err(Status::deadline_exceeded(format!(
-            "no answer within {} s",
-            limit.as_secs()
+            "no answer within {limit:?}"
         ))),
     }
 }

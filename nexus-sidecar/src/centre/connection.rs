@@ -122,7 +122,8 @@ impl<'a> Connection<'a> {
                 self.count("Register", &status);
                 let problem = status.message();
                 match status.code() {
-                    Code::FailedPrecondition => {
+                    // The one refusal that a new session mends; the words are part of the contract.
+                    Code::FailedPrecondition if problem.contains("start a new session") => {
                         tracing::error!(
                             endpoint,
                             problem,
@@ -233,11 +234,17 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// How long a heartbeat may take: with a short interval the lease may be short too, and another
+    /// endpoint shall have its turn before it ends.
+    fn patience(&self) -> Duration {
+        self.heartbeat.clamp(Duration::from_secs(1), CALL)
+    }
+
     async fn start_heartbeat(&mut self) -> Result<(), EdgeGone> {
         let report = report(&self.side.events).await?;
-        let client = self.client.clone();
+        let (client, limit) = (self.client.clone(), self.patience());
         self.running.push(Box::pin(async move {
-            Done::Heartbeat(calls::heartbeat(client, report).await)
+            Done::Heartbeat(calls::heartbeat(client, report, limit).await)
         }));
         Ok(())
     }
@@ -299,12 +306,12 @@ impl<'a> Connection<'a> {
             CommandEnd::Doubtful(status) => {
                 self.count("Command", &status);
                 let report = report(&self.side.events).await?;
-                let heartbeat = calls::heartbeat(self.client.clone(), report).await;
-                let session_lives = matches!(heartbeat, HeartbeatEnd::Renewed { .. });
+                let heartbeat =
+                    calls::heartbeat(self.client.clone(), report, self.patience()).await;
                 if let Some(end) = self.heartbeat_done(heartbeat).await? {
                     return Ok(Some(end));
                 }
-                debug_assert!(session_lives);
+                // The session lives, so the refusal is about the command.
                 let why = status.message().to_owned();
                 CentreEvent::Refused(seq, nexus_core::edge::Refusal::Stale, why)
             }
