@@ -146,18 +146,4 @@ async fn report(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_grows_to_half_a_minute_and_is_never_nothing() {
-        for attempt in 0..40 {
-            let pause = pause(attempt);
-            assert!(
-                pause >= PAUSE.0 / 2 && pause <= PAUSE.1,
-                "{attempt}: {pause:?}"
-            );
-        }
-        assert!(pause(20) >= PAUSE.1 / 2);
-    }
-}
+mod tests;

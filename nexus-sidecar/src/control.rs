@@ -272,3 +272,6 @@ pub async fn ask(
         .await
         .unwrap_or_else(|_| Err(broken(format!("no answer within {} s", PATIENCE.as_secs()))))
 }
+
+#[cfg(test)]
+mod tests;

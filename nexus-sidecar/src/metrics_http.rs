@@ -127,3 +127,6 @@ async fn answer(mut stream: TcpStream, metrics: &Metrics, edge: &EdgeHandle) -> 
     }
     stream.shutdown().await
 }
+
+#[cfg(test)]
+mod tests;
