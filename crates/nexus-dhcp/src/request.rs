@@ -131,3 +131,6 @@ impl Message {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,10 @@ fn spoilt_frame() -> impl Strategy<Value = Vec<u8>> {
         prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..5),
         any::<bool>(),
         prop::option::weighted(0.2, any::<prop::sample::Index>()),
-        prop::option::weighted(0.2, 1..200_usize),
+        prop::option::weighted(
+            0.2,
+            (1..200_usize, prop::sample::select(vec![0, 0x5a, 255])),
+        ),
     )
         .prop_map(|(frame, spoilt, mended, cut, behind)| {
             let ip = 14 + 4 * frame.tags.len();
@@ -146,8 +149,8 @@ fn spoilt_frame() -> impl Strategy<Value = Vec<u8>> {
             if mended {
                 mend_lengths(&mut bytes, ip);
             }
-            if let Some(behind) = behind {
-                bytes.resize(bytes.len() + behind, 0x5a);
+            if let Some((behind, with)) = behind {
+                bytes.resize(bytes.len() + behind, with);
             }
             bytes
         })

@@ -131,6 +131,8 @@ fn malformed_messages_are_passed_on() {
         message.trailer = bytes.to_vec();
         frame_of(&message)
     };
+    let mut end_behind = ending_in(&[]);
+    end_behind.extend([255; 20]);
     let mut in_use = discover();
     in_use.ciaddr = bound;
     let mut foreign = Frame::from_client(&discover());
@@ -145,6 +147,7 @@ fn malformed_messages_are_passed_on() {
         ("UDP length", spoilt(39, 0)),
         ("cut off", cut),
         ("no END", ending_in(&[])),
+        ("END behind the datagram", end_behind),
         ("option code at the end", ending_in(&[12])),
         ("option length at the end", ending_in(&[12, 4])),
         ("option over the end", ending_in(&[12, 4, 1, 2, 3])),

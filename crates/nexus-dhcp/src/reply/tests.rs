@@ -223,6 +223,26 @@ fn an_answer_to_an_inform_has_the_options_of_the_pool_and_no_lease() {
     assert_eq!(reply.message_type(), Some(5));
 }
 
+/// RFC 2131 4.3.5: whoever informs has an address and is reached there.
+#[test]
+fn an_answer_to_an_inform_goes_to_the_client_even_through_a_relay() {
+    let mut message = Bootp::request(CLIENT, XID).option(53, &[8]);
+    message.ciaddr = ADDRESS;
+    let bytes = relayed(&message).build();
+    let request = read(&bytes).unwrap();
+    let answer = inform(&request, &binding(), &profile(), NOW).unwrap();
+    let mut reply = Reply::default();
+    let span = reply
+        .write(&Bytes(&bytes), &request, &answer, &profile())
+        .unwrap();
+    let frame = Frame::parse(reply.frame(span)).unwrap();
+    assert_eq!(
+        (frame.destination, frame.destination_ip),
+        (RELAY_MAC, ADDRESS)
+    );
+    assert_eq!((frame.source_port, frame.destination_port), (67, 68));
+}
+
 /// RFC 6842 and RFC 3046 2.2.
 #[test]
 fn options_61_and_82_are_echoed_with_82_last_wherever_they_stood() {
@@ -317,13 +337,23 @@ fn behind_end_stand_zeros_whatever_reply_the_buffer_held_before() {
 }
 
 #[test]
-fn checksums_are_right_at_every_length() {
+fn checksums_are_right_at_every_length_in_a_buffer_that_held_the_longest_reply() {
+    let longest = discover().option(57, &[5, 220]).option(61, &[0xff; 255]);
+    let longest = Frame::from_client(&longest.option(82, &[0xff; 255])).build();
+    let mut dirty = Reply::default();
+    exchange_into(&mut dirty, &longest, &binding(), &profile()).unwrap();
     for id in 1..=255 {
         let message = discover()
             .option(57, &[5, 220])
             .option(61, &[0xa7; 255][..id]);
-        for frame in [Frame::from_client(&message), relayed(&message)] {
-            assert_checksums(&exchange(&frame.build()).unwrap().1, 0);
+        for message in [message.clone(), message.option(82, &[0x5b; 200])] {
+            for frame in [Frame::from_client(&message), relayed(&message)] {
+                let frame = frame.build();
+                let mut reply = dirty;
+                let (_, sent) = exchange_into(&mut reply, &frame, &binding(), &profile()).unwrap();
+                assert_checksums(&sent, 0);
+                assert_eq!(sent, exchange(&frame).unwrap().1);
+            }
         }
     }
 }
