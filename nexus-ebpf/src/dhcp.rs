@@ -9,7 +9,7 @@ use nexus_dhcp::{FRAME_CAPACITY, Link, OptionTable, Outcome, Reply, decide, pars
 
 use crate::bindings;
 use crate::clock::boot_ns;
-use crate::frame::Frame;
+use crate::frame::{Frame, hidden};
 
 /// Memory for one packet at a time.
 #[repr(C)]
@@ -62,7 +62,8 @@ fn resize(ctx: &XdpContext, delta: usize) -> bool {
 #[inline(always)]
 fn store(ctx: &XdpContext, reply: &Reply, offset: usize, len: usize) -> Result<(), Outcome> {
     // Both bounds hold by construction; the verifier needs to see them.
-    if offset > 14 || len == 0 || len > FRAME_CAPACITY - 14 {
+    let len = hidden(len);
+    if offset > 14 || len > FRAME_CAPACITY - 14 {
         return Err(Outcome::Internal);
     }
     let from = (&raw const *reply).cast::<u8>();

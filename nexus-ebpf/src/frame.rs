@@ -35,6 +35,15 @@ impl Frame {
     }
 }
 
+/// `value`, of which the compiler knows nothing any more. It would otherwise replace a comparison
+/// by one that amounts to the same on another register, where the verifier does not look.
+#[inline(always)]
+pub fn hidden(mut value: usize) -> usize {
+    // SAFETY: plain addition of nothing; an empty line of assembly has no valid line information.
+    unsafe { asm!("{0} += 0", inout(reg) value, options(pure, nomem, nostack)) };
+    value
+}
+
 impl Packet for Frame {
     #[inline(always)]
     fn at<T: FromBytes>(&self, offset: usize) -> Option<T> {
@@ -55,9 +64,12 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn copy(&self, offset: usize, len: usize, to: &mut [u8], at: usize) -> Option<()> {
-        if len == 0 || len > 255 || at + len > to.len() {
+        if len == 0 || at + len > to.len() {
             return None;
         }
+        // Linux 6.1 does not conclude from `len != 0` that it is at least 1, so that is computed.
+        let less = hidden(len - 1);
+        let len = (less & 0xff) + 1;
         // SAFETY: `at + len` bytes lie within `to`; the helper checks the packet's end.
         let loaded = unsafe {
             let to = to.as_mut_ptr().add(at).cast();
@@ -71,6 +83,7 @@ impl Packet for Frame {
         // An XDP frame without fragments is smaller than a page, so this is 0; but the verifier
         // knows nothing of a difference of pointers, and so nothing of what it is combined with.
         let zero = self.len() >> 16;
-        (offset ^ zero) & OFFSET_MASK
+        // Added, because Linux 6.1 gives up on a combination by XOR or OR with an unknown.
+        (offset + zero) & OFFSET_MASK
     }
 }
