@@ -6,7 +6,8 @@
 //! within 1% and whatever the network does to messages.
 //!
 //! Two rules together keep it. A session's lease is counted from the last *accepted* renewal
-//! ([`LeaseRule::grantor_end`]). And a session that has lost a shard without giving it back is not
+//! ([`LeaseRule::grantor_end`]), and a shorter one never ends a longer one whose holder may not have
+//! heard of it. And a session that has lost a shard without giving it back is not
 //! renewed before it knows: each OLT's configuration is numbered, and a renewal says which number
 //! the OLT works with.
 
@@ -47,9 +48,11 @@ pub struct ShardTable {
     meta: MetaRow,
     pools: BTreeMap<PoolId, PoolEntry>,
     olts: BTreeMap<OltId, OltEntry>,
-    /// Last accepted renewal of each session whose lease may not have ended. Not persisted: after a
-    /// restart each lease is counted from the restart.
+    /// When the lease of each session has surely ended. Not persisted: after a restart each lease is
+    /// counted from the restart, with the longest length that was granted ([`MetaRow::longest_lease`]).
     leases: BTreeMap<Owner, BootTime>,
+    /// When leases that are longer than the rule's, granted before a restart, have ended.
+    longer_until: Option<BootTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,7 @@ impl ShardTable {
             pools: BTreeMap::new(),
             olts: BTreeMap::new(),
             leases: BTreeMap::new(),
+            longer_until: None,
         }
     }
 

@@ -69,7 +69,7 @@ impl ShardTable {
             Some(old) if same_session => (old.active, old.in_use),
             _ => (false, BTreeMap::new()),
         };
-        self.leases.insert(row.owner(), self.now);
+        self.lease(t, row.owner());
         self.olts.insert(
             id,
             OltEntry {
@@ -200,8 +200,21 @@ impl ShardTable {
         (entry.heard, entry.active, entry.online, entry.in_use) = (now, true, true, in_use);
         let owner = Owner { olt, session };
         self.take_back(t, &owner, &released);
-        self.leases.insert(owner, now);
+        self.lease(t, owner);
         Ok(())
+    }
+
+    /// A lease of the rule's length from now on. The answer may be lost: then the holder goes on under the
+    /// lease that it had.
+    fn lease(&mut self, t: &mut Touched, owner: Owner) {
+        let end = self.rule.grantor_end(self.now);
+        let until = self.leases.entry(owner).or_insert(end);
+        *until = end.max(*until);
+        // Before it is answered, so that a restart waits for it whatever the rule is then.
+        if self.meta.longest_lease < self.rule.length() {
+            self.meta.longest_lease = self.rule.length();
+            t.meta = true;
+        }
     }
 
     pub(super) fn give_back(

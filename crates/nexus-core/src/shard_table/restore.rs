@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::row::{MetaRow, Row};
 use super::{OltEntry, PoolEntry, ShardTable};
-use crate::lease::LeaseRule;
+use crate::lease::{LeaseRule, grantor_end};
 use crate::pool::{Pool, PoolError};
 use crate::shard::ShardKey;
 use crate::time::BootTime;
@@ -47,7 +47,8 @@ impl ShardTable {
     }
 
     /// Makes the table again out of its rows, in whatever order they come. The time since the last
-    /// accepted renewal is not known, so that every lease is counted from `now`.
+    /// accepted renewal is not known, so that every lease is counted from `now`, as long as the longest
+    /// that was granted.
     ///
     /// # Errors
     /// The rows do not fit together.
@@ -59,17 +60,10 @@ impl ShardTable {
         let mut table = Self::new(rule);
         table.now = now;
         let mut shards = Vec::new();
+        let mut owners = Vec::new();
         for row in rows {
             match row {
-                Row::Meta(MetaRow {
-                    revision,
-                    epoch_floor,
-                }) => {
-                    table.meta = MetaRow {
-                        revision,
-                        epoch_floor,
-                    };
-                }
+                Row::Meta(row) => table.meta = row,
                 Row::Pool(row) => {
                     let pool = Pool::new(row.spec)?;
                     let id = pool.id().clone();
@@ -83,7 +77,7 @@ impl ShardTable {
                 Row::Olt(row) => {
                     let id = row.id.clone();
                     if !row.fenced {
-                        table.leases.insert(row.owner(), now);
+                        owners.push(row.owner());
                     }
                     let entry = OltEntry {
                         online: !row.fenced,
@@ -104,10 +98,14 @@ impl ShardTable {
                 .filter(|entry| entry.pool.units(row.key.shard) > 0)
                 .ok_or_else(|| RestoreError::StrayShard(row.key.clone()))?;
             if let Some(owner) = row.owner.clone().filter(|owner| !owner.olt.is_cluster()) {
-                table.leases.insert(owner, now);
+                owners.push(owner);
             }
             entry.shards.insert(row.key.shard, row);
         }
+        let longest = table.meta.longest_lease.max(rule.length());
+        let until = grantor_end(now, longest);
+        table.longer_until = (longest > rule.length()).then_some(until);
+        table.leases = owners.into_iter().map(|owner| (owner, until)).collect();
         Ok(table)
     }
 }

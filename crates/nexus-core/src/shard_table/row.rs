@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub struct MetaRow {
     pub revision: u64,
     /// Epoch that shards of new pools start at: no shard of a removed pool was beyond it.
     pub epoch_floor: Epoch,
+    /// No lease that may not have ended is longer; zero: as the rule.
+    #[serde(default)]
+    pub longest_lease: Duration,
 }
 
 /// A pool.

@@ -14,11 +14,16 @@ impl ShardTable {
         let ended: Vec<Owner> = self
             .leases
             .iter()
-            .filter(|(_, accepted)| self.now >= self.rule.grantor_end(**accepted))
+            .filter(|(_, until)| self.now >= **until)
             .map(|(owner, _)| owner.clone())
             .collect();
         for owner in ended {
             self.end_lease(t, &owner, MoveReason::LeaseEnded);
+        }
+        if self.longer_until.is_some_and(|until| self.now >= until) {
+            self.longer_until = None;
+            self.meta.longest_lease = self.rule.length();
+            t.meta = true;
         }
         let offline_after = self.rule.offline_after();
         for (id, entry) in &mut self.olts {

@@ -184,10 +184,7 @@ impl ShardTable {
     /// When, at the earliest, a [`Command::Tick`](super::Command::Tick) will find something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<BootTime> {
-        let leases = self
-            .leases
-            .values()
-            .map(|accepted| self.rule.grantor_end(*accepted));
+        let leases = self.leases.values().copied();
         let online = self.olts.values().filter(|entry| entry.online);
         leases
             .chain(online.map(|entry| entry.heard + self.rule.offline_after()))
