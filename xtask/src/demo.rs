@@ -6,21 +6,19 @@
 //!  (REST, gRPC)                XDP nexus_dhcp on access0            untags          sub3, sub4 QinQ
 //! ```
 
-mod centre;
 mod edge;
 mod json;
 mod left;
 mod report;
-mod rest;
 mod steps;
 mod watch;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use nexus_testkit::{bpf, interrupt};
+use nexus_testkit::centre::{self, Centre};
+use nexus_testkit::{interrupt, olt_host, programs};
 
-use self::centre::Centre;
 use self::edge::Edge;
 use self::left::Left;
 use self::report::Report;
@@ -74,7 +72,7 @@ impl Stage {
         let prefix = format!("nexus-demo-{}", std::process::id());
         let left = Left {
             demo: std::process::id(),
-            pin_root: Path::new(bpf::BPFFS).join(&prefix),
+            pin_root: olt_host::pin_root(&prefix),
             directory: std::env::temp_dir().join(&prefix),
             prefix,
         };
@@ -100,7 +98,9 @@ impl Stage {
             self.centre
                 .as_ref()
                 .and_then(|centre| centre.server.as_ref()),
-            self.edge.as_ref().and_then(|edge| edge.sidecar.as_ref()),
+            self.edge
+                .as_ref()
+                .and_then(|edge| edge.host.sidecar.as_ref()),
         ];
         let mut text = String::new();
         for process in processes.into_iter().flatten() {
@@ -208,7 +208,7 @@ fn leave(mut stage: Stage) {
         ..
     } = &stage.left;
     let (pins, files) = (pin_root.display(), directory.display());
-    let binaries = edge::binaries().display().to_string();
+    let binaries = programs::directory().display().to_string();
     let (olt, centre) = (format!("{prefix}-olt"), format!("{prefix}-centre"));
     eprintln!(
         "\nEverything stays up. Look around:\n\

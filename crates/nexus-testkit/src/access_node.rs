@@ -15,6 +15,7 @@ use crate::capture::Capture;
 use crate::link::{self, End};
 use crate::netns::Namespace;
 use crate::packet::Mac;
+use crate::wire::Wire;
 
 /// Name of the OLT's interface towards the subscribers.
 pub const OLT_INTERFACE: &str = "access0";
@@ -158,6 +159,14 @@ impl AccessNetwork {
     /// As [`Capture::start`].
     pub fn capture(&self, directory: &Path) -> Result<Capture> {
         Capture::start(&self.node, UPLINK, directory)
+    }
+
+    /// The uplink, to put frames with tags of any kind onto the line to the OLT.
+    ///
+    /// # Errors
+    /// As [`Wire::open`].
+    pub fn uplink(&self) -> Result<Wire> {
+        Wire::open(&self.node, UPLINK)
     }
 
     /// Names of all its namespaces.

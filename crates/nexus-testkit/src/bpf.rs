@@ -136,6 +136,18 @@ pub fn map_update(id: u64, key: &[u8], value: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Removes an entry; the key is its bytes as they stand in memory.
+///
+/// # Errors
+/// If `bpftool` refuses, or there is no such entry.
+pub fn map_delete(id: u64, key: &[u8]) -> Result<()> {
+    let mut delete = Command::new("bpftool");
+    delete.args(["map", "delete", "id", &id.to_string(), "key"]);
+    delete.args(key.iter().map(u8::to_string));
+    command::output(&mut delete)?;
+    Ok(())
+}
+
 /// Reads a pinned map; each entry is an object with `key`, `value` and, where the map has BTF,
 /// `formatted` with named fields.
 ///

@@ -2,17 +2,22 @@
 //!
 //! Everything here drives real parts (the kernel, `ip`, `tc`, `bpftool`, DHCP and RADIUS clients) and
 //! removes what it made when it is dropped, also when a test panics. Only [`packet`] works without
-//! root.
+//! root. [`centre`] and [`olt_host`] run the programs of this repository, as cargo has built them.
 
 pub mod access_node;
 pub mod bpf;
 pub mod capture;
+pub mod centre;
 pub mod command;
 pub mod dhcp_client;
 pub mod interrupt;
 pub mod link;
 pub mod netns;
+pub mod olt_host;
 pub mod packet;
 pub mod pcap;
 pub mod process;
+pub mod programs;
 pub mod radclient;
+pub mod rest;
+pub mod wire;

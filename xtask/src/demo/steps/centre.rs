@@ -1,10 +1,10 @@
 //! Step 2: nexus-server runs with the customer's YAML, and the pool exists.
 
 use anyhow::{Context as _, Result};
+use nexus_testkit::centre::{self, Centre};
 use serde_json::json;
 
 use crate::demo::Stage;
-use crate::demo::centre::{self, Centre};
 use crate::demo::json::at;
 use crate::demo::report::Report;
 

@@ -49,7 +49,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
 pub fn who_answered(edge: &Edge) -> Result<(u64, u64, u64)> {
     let seen = edge.capture.dhcp()?;
     let requests = seen.iter().filter(|seen| seen.message.op == 1).count() as u64;
-    let status = edge.status()?;
+    let status = edge.host.status()?;
     let answers = |outcomes| {
         let count = |label| at(outcomes, label).as_u64().unwrap_or(0);
         [
@@ -69,6 +69,7 @@ pub fn who_answered(edge: &Edge) -> Result<(u64, u64, u64)> {
 /// Starts a subscriber's client; it must get the address that RADIUS gave it.
 pub fn connect(edge: &mut Edge, report: &mut Report, subscriber: usize) -> Result<Lease> {
     let at = edge
+        .host
         .network
         .subscribers
         .get(subscriber)

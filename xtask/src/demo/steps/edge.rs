@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use nexus_testkit::access_node::OLT_INTERFACE;
 use nexus_testkit::interrupt;
+use nexus_testkit::olt_host::OLT_ID;
 use nexus_testkit::packet::mac_text;
 use serde_json::Value;
 
 use crate::demo::Stage;
-use crate::demo::edge::{ACCOUNTS, Edge, OLT_ID};
+use crate::demo::edge::{ACCOUNTS, Edge};
 use crate::demo::json::{at, text};
 use crate::demo::report::Report;
 
@@ -26,14 +27,9 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         .as_ref()
         .context("the centre was not started")?;
     let left = &stage.left;
-    let created = Edge::create(
-        &left.prefix,
-        &left.directory,
-        &left.pin_root,
-        &centre.namespace,
-    )?;
+    let created = Edge::create(&left.prefix, &left.directory, &centre.namespace)?;
     let edge = stage.edge.insert(created);
-    for (account, subscriber) in ACCOUNTS.iter().zip(&edge.network.subscribers) {
+    for (account, subscriber) in ACCOUNTS.iter().zip(&edge.host.network.subscribers) {
         report.evidence(format!(
             "subscriber {:8} {} on {} (namespace {})",
             account.user,
@@ -43,12 +39,14 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         ));
     }
 
-    let took = edge.start("registered, with shards to allocate from", |status| {
-        *at(status, "mode") == "connected"
-            && at(status, "cannot_allocate").is_null()
-            && !shard_ranges(status).is_empty()
-    })?;
-    let status = edge.status()?;
+    let took = edge
+        .host
+        .start("registered, with shards to allocate from", |status| {
+            *at(status, "mode") == "connected"
+                && at(status, "cannot_allocate").is_null()
+                && !shard_ranges(status).is_empty()
+        })?;
+    let status = edge.host.status()?;
     report.evidence(format!(
         "nexus-sidecar registered as {OLT_ID} and got its configuration, {} ms after its start",
         took.as_millis()
@@ -56,6 +54,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     report.evidence(format!("it owns {}", shard_ranges(&status).join(", ")));
 
     let link = edge
+        .host
         .network
         .olt
         .run("ip", &["-json", "link", "show", "dev", OLT_INTERFACE])?;

@@ -4,10 +4,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use nexus_testkit::{access_node, bpf, command};
+use nexus_testkit::{access_node, bpf, command, programs};
 
 use crate::demo::Stage;
-use crate::demo::edge;
 use crate::demo::report::Report;
 use crate::{build_ebpf, prepare, shell};
 
@@ -43,7 +42,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     ]);
     shell::show(&mut build)?;
     for name in ["nexus-server", "nexus-sidecar", "nexusctl"] {
-        edge::program(name)?;
+        programs::path(name)?;
     }
     let seconds = began.elapsed().as_secs_f32();
     report.evidence(format!(

@@ -17,7 +17,7 @@ pub const FIRST: usize = 3;
 /// Plays it.
 pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let edge = stage.edge()?;
-    let ranges = shard_ranges(&edge.status()?);
+    let ranges = shard_ranges(&edge.host.status()?);
     for subscriber in 0..FIRST {
         accept(edge, report, subscriber, &ranges)?;
     }
@@ -40,7 +40,7 @@ pub fn accept(
     let answer = edge.authenticate(subscriber, account.password)?;
     let took = began.elapsed();
     // Looked at once, without waiting: it has to be there already.
-    let bindings = addresses(&edge.map("BINDINGS"))?;
+    let bindings = addresses(&edge.host.map("BINDINGS"))?;
     let address: Ipv4Addr = answer
         .get("Framed-IP-Address")
         .and_then(|address| address.parse().ok())

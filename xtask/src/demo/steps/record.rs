@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nexus_testkit::centre::Centre;
+use nexus_testkit::olt_host::OLT_ID;
 use nexus_testkit::{bpf, interrupt};
 use serde_json::Value;
 
 use super::radius::FIRST;
 use crate::demo::Stage;
-use crate::demo::centre::Centre;
-use crate::demo::edge::{ACCOUNTS, OLT_ID};
+use crate::demo::edge::ACCOUNTS;
 use crate::demo::json::{at, text};
 use crate::demo::report::Report;
 use crate::demo::watch::{ADDRESS, formatted};
@@ -24,7 +25,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let shown = FIRST - 1;
     let edge = stage.edge()?;
     let address = *edge.addresses.get(shown).context("it has no address yet")?;
-    let pin = edge.map("BINDINGS");
+    let pin = edge.host.map("BINDINGS");
     let dump = bpf::map_dump(&pin)?;
     let entry = dump
         .iter()

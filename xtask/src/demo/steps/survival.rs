@@ -29,7 +29,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     ));
 
     let edge = stage.edge()?;
-    let ranges = shard_ranges(&edge.status()?);
+    let ranges = shard_ranges(&edge.host.status()?);
     radius::accept(edge, report, FIRST, &ranges)?;
     let lease = dhcp::connect(edge, report, FIRST)?;
     report.expect(
@@ -40,7 +40,7 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         ),
     )?;
 
-    let (watch, entries) = Watch::start(edge.map("BINDINGS"))?;
+    let (watch, entries) = Watch::start(edge.host.map("BINDINGS"))?;
     let played = without_edge(edge, report, entries).and_then(|()| back(stage, report));
     let watched = watch.stop()?;
     played?;
@@ -50,7 +50,11 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
 
 /// `kill -9`; clients go on, because the kernel goes on.
 fn without_edge(edge: &mut Edge, report: &mut Report, entries: usize) -> Result<()> {
-    let mut sidecar = edge.sidecar.take().context("nexus-sidecar does not run")?;
+    let mut sidecar = edge
+        .host
+        .sidecar
+        .take()
+        .context("nexus-sidecar does not run")?;
     let pid = sidecar.pid();
     sidecar.kill()?;
     report.evidence(format!(
@@ -92,6 +96,7 @@ fn without_edge(edge: &mut Edge, report: &mut Report, entries: usize) -> Result<
 /// The second subscriber's host is switched off and on.
 fn restart_dhclient(edge: &mut Edge) -> Result<Lease> {
     let subscriber = edge
+        .host
         .network
         .subscribers
         .get(1)
@@ -106,7 +111,7 @@ fn restart_dhclient(edge: &mut Edge) -> Result<Lease> {
 fn back(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let edge = stage.edge()?;
     let held = ACCOUNTS.len() as u64;
-    let took = edge.start("back with all bindings", |status| {
+    let took = edge.host.start("back with all bindings", |status| {
         at(status, "acked").as_u64().unwrap_or(0) + at(status, "unacked").as_u64().unwrap_or(0)
             == held
     })?;
@@ -136,7 +141,7 @@ fn back(stage: &mut Stage, report: &mut Report) -> Result<()> {
         "the edge connected, everything acknowledged",
         Duration::from_secs(30),
         || {
-            let status = edge.status()?;
+            let status = edge.host.status()?;
             let done = *at(&status, "mode") == "connected"
                 && *at(&status, "acked") == held
                 && *at(&status, "unacked") == 0;

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use nexus_testkit::netns::Namespace;
 use serde_json::Value;
 
+use crate::netns::Namespace;
+
 /// A client of one server.
+#[derive(Debug)]
 pub struct Rest {
     base: String,
 }
 
-/// A response: its status and its body, `null` if that is not JSON.
+/// A response: its status and its body, a string if that is not JSON.
+#[derive(Debug)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
@@ -21,16 +24,23 @@ pub struct Response {
 
 impl Rest {
     /// Talks to `base`, "http://10.99.0.1:9000".
+    #[must_use]
     pub fn new(base: String) -> Self {
         Self { base }
     }
 
     /// GET from inside `namespace`.
+    ///
+    /// # Errors
+    /// If there is no answer.
     pub fn get(&self, namespace: &Namespace, path: &str) -> Result<Response> {
         self.call(namespace, path, None)
     }
 
     /// POST from inside `namespace`.
+    ///
+    /// # Errors
+    /// If there is no answer.
     pub fn post(&self, namespace: &Namespace, path: &str, body: &Value) -> Result<Response> {
         self.call(namespace, path, Some(body))
     }
@@ -51,7 +61,7 @@ impl Rest {
             let text = response.body_mut().read_to_string()?;
             Ok(Response {
                 status,
-                body: serde_json::from_str(&text).unwrap_or(Value::Null),
+                body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
             })
         };
         namespace

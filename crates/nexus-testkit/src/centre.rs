@@ -1,17 +1,17 @@
-//! The centre of the demo: nexus-server in a namespace of its own.
+//! The centre: nexus-server in a namespace of its own, with the customer's configuration.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nexus_testkit::link;
-use nexus_testkit::netns::Namespace;
-use nexus_testkit::process::Process;
 use serde_json::Value;
 
-use super::edge;
-use super::rest::{Response, Rest};
+use crate::link;
+use crate::netns::Namespace;
+use crate::process::Process;
+use crate::programs;
+use crate::rest::{Response, Rest};
 
 /// Address of the centre; it stands on the loopback interface and is routed to, as a service is.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -19,6 +19,7 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 pub const REST: &str = "http://10.99.0.1:9000";
 
 /// The centre.
+#[derive(Debug)]
 pub struct Centre {
     /// nexus-server, while it runs.
     pub server: Option<Process>,
@@ -31,6 +32,9 @@ pub struct Centre {
 
 impl Centre {
     /// Makes the namespace and writes the configuration; nothing runs yet.
+    ///
+    /// # Errors
+    /// If the caller is not root, or a file cannot be written.
     pub fn create(prefix: &str, directory: &Path) -> Result<Self> {
         let namespace = Namespace::create(prefix, "centre")?;
         link::add_address(&namespace, "lo", &format!("{ADDRESS}/32"))?;
@@ -46,9 +50,12 @@ impl Centre {
     }
 
     /// Starts nexus-server and waits until it is ready. Returns how long that took.
+    ///
+    /// # Errors
+    /// If it is not built, or does not become ready.
     pub fn start(&mut self) -> Result<Duration> {
         let began = Instant::now();
-        let program = edge::program("nexus-server")?;
+        let program = programs::path("nexus-server")?;
         let mut command = self.namespace.command(&program);
         command.arg("--config").arg(&self.config);
         let mut server = Process::spawn("nexus-server", &mut command, &self.log)?;
@@ -64,6 +71,9 @@ impl Centre {
     }
 
     /// SIGTERM; waits for a clean end. Returns how long that took.
+    ///
+    /// # Errors
+    /// If it does not run, or its end is not clean.
     pub fn stop(&mut self) -> Result<Duration> {
         let began = Instant::now();
         let server = self.server.as_mut().context("nexus-server does not run")?;
@@ -76,12 +86,27 @@ impl Centre {
         Ok(began.elapsed())
     }
 
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("nexus-server does not run")?;
+        server.kill()
+    }
+
     /// GET.
+    ///
+    /// # Errors
+    /// If there is no answer.
     pub fn get(&self, path: &str) -> Result<Response> {
         self.rest.get(&self.namespace, path)
     }
 
     /// POST.
+    ///
+    /// # Errors
+    /// If there is no answer.
     pub fn post(&self, path: &str, body: &Value) -> Result<Response> {
         self.rest.post(&self.namespace, path, body)
     }
@@ -127,7 +152,7 @@ graceful_shutdown:
   timeout: 2m
   grace_period: 10s
 
-# Seconds instead of minutes, so that the demo need not wait.
+# Seconds instead of minutes, so that nobody need wait.
 olt:
   heartbeat_interval: 1s
   lease: 10m

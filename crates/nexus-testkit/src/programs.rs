@@ -1,0 +1,48 @@
+//! The programs of this repository as cargo has built them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Where cargo puts programs: beside this one, or above it where this one is a test.
+#[must_use]
+pub fn directory() -> PathBuf {
+    let this = std::env::current_exe().unwrap_or_default();
+    let beside = this.parent().unwrap_or(Path::new("target/debug"));
+    if beside.ends_with("deps") {
+        beside.parent().unwrap_or(beside).to_owned()
+    } else {
+        beside.to_owned()
+    }
+}
+
+/// The path of a program, `nexus-server`.
+///
+/// # Errors
+/// If it is not built; the text names the command that builds it.
+pub fn path(name: &str) -> Result<String> {
+    let path = directory().join(name);
+    if !path.is_file() {
+        bail!(
+            "{} is not built: run `cargo build -p {name}`",
+            path.display()
+        );
+    }
+    path.to_str()
+        .map(str::to_owned)
+        .context("a path that is not UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_the_command_that_builds_it() {
+        let error = path("nexus-nothing").unwrap_err().to_string();
+        assert!(
+            error.contains("cargo build -p nexus-nothing") && !error.contains("/deps/"),
+            "{error}"
+        );
+    }
+}
