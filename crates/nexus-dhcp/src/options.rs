@@ -132,11 +132,9 @@ impl OptionTable {
 
     #[inline(always)]
     fn address<P: Packet>(&self, packet: &P, slot: u8) -> Result<u32, Outcome> {
-        match self.value::<[u8; 4], P>(packet, slot)? {
-            None => Ok(0),
-            Some([0, 0, 0, 0]) => Err(Outcome::Malformed),
-            Some(address) => Ok(u32::from_ne_bytes(address)),
-        }
+        // Some clients send 0.0.0.0 where they mean that they have none.
+        let address: [u8; 4] = self.value(packet, slot)?.unwrap_or_default();
+        Ok(u32::from_ne_bytes(address))
     }
 
     #[inline(always)]
