@@ -103,7 +103,17 @@ fn toolchain() -> Result<Toolchain> {
          `rustup toolchain install nightly --component rust-src`, or on Debian \
          `apt-get install rustc-web cargo-web rust-web-src`",
     )?;
-    distribution().context("rustc-web, cargo-web and rust-web-src are installed, but /usr/bin/rustc does not find its sources")
+    distribution().with_context(|| {
+        let llvm = |rustc: &str| llvm_major(Path::new(rustc)).unwrap_or_else(|| "none".into());
+        format!(
+            "rustc-web, cargo-web and rust-web-src are installed but cannot build the kernel \
+             program: /usr/bin/rustc has LLVM {}, rustup's rustc and so bpf-linker have LLVM {}, \
+             which must be the same; `apt-cache policy rustc-web` shows the versions to be had \
+             (Debian 12: 1.96 from its security suite)",
+            llvm("/usr/bin/rustc"),
+            llvm("rustc")
+        )
+    })
 }
 
 fn rustup_nightly() -> Option<Toolchain> {

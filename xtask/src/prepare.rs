@@ -133,18 +133,22 @@ pub fn install(packages: &[&str]) -> Result<()> {
         bail!("installing needs root: run `sudo {by_hand}`, or this command as root");
     }
     let _quiet = NoDaemons::establish()?;
-    if !has_package_lists() {
-        shell::show(&mut apt(&["update"]))?;
-    }
+    refresh_package_lists();
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(packages);
-    if shell::show(&mut apt(&arguments)).is_err() {
-        eprintln!("- trying again with fresh package lists");
-        shell::show(&mut apt(&["update"]))?;
-        shell::show(&mut apt(&arguments))
-            .with_context(|| format!("cannot install what is missing; by hand: `{by_hand}`"))?;
-    }
-    Ok(())
+    shell::show(&mut apt(&arguments))
+        .with_context(|| format!("cannot install what is missing; by hand: `{by_hand}`"))
+}
+
+/// Once per run, and never skipped: lists that lack a suite offer versions that are too old. A
+/// machine without a mirror at hand goes on with the lists that it has.
+fn refresh_package_lists() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if let Err(error) = shell::show(&mut apt(&["update"])) {
+            eprintln!("- {error:#}: going on with the package lists that are here");
+        }
+    });
 }
 
 fn apt(arguments: &[&str]) -> Command {
@@ -161,15 +165,6 @@ fn apt(arguments: &[&str]) -> Command {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(std::process::Stdio::null());
     apt
-}
-
-fn has_package_lists() -> bool {
-    let Ok(lists) = std::fs::read_dir("/var/lib/apt/lists") else {
-        return false;
-    };
-    lists
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
