@@ -173,13 +173,10 @@ impl Centre {
     fn save(&mut self, now: &Now, allocation: Allocation) -> Result<Arc<Allocation>, Refused> {
         let entry = (allocation.epoch.0, allocation.encode());
         self.replicate(now, &allocation.place.key(), Some(entry))?;
-        let cool_down = self
-            .table()
-            .pool(&allocation.pool)
-            .map_or(DEFAULT_COOL_DOWN.get(), Pool::cool_down);
+        let rest = rest(self.table(), &allocation.pool);
         let before = self
             .record
-            .put(allocation.clone(), now.boot.saturating_add(cool_down));
+            .put(allocation.clone(), now.boot.saturating_add(rest));
         self.resolve_conflicts(&allocation);
         let concerned = self.concerned(&allocation);
         let allocation = Arc::new(allocation);
@@ -344,6 +341,11 @@ impl Centre {
     pub fn lease(&self) -> Duration {
         self.settings.lease
     }
+}
+
+/// How long a released resource of a pool rests. Of one whose pool is gone nothing else is known.
+fn rest(table: &ShardTable, pool: &PoolId) -> Duration {
+    table.pool(pool).map_or(DEFAULT_COOL_DOWN.get(), Pool::rest)
 }
 
 impl SessionLog {

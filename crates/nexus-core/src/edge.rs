@@ -32,6 +32,7 @@ use command::Outbox;
 pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
 pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
 pub use effect::{Action, Change, Effects, MapEntry, Note};
+use holding::Rest;
 pub use key::{KeyError, KeyProblem, LineKey, Vlans};
 pub use records::{Record, RecordKind};
 use records::{Reserved, Snapshot};
@@ -220,7 +221,7 @@ impl Edge {
             .cloned()
             .collect();
         for who in &all {
-            self.release(now, who, reason, false, fx);
+            self.release(now, who, reason, Rest::Unheard, fx);
         }
         self.pump(fx);
         !all.is_empty()
@@ -238,7 +239,7 @@ impl Edge {
         let Some(who) = self.who_on(key, resource) else {
             return false;
         };
-        self.release(now, &who, "dhcp-release", false, fx);
+        self.release(now, &who, "dhcp-release", Rest::CoolDown, fx);
         self.pump(fx);
         true
     }
@@ -259,7 +260,7 @@ impl Edge {
         self.settle(now, fx);
         let who = self.who_on(key, resource)?;
         let metadata = self.bindings.get(&who)?.row.metadata.clone();
-        self.release(now, &who, "dhcp-decline", true, fx);
+        self.release(now, &who, "dhcp-decline", Rest::Quarantine, fx);
         let again = Authorized {
             subscriber: who.subscriber,
             kind: resource.kind(),
@@ -285,7 +286,7 @@ impl Edge {
             .map(|(who, _)| who.clone())
             .collect();
         for who in late {
-            self.release(now, &who, "line-taken-over", false, fx);
+            self.release(now, &who, "line-taken-over", Rest::Unheard, fx);
         }
         self.give_back(fx);
         if self.resend_at.is_some_and(|at| at <= now) {

@@ -108,6 +108,15 @@ impl Pool {
         self.spec.cool_down.get()
     }
 
+    /// How long a resource rests whose client may not have heard that it lost it: the cool-down, and no
+    /// less than the client goes on by itself. That is its DHCP lease, with 1% for either clock.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        let lease = self.dhcp().map_or(Duration::ZERO, |dhcp| dhcp.lease_time);
+        let lease = lease.saturating_add(lease / 50);
+        self.cool_down().max(lease)
+    }
+
     /// What DHCP tells the subscribers; only IPv4 pools have it.
     #[must_use]
     pub fn dhcp(&self) -> Option<&Dhcp> {

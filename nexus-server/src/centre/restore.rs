@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use nexus_core::id::OltId;
 use nexus_core::lease::LeaseRule;
-use nexus_core::pool::{DEFAULT_COOL_DOWN, Pool};
 use nexus_core::shard_table::{RestoreError, Row, RowKey};
 use nexus_store::{Kind, StoreError};
 
@@ -12,7 +11,7 @@ use super::effects::{
     ChangeLog, Effects, GRANT_ROWS, KEY_ROWS, META_ROWS, REVISION_KEY, SESSION_ROWS,
 };
 use super::idempotency::Keys;
-use super::{Centre, SessionLog};
+use super::{Centre, SessionLog, rest};
 use crate::allocation::{Allocation, KEY_PREFIX, RowError};
 use crate::clock::Now;
 use crate::grantor::{Grantor, SingleGrantor};
@@ -81,11 +80,8 @@ impl Centre {
         let mut record = Record::default();
         replica.each(KEY_PREFIX, |key, value| {
             let allocation = Allocation::decode(&text(key)?, value)?;
-            let cool_down = grantor
-                .table()
-                .pool(&allocation.pool)
-                .map_or(DEFAULT_COOL_DOWN.get(), Pool::cool_down);
-            record.put(allocation, now.boot.saturating_add(cool_down));
+            let rest = rest(grantor.table(), &allocation.pool);
+            record.put(allocation, now.boot.saturating_add(rest));
             Ok::<_, RestoreFailure>(())
         })?;
         let revision = match rows.get(META_ROWS, REVISION_KEY)? {

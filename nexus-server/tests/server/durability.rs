@@ -170,7 +170,8 @@ async fn first_again(server: &TestServer, olt: &mut TestOlt) -> tonic::Status {
 #[test]
 fn released_resources_rest_and_are_then_forgotten() {
     let server = TestServer::start("");
-    let pool = json!({"id": "p", "type": "ipv4", "cidr": "10.0.0.0/16", "cool_down": "1s"});
+    let pool = json!({"id": "p", "type": "ipv4", "cidr": "10.0.0.0/16", "cool_down": "1s",
+        "dhcp": {"lease_time": "1s"}});
     assert_eq!(server.post("/api/v1/pools", &pool).status, 201);
     let request = json!({"pool_id": "p", "subscriber_id": "s1"});
     server.post("/api/v1/allocate", &request).ok();

@@ -145,9 +145,9 @@ pub(super) fn update(update: v1::AllocationUpdate) -> Result<Update, String> {
         Kind::Unspecified => return Err(format!("update of kind {}", update.kind)),
     };
     let allocation = update.allocation.ok_or("an update without allocation")?;
-    // A released record is kept at the centre for a while; to this host it is gone.
-    let kind = if allocation.state == "released" {
-        RecordKind::Deleted
+    // Kept at the centre for a while: nobody holds it, but it rests.
+    let kind = if allocation.state == "released" && kind == RecordKind::Put {
+        RecordKind::Released
     } else {
         kind
     };
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_released_record_is_gone_to_this_host() {
+    fn a_released_record_says_that_its_resource_rests() {
         let allocation = v1::Allocation {
             pool_id: "p".to_owned(),
             subscriber_id: "s".to_owned(),
@@ -189,7 +189,7 @@ mod tests {
         let Ok(Update::Record(kind, record)) = update(put(Some(allocation.clone()))) else {
             panic!("a record");
         };
-        assert_eq!((kind, record.seq), (RecordKind::Deleted, Seq(9)));
+        assert_eq!((kind, record.seq), (RecordKind::Released, Seq(9)));
         assert!(update(put(None)).is_err());
         let wrong = v1::Allocation {
             resource: "10.0.0".to_owned(),

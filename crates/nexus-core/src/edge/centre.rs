@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Command, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, RowKey, Validity,
-    What, Who,
+    Action, Command, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, Rest, RowKey,
+    Validity, What, Who,
 };
 use crate::id::{Seq, SessionId};
 use crate::lease::holder_end;
@@ -132,7 +132,12 @@ impl Edge {
         if ended {
             // Whoever has a taken resource is in the centre's record: read it before giving it again.
             let taken = refusal == Refusal::Taken;
-            self.end(now, &who, taken, fx);
+            let rest = if taken {
+                Rest::Quarantine
+            } else {
+                Rest::Unheard
+            };
+            self.end(now, &who, rest, fx);
             if taken {
                 fx.act(Action::PullRecords);
             }

@@ -12,6 +12,17 @@ use crate::time::BootTime;
 /// How far ahead the row of a shard says that units were given.
 const FRESH_AHEAD: u64 = 64;
 
+/// How a unit comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Its client gave it back itself.
+    CoolDown,
+    /// Its client may not have heard of the end, and goes on until its DHCP lease ends.
+    Unheard,
+    /// Somebody else uses it; its former holder does not get it back either.
+    Quarantine,
+}
+
 impl Edge {
     /// Gives something to a subscriber that has nothing in this pool.
     pub(super) fn give(
@@ -126,16 +137,16 @@ impl Edge {
         })
     }
 
-    /// Ends a binding and tells the centre. The unit cools down, or goes into quarantine.
+    /// Ends a binding and tells the centre.
     pub(super) fn release(
         &mut self,
         now: BootTime,
         who: &Who,
         reason: &str,
-        quarantine: bool,
+        rest: Rest,
         fx: &mut Effects,
     ) {
-        let Some(held) = self.end(now, who, quarantine, fx) else {
+        let Some(held) = self.end(now, who, rest, fx) else {
             return;
         };
         let epoch = self
@@ -161,7 +172,7 @@ impl Edge {
         &mut self,
         now: BootTime,
         who: &Who,
-        quarantine: bool,
+        rest: Rest,
         fx: &mut Effects,
     ) -> Option<Held> {
         let held = self.bindings.remove(who)?;
@@ -171,7 +182,7 @@ impl Edge {
             self.keys.remove(&(held.resource.kind(), key.clone()));
             remove_entry(held.resource, key, fx);
         }
-        self.free_unit(now, &who.pool, held.resource, quarantine, fx);
+        self.free_unit(now, &who.pool, held.resource, rest, fx);
         Some(held)
     }
 
@@ -181,7 +192,7 @@ impl Edge {
         now: BootTime,
         pool: &PoolId,
         resource: Resource,
-        quarantine: bool,
+        rest: Rest,
         fx: &mut Effects,
     ) {
         let Some(state) = self.pools.get_mut(pool) else {
@@ -196,12 +207,17 @@ impl Edge {
             fx.forget(RowKey::Unit(pool.clone(), resource));
             return;
         }
-        let row = if quarantine {
+        let row = if rest == Rest::Quarantine {
             let until = now + QUARANTINE;
             state.allocator.quarantine(unit, until);
             UnitState::Quarantined { until }
         } else {
-            let until = now + state.allocator.pool().cool_down();
+            let pool = state.allocator.pool();
+            let until = now
+                + match rest {
+                    Rest::Unheard => pool.rest(),
+                    Rest::CoolDown | Rest::Quarantine => pool.cool_down(),
+                };
             let former = state.allocator.holder(unit).cloned();
             state.allocator.release(unit, until);
             match former {
@@ -324,7 +340,7 @@ impl Edge {
             .map(|(other, _)| other.clone())
             .collect();
         for other in others {
-            self.release(now, &other, "pool-changed", false, fx);
+            self.release(now, &other, "pool-changed", Rest::Unheard, fx);
         }
     }
 

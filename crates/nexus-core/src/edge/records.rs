@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BindingRow, Command, Edge, Effects, Note, Row, UnitRow, UnitState, Validity, What, Who,
+    BindingRow, Command, Edge, Effects, Note, Rest, Row, UnitRow, UnitState, Validity, What, Who,
 };
 use crate::id::{Epoch, OltId, PoolId, Seq, ShardId, SubscriberId};
 use crate::resource::Resource;
@@ -33,6 +33,8 @@ pub enum RecordKind {
     Put,
     /// The centre asks this host to end it.
     ReleaseRequested,
+    /// Nobody holds the resource any more, but its client may not have heard of it.
+    Released,
     /// It is gone.
     Deleted,
 }
@@ -90,6 +92,10 @@ impl Edge {
         match kind {
             RecordKind::Put => self.record_put(now, record, fx),
             RecordKind::Deleted => self.record_deleted(now, record, fx),
+            RecordKind::Released => {
+                self.record_deleted(now, record, fx);
+                self.rest_unread(now, record, fx);
+            }
             RecordKind::ReleaseRequested => {
                 self.note_seen(record);
                 self.record_release(now, record, fx);
@@ -160,6 +166,7 @@ impl Edge {
                 .get(&(record.pool.clone(), record.resource))
                 .is_some_and(|(subscriber, _)| *subscriber == record.subscriber)
         {
+            self.rest_unread(now, record, fx);
             return;
         }
         let synced = owned.is_some_and(|row| row.synced) && !self.unconfirmed;
@@ -180,7 +187,7 @@ impl Edge {
             }
             if bound {
                 // The store is behind the record: what it says of this unit is history.
-                self.end(now, &holder, false, fx);
+                self.end(now, &holder, Rest::Unheard, fx);
                 fx.note(Note::NotInRecord {
                     subscriber: holder.subscriber,
                     resource: record.resource,
@@ -253,11 +260,31 @@ impl Edge {
                 && (held.row.epoch, held.row.seq) <= (record.epoch, record.seq)
         });
         if ended {
-            self.end(now, &who, false, fx);
+            self.end(now, &who, Rest::Unheard, fx);
             fx.note(Note::NotInRecord {
                 subscriber: who.subscriber,
                 resource: record.resource,
             });
+        }
+    }
+
+    /// Released before this shard was read: here nothing is known of its rest.
+    fn rest_unread(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
+        let Some(state) = self.pools.get_mut(&record.pool) else {
+            return;
+        };
+        let Some(unit) = state.allocator.pool().locate(&record.resource) else {
+            return;
+        };
+        let unread = self
+            .shards
+            .get(&(record.pool.clone(), unit.0))
+            .is_some_and(|row| !row.synced);
+        if !unread || state.allocator.holder(unit).is_some() || state.allocator.is_resting(unit) {
+            return;
+        }
+        if state.allocator.hold(unit, &record.subscriber) {
+            self.free_unit(now, &record.pool, record.resource, Rest::Unheard, fx);
         }
     }
 
@@ -268,7 +295,7 @@ impl Edge {
             .get(&who)
             .is_some_and(|held| held.resource == record.resource)
         {
-            self.release(now, &who, "operator", false, fx);
+            self.release(now, &who, "operator", Rest::Unheard, fx);
             return;
         }
         let place = (record.pool.clone(), record.resource);
@@ -301,7 +328,7 @@ impl Edge {
 
     fn unreserve(&mut self, now: BootTime, pool: &PoolId, resource: Resource, fx: &mut Effects) {
         if self.reserved.remove(&(pool.clone(), resource)).is_some() {
-            self.free_unit(now, pool, resource, false, fx);
+            self.free_unit(now, pool, resource, Rest::Unheard, fx);
         }
     }
 
@@ -347,7 +374,7 @@ impl Edge {
                 self.put_entry(who, fx);
             }
             _ => {
-                self.end(now, who, false, fx);
+                self.end(now, who, Rest::Unheard, fx);
                 fx.note(Note::NotInRecord {
                     subscriber: who.subscriber.clone(),
                     resource,

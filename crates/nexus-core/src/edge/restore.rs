@@ -123,7 +123,7 @@ impl Edge {
         let Some(unit) = state.allocator.pool().locate(&row.resource) else {
             return;
         };
-        let cool_down = state.allocator.pool().cool_down();
+        let rest = state.allocator.pool().rest();
         match row.state.clone() {
             UnitState::Bound(binding) => {
                 state.allocator.hold(unit, &binding.subscriber);
@@ -150,7 +150,7 @@ impl Edge {
                 self.reserved.insert((row.pool, row.resource), reserved);
             }
             UnitState::Cooling { former, until } => {
-                let until = if same_boot { until } else { now + cool_down };
+                let until = if same_boot { until } else { now + rest };
                 state.allocator.restore_rest(unit, until, Some(&former));
                 if !same_boot {
                     let state = UnitState::Cooling { former, until };

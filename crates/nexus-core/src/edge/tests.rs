@@ -497,16 +497,16 @@ fn a_draining_shard_is_given_back_once_it_is_empty_and_the_centre_knows() {
     edge.end_session(at(203), &subscriber(1), "session-stop", &mut fx);
     edge.tick(at(204), &mut fx);
     assert!(edge.heartbeat().released.is_empty(), "it cools down");
-    edge.tick(at(203 + 600), &mut fx);
+    edge.tick(at(203 + 3672), &mut fx);
     assert!(
         edge.heartbeat().released.is_empty(),
         "the centre does not know of the release"
     );
     edge.acked(Seq(3), &mut fx);
-    edge.tick(at(204 + 600), &mut fx);
+    edge.tick(at(204 + 3672), &mut fx);
     shell.run(fx);
     assert_eq!(edge.heartbeat().released.len(), 1);
-    let edge = shell.restart(at(900), "boot-a");
+    let edge = shell.restart(at(3900), "boot-a");
     assert_eq!(
         edge.heartbeat().released.len(),
         1,
@@ -629,4 +629,68 @@ fn a_login_does_not_revive_what_stood_in_a_shard_that_moved() {
         Err(Denied::NotReady(_))
     ));
     assert_eq!(edge.map_entries().count(), 0);
+}
+
+/// One shard whose units are all taken, with one of them ended at second 1000 by `end`.
+fn full_but_one(end: impl FnOnce(&mut Edge, Resource, &mut Effects)) -> (Edge, Shell) {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let mut fx = Effects::new();
+    edge.configure(at(150), config(2, &[(0, 1)]), &mut fx);
+    shell.run(fx);
+    let first = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    for n in 2..=14 {
+        authorize(&mut edge, &mut shell, 200, n, n as u16).unwrap();
+    }
+    let mut fx = Effects::new();
+    end(&mut edge, first.resource, &mut fx);
+    shell.run(fx);
+    (edge, shell)
+}
+
+#[test]
+fn an_address_whose_client_heard_nothing_rests_as_long_as_its_dhcp_lease() {
+    let (mut edge, mut shell) = full_but_one(|edge, _, fx| {
+        edge.end_session(at(1000), &subscriber(1), "session-stop", fx);
+    });
+    let mut next = |now| authorize(&mut edge, &mut shell, now, 20, 20);
+    assert_eq!(next(1000 + 3671), Err(Denied::Exhausted(pool_id())));
+    assert!(next(1000 + 3672).is_ok());
+}
+
+#[test]
+fn an_address_that_its_client_gave_back_rests_for_the_cool_down() {
+    let (mut edge, mut shell) = full_but_one(|edge, resource, fx| {
+        assert!(edge.dhcp_release(at(1000), &line(1), resource, fx));
+    });
+    let mut next = |now| authorize(&mut edge, &mut shell, now, 20, 20);
+    assert_eq!(next(1000 + 599), Err(Denied::Exhausted(pool_id())));
+    assert!(next(1000 + 600).is_ok());
+}
+
+#[test]
+fn what_was_released_shortly_before_a_shard_came_rests_here_too() {
+    let mut shell = Shell::default();
+    let mut edge = shell.restart(at(1), "boot-a");
+    let mut fx = Effects::new();
+    let day = Duration::from_secs(86_400);
+    edge.registered(at(2), at(2), day, config(1, &[(0, 2)]), &mut fx);
+    edge.snapshot_begin();
+    let released = Record {
+        pool: pool_id(),
+        resource: address("10.0.0.2"),
+        subscriber: subscriber(9),
+        olt: OltId::new("olt-9").unwrap(),
+        epoch: Epoch(1),
+        seq: Seq(4),
+    };
+    edge.record(at(2), RecordKind::Released, &released, &mut fx);
+    edge.snapshot_end(at(2), &mut fx);
+    shell.run(fx);
+    let mut edge = shell.restart(at(3), "boot-a");
+    let granted = authorize(&mut edge, &mut shell, 4, 1, 1).unwrap();
+    assert_eq!(granted.resource, address("10.0.0.3"));
+    let former = authorize(&mut edge, &mut shell, 4, 9, 9).unwrap();
+    assert_eq!(former.resource, address("10.0.0.2"), "it may have it back");
 }

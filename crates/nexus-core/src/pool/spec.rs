@@ -51,7 +51,8 @@ pub struct PoolSpec {
     /// Length of the prefix that one subscriber gets (`ipv6` only; 56 if not given).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegated_length: Option<u8>,
-    /// How long a released resource rests before another subscriber may get it.
+    /// How long a released resource rests before another subscriber may get it; longer where its client
+    /// may not have heard of the release, see [`Pool::rest`](super::Pool::rest).
     #[serde(
         default = "default_cool_down",
         deserialize_with = "deserialize_cool_down"

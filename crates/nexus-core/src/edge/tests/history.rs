@@ -10,6 +10,8 @@ use crate::lease::{grantor_end, holder_end};
 
 const LEASE: Duration = Duration::from_secs(60);
 const SHARDS: u32 = 4;
+/// Length of DHCP leases: a client that hears nothing goes on for so long.
+const DHCP_LEASE: Duration = Duration::from_secs(100);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stored {
@@ -26,6 +28,8 @@ struct Centre {
     accepted: BTreeMap<usize, BootTime>,
     revision: [u64; 2],
     records: BTreeMap<Resource, Stored>,
+    /// Released, and until when the centre remembers it.
+    released: BTreeMap<Resource, (Stored, BootTime)>,
     answered: BTreeMap<(usize, Seq), Option<Refusal>>,
     acked_below: [Seq; 2],
     streams: [Option<VecDeque<Stream>>; 2],
@@ -143,6 +147,8 @@ struct World {
     centre: Centre,
     hosts: [Host; 2],
     net: Vec<Message>,
+    /// Who uses an address, and until when in true time if nothing more is heard.
+    clients: BTreeMap<std::net::Ipv4Addr, (SubscriberId, u64)>,
 }
 
 fn host_start(host: usize, boot: u32) -> Start {
@@ -192,6 +198,7 @@ impl World {
             centre,
             hosts: [host(0), host(1)],
             net: Vec::new(),
+            clients: BTreeMap::new(),
         }
     }
 
@@ -214,6 +221,7 @@ impl World {
             .collect();
         let mut spec = spec();
         spec.cool_down = crate::duration::HumanDuration::from_secs(20);
+        spec.dhcp.lease_time = crate::duration::HumanDuration::from_secs(DHCP_LEASE.as_secs());
         let mut config = config(self.centre.revision[host], &shards);
         config.pools[0].spec = spec;
         config
@@ -442,6 +450,7 @@ impl World {
                             epoch: command.epoch,
                             seq,
                         };
+                        self.centre.released.remove(&command.resource);
                         self.tell(RecordKind::Put, command.resource, &stored);
                         self.centre.records.insert(command.resource, stored);
                         None
@@ -455,7 +464,11 @@ impl World {
                     && record.seq < seq
                 {
                     self.centre.records.remove(&command.resource);
-                    self.tell(RecordKind::Deleted, command.resource, &record);
+                    self.tell(RecordKind::Released, command.resource, &record);
+                    let until = self.centre_now() + DHCP_LEASE + DHCP_LEASE / 50;
+                    self.centre
+                        .released
+                        .insert(command.resource, (record, until));
                 }
                 None
             }
@@ -489,6 +502,14 @@ impl World {
             .filter(|(resource, stored)| self.concerns(host, **resource, stored))
             .map(|(resource, stored)| Stream::Record(RecordKind::Put, as_record(*resource, stored)))
             .collect();
+        let now = self.centre_now();
+        self.centre.released.retain(|_, (_, until)| now < *until);
+        for (resource, (stored, _)) in &self.centre.released {
+            if self.concerns(host, *resource, stored) {
+                let record = as_record(*resource, stored);
+                stream.push_back(Stream::Record(RecordKind::Released, record));
+            }
+        }
         stream.push_back(Stream::End);
         self.centre.streams[host] = Some(stream);
     }
@@ -642,6 +663,7 @@ impl World {
             self.note_ended_by_the_centre(host);
         }
         self.check();
+        self.renew_clients();
     }
 
     /// An operator's release ends a binding without an answer to anybody.
@@ -697,6 +719,26 @@ impl World {
         }
         self.centre.owner.insert(shard, (Some(to), epoch + 1));
         self.centre.revision[to] += 1;
+    }
+
+    /// Every client renews whenever it can and otherwise goes on as long as its DHCP lease lasts.
+    fn renew_clients(&mut self) {
+        for index in 0..2 {
+            let now = self.local(index);
+            for (entry, who) in self.hosts[index].map.values() {
+                let left = entry.valid_until.map_or(DHCP_LEASE, |end| end.since(now));
+                // Whole seconds, as they stand in the packet.
+                let lease = left.min(DHCP_LEASE).as_secs() * 1000;
+                if lease == 0 {
+                    continue;
+                }
+                let client = (who.clone(), self.now + lease);
+                if let Some((other, until)) = self.clients.insert(entry.address, client) {
+                    let over = until <= self.now || other == *who;
+                    assert!(over, "{} is still used by {other}", entry.address);
+                }
+            }
+        }
     }
 
     fn check(&self) {
