@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::duration::HumanDuration;
@@ -87,7 +88,10 @@ pub struct DhcpSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// Further options: code to value in hexadecimal digits.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "deserialize_options",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub options: BTreeMap<u16, String>,
 }
 
@@ -157,6 +161,50 @@ fn named<'de, D: Deserializer<'de>>(
 
 fn deserialize_cool_down<'de, D: Deserializer<'de>>(d: D) -> Result<HumanDuration, D::Error> {
     named("cool_down", d)
+}
+
+/// Keys are numbers in YAML and strings in JSON. Where serde has to look at a document before it knows what
+/// it is, as with the tag of an enum, a string stays one; so both are read here.
+fn deserialize_options<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<u16, String>, D::Error> {
+    let options = BTreeMap::<Code, String>::deserialize(d)?;
+    Ok(options
+        .into_iter()
+        .map(|(Code(code), value)| (code, value))
+        .collect())
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Code(u16);
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CodeVisitor)
+    }
+}
+
+struct CodeVisitor;
+
+impl Visitor<'_> for CodeVisitor {
+    type Value = Code;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the code of a DHCP option, 1 to 254")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, code: u64) -> Result<Code, E> {
+        let out_of_range = |_| E::invalid_value(Unexpected::Unsigned(code), &self);
+        u16::try_from(code).map(Code).map_err(out_of_range)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, code: i64) -> Result<Code, E> {
+        let out_of_range = |_| E::invalid_value(Unexpected::Signed(code), &self);
+        u16::try_from(code).map(Code).map_err(out_of_range)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, code: &str) -> Result<Code, E> {
+        let no_number = |_| E::invalid_value(Unexpected::Str(code), &self);
+        code.parse().map(Code).map_err(no_number)
+    }
 }
 
 fn deserialize_lease_time<'de, D: Deserializer<'de>>(d: D) -> Result<HumanDuration, D::Error> {

@@ -347,6 +347,25 @@ fn what_an_operator_wrote_comes_back_from_json_unchanged() {
 }
 
 #[test]
+fn options_come_back_from_a_row_that_says_what_it_is() {
+    let pool = with("dhcp: {options: {43: \"0102\", 66: \"61\"}}").unwrap();
+    let row = crate::edge::Row::Pool(pool.spec().clone());
+    let text = serde_json::to_string(&row).unwrap();
+    assert_eq!(
+        serde_json::from_str::<crate::edge::Row>(&text).unwrap(),
+        row
+    );
+}
+
+#[test]
+fn an_option_code_that_is_none_is_refused() {
+    for code in ["-1", "70000", "x", "\"\""] {
+        let error = with(&format!("dhcp: {{options: {{{code}: \"00\"}}}}")).unwrap_err();
+        assert!(error.contains("the code of a DHCP option"), "{error}");
+    }
+}
+
+#[test]
 fn pools_overlap_only_in_one_vrf_and_type() {
     let a = with("").unwrap();
     let b = pool("id: b\ntype: ipv4\ncidr: 100.127.0.0/16").unwrap();
