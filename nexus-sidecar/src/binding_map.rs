@@ -141,7 +141,7 @@ pub fn to_binding(entry: &MapEntry, profile: u32) -> Binding {
 }
 
 /// What [`reconcile`] has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Repairs {
     /// Entries that were right and stayed untouched.
     pub kept: u64,
@@ -151,13 +151,15 @@ pub struct Repairs {
     pub replaced: u64,
     /// Entries that nobody holds.
     pub removed: u64,
+    /// What the kernel does not take, and why; it has nothing under these keys.
+    pub failed: Vec<(BindingKey, FastPathError)>,
 }
 
 /// Makes the map equal to `wanted` and touches nothing that is right. When a client was last seen is the
-/// kernel's own and does not count.
+/// kernel's own and does not count. A full map is no error: what it does not take is listed.
 ///
 /// # Errors
-/// If the kernel does not let it.
+/// If the map cannot be read or a wrong entry cannot be removed.
 pub fn reconcile(
     map: &mut impl BindingMap,
     wanted: &BTreeMap<BindingKey, Binding>,
@@ -179,15 +181,20 @@ pub fn reconcile(
                 ..*binding
             }
         };
-        match present.get(key) {
-            Some(there) if same(there) => {
-                repairs.kept += 1;
-                continue;
-            }
-            Some(_) => repairs.replaced += 1,
-            None => repairs.added += 1,
+        let there = present.get(key);
+        if there.is_some_and(same) {
+            repairs.kept += 1;
+            continue;
         }
-        map.put(key, binding)?;
+        match map.put(key, binding) {
+            Ok(()) if there.is_some() => repairs.replaced += 1,
+            Ok(()) => repairs.added += 1,
+            Err(error) => {
+                // None is better than a wrong one.
+                map.remove(key)?;
+                repairs.failed.push((*key, error));
+            }
+        }
     }
     Ok(repairs)
 }
@@ -202,12 +209,25 @@ pub(crate) mod tests {
         pub(crate) entries: std::sync::Arc<std::sync::Mutex<BTreeMap<BindingKey, Binding>>>,
         pub(crate) profiles: std::sync::Arc<std::sync::Mutex<BTreeMap<u32, Profile>>>,
         pub(crate) writes: std::sync::Arc<std::sync::atomic::AtomicU64>,
+        /// Takes no entry, as a full one.
+        pub(crate) full: std::sync::Arc<std::sync::atomic::AtomicBool>,
+        /// Lets no entry go.
+        pub(crate) stuck: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    fn refusal() -> FastPathError {
+        FastPathError::NotBpffs {
+            path: "/nowhere".into(),
+        }
     }
 
     impl BindingMap for MemoryMap {
         fn put(&mut self, key: &BindingKey, binding: &Binding) -> Result<(), FastPathError> {
             self.writes
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(refusal());
+            }
             let mut entries = self.entries.lock().unwrap();
             let last_seen_ns = entries.get(key).map_or(0, |there| there.last_seen_ns);
             entries.insert(
@@ -223,6 +243,9 @@ pub(crate) mod tests {
         fn remove(&mut self, key: &BindingKey) -> Result<(), FastPathError> {
             self.writes
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if self.stuck.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(refusal());
+            }
             self.entries.lock().unwrap().remove(key);
             Ok(())
         }
@@ -266,15 +289,15 @@ pub(crate) mod tests {
             (key(4), binding(4, 0)),
         ]);
         let repairs = reconcile(&mut map, &wanted).unwrap();
-        assert_eq!(
-            repairs,
-            Repairs {
-                kept: 1,
-                added: 1,
-                replaced: 1,
-                removed: 1
-            }
-        );
+        let Repairs {
+            kept,
+            added,
+            replaced,
+            removed,
+            failed,
+        } = repairs;
+        assert_eq!((kept, added, replaced, removed), (1, 1, 1, 1));
+        assert!(failed.is_empty());
         let entries = map.entries.lock().unwrap().clone();
         assert_eq!(entries[&key(1)], binding(1, 55));
         assert_eq!(entries[&key(2)], binding(2, 66));

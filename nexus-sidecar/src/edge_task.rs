@@ -12,22 +12,22 @@
 //! only then done and answered. If the store fails, the process ends: it goes on from the rows.
 
 mod answer;
+mod map;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nexus_abi::BindingKey;
 use nexus_core::edge::{
-    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, LineKey, MapEntry, Note,
-    Outgoing, Record, RecordKind, Refusal, Start,
+    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, LineKey, Note, Outgoing, Record,
+    RecordKind, Refusal, Start,
 };
 use nexus_core::id::{IdError, OltId, Seq, SessionId};
 use nexus_core::time::BootTime;
 use nexus_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::binding_map::{Access, BindingMap, Repairs, reconcile, to_binding};
+use crate::binding_map::{Access, BindingMap};
 use crate::clock::{ClockError, boot_id, boot_now};
 use crate::edge_handle::{EdgeHandle, EdgeRequest};
 use crate::fastpath::FastPathError;
@@ -134,6 +134,8 @@ pub struct EdgeTask<M> {
     endpoint: Option<String>,
     /// Entries of this batch that the kernel did not take.
     map_errors: BTreeMap<LineKey, String>,
+    /// Keys under which the kernel may not have what the machine says.
+    unwritten: BTreeSet<LineKey>,
 }
 
 /// Something to work on.
@@ -185,6 +187,7 @@ impl<M: BindingMap> EdgeTask<M> {
             pull,
             endpoint: None,
             map_errors: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
         };
         task.settle(vec![fx]).await?;
         let repairs = task.reconcile()?;
@@ -193,6 +196,7 @@ impl<M: BindingMap> EdgeTask<M> {
             added = repairs.added,
             replaced = repairs.replaced,
             removed = repairs.removed,
+            failed = repairs.failed.len(),
             "bindings restored"
         );
         let centre = CentreSide {
@@ -255,10 +259,15 @@ impl<M: BindingMap> EdgeTask<M> {
         }
         self.settle(effects).await?;
         let now = boot_now()?;
+        let withdrawn = self.withdraw_unserved(now, &mut answers);
+        if !withdrawn.is_empty() {
+            self.settle(vec![withdrawn]).await?;
+        }
         for answer in answers {
             self.answer(now, answer);
         }
         self.map_errors.clear();
+        self.mend();
         Ok(())
     }
 
@@ -345,19 +354,7 @@ impl<M: BindingMap> EdgeTask<M> {
     fn act(&mut self, action: Action) {
         match action {
             Action::PutBinding(entry) => self.put(&entry),
-            Action::RemoveBinding(key) => {
-                let removed = self
-                    .access
-                    .to_kernel(&key)
-                    .map_or(Ok(()), |kernel| self.map.remove(&kernel));
-                match removed {
-                    Ok(()) => drop(self.map_errors.remove(&key)),
-                    Err(error) => {
-                        tracing::error!(line = %key, %error, "a binding could not be removed");
-                        self.map_errors.insert(key, error.to_string());
-                    }
-                }
-            }
+            Action::RemoveBinding(key) => self.remove(&key),
             Action::Send(outgoing) => {
                 // As many places as may be on their way, so there is always one.
                 if let Err(error) = self.commands.try_send(outgoing) {
@@ -373,58 +370,6 @@ impl<M: BindingMap> EdgeTask<M> {
                 .send_modify(|number| *number = number.wrapping_add(1)),
             Action::Note(note) => self.note(&note),
         }
-    }
-
-    fn put(&mut self, entry: &MapEntry) {
-        let written = match self.kernel_entry(entry) {
-            Ok((key, binding)) => self
-                .map
-                .put(&key, &binding)
-                .map_err(|error| error.to_string()),
-            Err(why) => Err(why),
-        };
-        match written {
-            Ok(()) => drop(self.map_errors.remove(&entry.key)),
-            Err(error) => {
-                tracing::error!(line = %entry.key, address = %entry.address, %error, "a binding could not be written");
-                self.map_errors.insert(entry.key.clone(), error);
-            }
-        }
-    }
-
-    fn kernel_entry(&self, entry: &MapEntry) -> Result<(BindingKey, nexus_abi::Binding), String> {
-        let key = self
-            .access
-            .to_kernel(&entry.key)
-            .ok_or_else(|| format!("{} is not configured any more", entry.key.interface))?;
-        let profile = self
-            .profiles
-            .id(&entry.pool)
-            .ok_or_else(|| format!("pool {} has no DHCP profile", entry.pool))?;
-        Ok((key, to_binding(entry, profile)))
-    }
-
-    fn reconcile(&mut self) -> Result<Repairs, FastPathError> {
-        let mut wanted = BTreeMap::new();
-        for entry in self.edge.map_entries() {
-            match self.kernel_entry(&entry) {
-                Ok((key, binding)) => {
-                    wanted.insert(key, binding);
-                }
-                Err(why) => {
-                    tracing::warn!(address = %entry.address, %why, "a binding is not served");
-                }
-            }
-        }
-        let repairs = reconcile(&mut self.map, &wanted)?;
-        for (kind, count) in [
-            ("added", repairs.added),
-            ("replaced", repairs.replaced),
-            ("removed", repairs.removed),
-        ] {
-            self.metrics.map_repairs(kind, count);
-        }
-        Ok(repairs)
     }
 
     fn note(&self, note: &Note) {

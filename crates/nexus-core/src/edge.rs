@@ -205,6 +205,30 @@ impl Edge {
         Ok(granted)
     }
 
+    /// Takes back what was just given to a subscriber on this line, as if it had not been: the map did not
+    /// take it and nobody was told.
+    pub fn withdraw(
+        &mut self,
+        now: BootTime,
+        pool: &PoolId,
+        subscriber: &SubscriberId,
+        key: &LineKey,
+        fx: &mut Effects,
+    ) {
+        let who = Who {
+            pool: pool.clone(),
+            subscriber: subscriber.clone(),
+        };
+        let there = self
+            .bindings
+            .get(&who)
+            .is_some_and(|held| held.row.key.as_ref() == Some(key));
+        if there {
+            self.release(now, &who, "not-served", Rest::CoolDown, fx);
+            self.pump(fx);
+        }
+    }
+
     /// Ends every binding of a subscriber; `false`: it had none.
     pub fn end_session(
         &mut self,

@@ -22,7 +22,7 @@ const LINE_LABEL: &str = "line";
 pub(super) enum Answer {
     Authorize(
         Reply<Result<Grant, EdgeError>>,
-        Option<LineKey>,
+        Option<(LineKey, SubscriberId)>,
         Result<Granted, EdgeError>,
     ),
     EndSession(Reply<Result<bool, EdgeError>>, bool),
@@ -91,23 +91,25 @@ impl<M: BindingMap> EdgeTask<M> {
         metadata
             .entry(LINE_LABEL.to_owned())
             .or_insert_with(|| key.to_string());
+        let place = (key.clone(), subscriber.subscriber.clone());
         let request = Authorized {
             subscriber: subscriber.subscriber,
             kind: ResourceType::Ipv4,
             pool: subscriber.pool,
-            key: key.clone(),
+            key,
             metadata,
             timestamp: wall_now(),
         };
         let granted = self.edge.authorize(now, request, fx).map_err(refusal);
-        Answer::Authorize(reply, Some(key), granted)
+        Answer::Authorize(reply, Some(place), granted)
     }
 
     /// Gives an answer. Somebody who does not wait any more does not get it.
     pub(super) fn answer(&mut self, now: BootTime, answer: Answer) {
         match answer {
-            Answer::Authorize(reply, key, granted) => {
-                let grant = granted.and_then(|granted| self.grant(now, key.as_ref(), &granted));
+            Answer::Authorize(reply, place, granted) => {
+                let key = place.as_ref().map(|(key, _)| key);
+                let grant = granted.and_then(|granted| self.grant(now, key, &granted));
                 self.metrics.allocation(match &grant {
                     Ok(grant) if grant.known => "known",
                     Ok(_) => "new",

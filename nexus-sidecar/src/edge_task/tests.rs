@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use nexus_abi::BindingKey;
 use nexus_core::edge::{PoolGrant, ShardGrant};
 use nexus_core::id::{Epoch, PoolId, ShardId, SubscriberId};
 use nexus_core::pool::PoolSpec;
@@ -271,5 +272,83 @@ async fn commands_wait_while_the_centre_is_away_and_go_out_when_it_is_back() {
         running.centre.commands.recv().await.unwrap().seq,
     ];
     assert_eq!(seqs, [Seq(1), Seq(2)]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_map_does_not_take_is_not_answered_and_nothing_is_left_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    map.full.store(true, Ordering::Relaxed);
+    let refused = running.edge.authorize(subscriber(1)).await;
+    assert!(matches!(refused, Err(EdgeError::Map(_))), "{refused:?}");
+    assert!(running.edge.bindings(None).await.unwrap().is_empty());
+    map.full.store(false, Ordering::Relaxed);
+    let grant = running.edge.authorize(subscriber(1)).await.unwrap();
+    assert!(!grant.known);
+    // It was accepted, so a write that fails later does not end it.
+    map.full.store(true, Ordering::Relaxed);
+    assert!(running.edge.authorize(subscriber(1)).await.is_err());
+    assert_eq!(running.edge.bindings(None).await.unwrap().len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_replaced_does_not_go_on_answering() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    running.edge.authorize(subscriber(1)).await.unwrap();
+    map.full.store(true, Ordering::Relaxed);
+    let mut other = subscriber(1);
+    other.subscriber = SubscriberId::new("other").unwrap();
+    assert!(running.edge.authorize(other).await.is_err());
+    assert_eq!(map.entries.lock().unwrap().get(&key(1)), None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_could_not_be_removed_is_removed_as_soon_as_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    running.edge.authorize(subscriber(1)).await.unwrap();
+    map.stuck.store(true, Ordering::Relaxed);
+    let who = subscriber(1).subscriber;
+    let ended = running.edge.end_session(who, "session-stop").await;
+    assert_eq!(ended, Ok(true));
+    assert_eq!(map.entries.lock().unwrap().len(), 1);
+    map.stuck.store(false, Ordering::Relaxed);
+    running.edge.status().await.unwrap();
+    running.edge.status().await.unwrap();
+    assert!(map.entries.lock().unwrap().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_map_does_not_keep_the_sidecar_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    let grant = running.edge.authorize(subscriber(1)).await.unwrap();
+    running.stop().await;
+    let map = MemoryMap::default();
+    map.full.store(true, Ordering::Relaxed);
+    let running = Running::start(folder.path(), map.clone()).await;
+    let (binding, _) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    assert_eq!(
+        binding.address,
+        grant.address.octets(),
+        "the slow path serves it"
+    );
+    map.full.store(false, Ordering::Relaxed);
+    running.edge.status().await.unwrap();
+    running.edge.status().await.unwrap();
+    assert_eq!(map.entries.lock().unwrap().len(), 1);
     running.stop().await;
 }

@@ -1,0 +1,132 @@
+//! The kernel's map kept equal to what the machine says: what it does not take is tried again until it does.
+//!
+//! An entry that should be gone or is wrong answers for an address that somebody else may get, so a write
+//! that fails leaves no older entry behind. What is missing in the map is served by the slow path.
+
+use std::collections::BTreeMap;
+
+use nexus_abi::{Binding, BindingKey};
+use nexus_core::edge::{Effects, LineKey, MapEntry};
+use nexus_core::time::BootTime;
+
+use super::EdgeTask;
+use super::answer::Answer;
+use crate::binding_map::{BindingMap, Repairs, reconcile, to_binding};
+use crate::edge_handle::EdgeError;
+use crate::fastpath::FastPathError;
+
+impl<M: BindingMap> EdgeTask<M> {
+    pub(super) fn put(&mut self, entry: &MapEntry) {
+        let written = match self.kernel_entry(entry) {
+            Ok((key, binding)) => self
+                .map
+                .put(&key, &binding)
+                .map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        match written {
+            Ok(()) => self.written_now(&entry.key),
+            Err(error) => {
+                tracing::error!(line = %entry.key, address = %entry.address, %error, "a binding could not be written");
+                self.remove(&entry.key);
+                self.unwritten.insert(entry.key.clone());
+                self.map_errors.insert(entry.key.clone(), error);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &LineKey) {
+        let removed = self
+            .access
+            .to_kernel(key)
+            .map_or(Ok(()), |kernel| self.map.remove(&kernel));
+        match removed {
+            Ok(()) => self.written_now(key),
+            Err(error) => {
+                tracing::error!(line = %key, %error, "a binding could not be removed");
+                self.unwritten.insert(key.clone());
+                self.map_errors.insert(key.clone(), error.to_string());
+            }
+        }
+    }
+
+    fn written_now(&mut self, key: &LineKey) {
+        self.map_errors.remove(key);
+        self.unwritten.remove(key);
+    }
+
+    /// Tries again what the map did not take, up to the first that it still does not.
+    pub(super) fn mend(&mut self) {
+        while let Some(key) = self.unwritten.first().cloned() {
+            match self.edge.map_entry(&key) {
+                // Of an interface that is not configured any more; the kernel has nothing of it.
+                Some(_) if self.access.to_kernel(&key).is_none() => self.written_now(&key),
+                Some(entry) => self.put(&entry),
+                None => self.remove(&key),
+            }
+            self.map_errors.clear();
+            if self.unwritten.contains(&key) {
+                return;
+            }
+            tracing::info!(line = %key, "the map is right again");
+        }
+    }
+
+    /// Takes back what was given in this batch and is not in the map: nobody is told of it.
+    pub(super) fn withdraw_unserved(&mut self, now: BootTime, answers: &mut [Answer]) -> Effects {
+        let mut fx = Effects::new();
+        for answer in answers {
+            if let Answer::Authorize(_, Some((key, subscriber)), result) = answer
+                && let Ok(granted) = result
+                && !granted.known
+                && let Some(error) = self.map_errors.get(key)
+            {
+                self.edge
+                    .withdraw(now, &granted.pool, subscriber, key, &mut fx);
+                *result = Err(EdgeError::Map(error.clone()));
+            }
+        }
+        fx
+    }
+
+    fn kernel_entry(&self, entry: &MapEntry) -> Result<(BindingKey, Binding), String> {
+        let key = self
+            .access
+            .to_kernel(&entry.key)
+            .ok_or_else(|| format!("{} is not configured any more", entry.key.interface))?;
+        let profile = self
+            .profiles
+            .id(&entry.pool)
+            .ok_or_else(|| format!("pool {} has no DHCP profile", entry.pool))?;
+        Ok((key, to_binding(entry, profile)))
+    }
+
+    pub(super) fn reconcile(&mut self) -> Result<Repairs, FastPathError> {
+        let mut wanted = BTreeMap::new();
+        for entry in self.edge.map_entries() {
+            match self.kernel_entry(&entry) {
+                Ok((key, binding)) => {
+                    wanted.insert(key, binding);
+                }
+                Err(why) => {
+                    tracing::warn!(address = %entry.address, %why, "a binding is not served");
+                }
+            }
+        }
+        let repairs = reconcile(&mut self.map, &wanted)?;
+        for (key, error) in &repairs.failed {
+            if let Some(line) = self.access.from_kernel(key) {
+                tracing::error!(%line, %error, "a binding could not be written");
+                self.unwritten.insert(line);
+            }
+        }
+        for (kind, count) in [
+            ("added", repairs.added),
+            ("replaced", repairs.replaced),
+            ("removed", repairs.removed),
+        ] {
+            self.metrics.map_repairs(kind, count);
+        }
+        Ok(repairs)
+    }
+}
