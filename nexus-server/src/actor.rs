@@ -125,7 +125,7 @@ impl Handle {
     ) -> Result<Feed<Arc<OltConfig>>, Refused> {
         let (done, outcome) = oneshot::channel();
         let job: Job = Box::new(move |centre, _| {
-            let first = centre.watch_config(&olt, session.as_ref());
+            let first = centre.read_config(&olt, session.as_ref());
             let tell: Tell = Box::new(move |durable, hub| {
                 let feed = durable
                     .and(first)

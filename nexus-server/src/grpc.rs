@@ -136,11 +136,13 @@ impl Nexus for Grpc {
         request: Request<v1::ConfigRequest>,
     ) -> Result<Response<v1::ConfigResponse>, Status> {
         self.counted("/nexus.v1.Nexus/GetConfig", async {
-            let olt = convert::olt("olt_id", request.into_inner().olt_id)?;
+            let request = request.into_inner();
+            let olt = convert::olt("olt_id", request.olt_id)?;
+            let session = convert::optional_session(request.session)?;
             let config = self
                 .service
                 .centre()
-                .run(move |centre, _| centre.config(&olt))
+                .run(move |centre, _| centre.read_config(&olt, session.as_ref()))
                 .await?;
             Ok(v1::ConfigResponse {
                 config: Some(convert::config(&config)?),

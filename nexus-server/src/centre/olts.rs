@@ -348,11 +348,11 @@ impl Centre {
             .collect()
     }
 
-    /// What an OLT that watches its configuration reads first.
+    /// The newest configuration, for a session: what is configured is the current one's.
     ///
     /// # Errors
     /// An unknown OLT, or a session that is not the current one.
-    pub fn watch_config(
+    pub fn read_config(
         &self,
         olt: &OltId,
         session: Option<&SessionId>,

@@ -385,6 +385,7 @@ impl TestOlt {
     pub async fn fetch_config(&mut self) {
         let request = v1::ConfigRequest {
             olt_id: self.id.clone(),
+            session: self.session.clone(),
         };
         let response = self.client.get_config(request).await.unwrap();
         self.config = response.into_inner().config.unwrap();

@@ -321,6 +321,18 @@ fn a_second_host_with_the_same_id_waits_until_the_first_is_silent_and_gets_other
         );
         let refused = first.heartbeat().await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition);
+        let mut ask = v1::ConfigRequest {
+            olt_id: "olt-1".into(),
+            session: "s-1".into(),
+        };
+        let refused = first.client.get_config(ask.clone()).await.unwrap_err();
+        assert_eq!(
+            refused.code(),
+            Code::FailedPrecondition,
+            "the other host's shards are not the first one's"
+        );
+        ask.session = String::new();
+        first.client.get_config(ask).await.unwrap();
         let address = first.address(POOL, 3);
         let refused = first.allocate(POOL, "sub-1", &address).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition);

@@ -328,6 +328,7 @@ impl<'a> Connection<'a> {
     async fn fetch_config(&mut self) -> Result<(), EdgeGone> {
         let request = v1::ConfigRequest {
             olt_id: self.olt.id.to_string(),
+            session: self.session.clone(),
         };
         match calls::within(CALL, self.client.get_config(request)).await {
             Ok(answer) => {
