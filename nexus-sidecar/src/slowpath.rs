@@ -184,9 +184,11 @@ async fn decline(
     }))
 }
 
-/// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5).
+/// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5). One that is on its way to
+/// another address only passes through here, whatever it names.
 fn is_for(request: &Request, profile: &Profile) -> bool {
-    request.options.server == u32::from_ne_bytes(profile.server_id)
+    request.is_for(profile.server_id)
+        && request.options.server == u32::from_ne_bytes(profile.server_id)
 }
 
 fn boot_ns() -> nix::Result<u64> {
