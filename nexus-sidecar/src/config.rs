@@ -8,6 +8,7 @@ use nexus_core::id::OltId;
 use serde::Deserialize;
 
 use crate::radius::{RadiusConfig, RadiusConfigError};
+use crate::yaml;
 
 /// Longest configuration file in bytes.
 const MAX_FILE_LEN: u64 = 1024 * 1024;
@@ -277,9 +278,9 @@ impl SidecarConfig {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let mut config: Self = serde_saphyr::from_str(text).map_err(|error| ConfigError::Yaml {
+        let mut config: Self = yaml::read(text).map_err(|problem| ConfigError::Yaml {
             path: path.to_owned(),
-            problem: error.to_string(),
+            problem,
         })?;
         if config.olt.name.is_empty() {
             config.olt.name = config.olt.id.to_string();

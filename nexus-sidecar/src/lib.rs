@@ -19,3 +19,4 @@ pub mod run;
 pub mod shutdown;
 pub mod slowpath;
 pub mod status;
+mod yaml;

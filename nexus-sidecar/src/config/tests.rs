@@ -92,3 +92,26 @@ fn a_file_that_is_not_there_is_named() {
     let error = SidecarConfig::load(Path::new("/nonexistent/sidecar.yaml")).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/sidecar.yaml"));
 }
+
+#[test]
+fn a_mistake_beside_a_secret_is_said_without_the_secret() {
+    let radius = |client: &str| {
+        format!(
+            "{GOOD}radius:\n  upstream: {{servers: [{{address: '192.0.2.1:1812', secret: hush-hush}}]}}\n  clients:\n    - address: 192.0.2.7\n      {client}\n"
+        )
+    };
+    for client in [
+        "secret: hush-hush\n      colour: blue",
+        "secret: [hush-hush]",
+        "secret: {a: hush-hush}",
+        "secret: hush-hush\n      secret: hush-hush",
+        "secret: 'hush-hush",
+        "secret: *hush-hush",
+        "secret: !!int hush-hush",
+        "secret: hush-hush\n      require_message_authenticator: hush-hush",
+        "hush-hush",
+    ] {
+        let error = parse(&radius(client)).unwrap_err();
+        assert!(!error.contains("hush"), "{client}: {error}");
+    }
+}

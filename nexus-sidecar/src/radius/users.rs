@@ -7,6 +7,7 @@ use nexus_core::id::{PoolId, SubscriberId};
 use serde::Deserialize;
 
 use super::config::SecretText;
+use crate::yaml;
 
 /// Most octets of a users file: a file for a few ten thousand subscribers, not for a network.
 const MAX_FILE_LEN: u64 = 16 * 1024 * 1024;
@@ -112,9 +113,9 @@ impl Users {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, UsersError> {
-        let file: UsersFile = serde_saphyr::from_str(text).map_err(|error| UsersError::Yaml {
+        let file: UsersFile = yaml::read(text).map_err(|problem| UsersError::Yaml {
             path: path.to_owned(),
-            problem: error.to_string(),
+            problem,
         })?;
         let mut users = Self::default();
         for (index, user) in file.users.into_iter().enumerate() {
@@ -219,6 +220,16 @@ mod tests {
                 error.contains(expected) && error.contains("users.yaml"),
                 "{text}: {error}"
             );
+        }
+        for text in [
+            "users: [{username: a, password: wonderland, pasword: c}]",
+            "users:\n- username: a\n  password: wonderland\n  pool: [x]\n",
+            "users: [{username: a, password: [wonderland]}]",
+            "users: [{username: a, password: 'wonderland}]",
+            "users: [{username: a, password: *wonderland}]",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(!error.contains("wonderland"), "{text}: {error}");
         }
         let error = Users::load(Path::new("/nonexistent/users.yaml"))
             .unwrap_err()
