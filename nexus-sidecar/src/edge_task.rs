@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use nexus_core::edge::{
     Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, LineKey, Note, Outgoing, Record,
-    RecordKind, Refusal, Start,
+    RecordKind, Refusal, Row, Start,
 };
 use nexus_core::id::{IdError, OltId, Seq, SessionId};
 use nexus_core::time::BootTime;
@@ -59,6 +59,16 @@ pub enum EdgeTaskError {
     /// A session name.
     #[error(transparent)]
     Session(#[from] IdError),
+    /// The store was written under another name.
+    #[error(
+        "the store belongs to OLT {stored}, but olt.id is {configured}: under another name this host would go on with a lease and bindings that are not its own; set olt.id back, or drain {stored} and give this host a new storage.path"
+    )]
+    OtherOlt {
+        /// Whose the store is.
+        stored: OltId,
+        /// Who this host is said to be.
+        configured: OltId,
+    },
 }
 
 /// What the centre client tells the edge task.
@@ -161,6 +171,7 @@ impl<M: BindingMap> EdgeTask<M> {
         metrics: Metrics,
     ) -> Result<(Self, EdgeHandle, CentreSide), EdgeTaskError> {
         let rows = rows::load(&store)?;
+        check_owner(&rows, &olt)?;
         let profiles = Profiles::new(access.mac, rows::load_profiles(&store)?);
         let start = Start {
             olt,
@@ -404,6 +415,21 @@ impl<M: BindingMap> EdgeTask<M> {
                 tracing::error!(%pool, %why, "a pool of the configuration cannot be used");
             }
         }
+    }
+}
+
+/// Whether the rows are of this host.
+fn check_owner(rows: &[Row], olt: &OltId) -> Result<(), EdgeTaskError> {
+    let stored = rows.iter().find_map(|row| match row {
+        Row::Edge(row) => Some(&row.olt),
+        _ => None,
+    });
+    match stored {
+        Some(stored) if stored != olt => Err(EdgeTaskError::OtherOlt {
+            stored: stored.clone(),
+            configured: olt.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 

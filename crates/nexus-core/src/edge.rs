@@ -391,6 +391,7 @@ impl Edge {
 
     fn save(&self, fx: &mut Effects) {
         fx.put(Row::Edge(EdgeRow {
+            olt: self.olt.clone(),
             session: self.session.clone(),
             boot_id: self.boot_id.clone(),
             last_seq: self.last_seq,

@@ -29,23 +29,7 @@ struct Running {
 
 impl Running {
     async fn start(folder: &Path, map: MemoryMap) -> Self {
-        let store = Store::open(folder, Options::default()).unwrap();
-        let access = Access {
-            interface: "eth1".to_owned(),
-            ifindex: 3,
-            mac: [2, 0, 0, 0, 0, 0xee],
-            identity: vec![Identity::Line, Identity::Mac],
-        };
-        let (task, edge, centre) = EdgeTask::start(
-            OltId::new("olt-1").unwrap(),
-            store,
-            map,
-            access,
-            "native",
-            Metrics::new().unwrap(),
-        )
-        .await
-        .unwrap();
+        let (task, edge, centre) = open("olt-1", folder, map).await.unwrap();
         let (stopper, shutdown) = shutdown::channel();
         Self {
             edge,
@@ -81,6 +65,23 @@ impl Running {
         self.task.abort();
         let _ = self.task.await;
     }
+}
+
+async fn open(
+    olt: &str,
+    folder: &Path,
+    map: MemoryMap,
+) -> Result<(EdgeTask<MemoryMap>, EdgeHandle, CentreSide), EdgeTaskError> {
+    let store = Store::open(folder, Options::default()).unwrap();
+    let access = Access {
+        interface: "eth1".to_owned(),
+        ifindex: 3,
+        mac: [2, 0, 0, 0, 0, 0xee],
+        identity: vec![Identity::Line, Identity::Mac],
+    };
+    let olt = OltId::new(olt).unwrap();
+    let metrics = Metrics::new().unwrap();
+    EdgeTask::start(olt, store, map, access, "native", metrics).await
 }
 
 fn pool() -> PoolId {
@@ -351,4 +352,18 @@ async fn a_full_map_does_not_keep_the_sidecar_from_starting() {
     running.edge.status().await.unwrap();
     assert_eq!(map.entries.lock().unwrap().len(), 1);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_of_another_olt_is_refused_and_the_map_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let running = Running::start(folder.path(), map.clone()).await;
+    running.registered().await;
+    running.edge.authorize(subscriber(1)).await.unwrap();
+    running.stop().await;
+    let opened = open("olt-2", folder.path(), map.clone()).await;
+    let error = opened.map(drop).unwrap_err().to_string();
+    assert!(error.contains("belongs to OLT olt-1"), "{error}");
+    assert_eq!(map.entries.lock().unwrap().len(), 1);
 }

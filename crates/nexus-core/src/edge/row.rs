@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Command;
 use super::key::LineKey;
-use crate::id::{Epoch, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use crate::pool::PoolSpec;
 use crate::resource::Resource;
 use crate::time::BootTime;
@@ -45,6 +45,8 @@ pub enum RowKey {
 /// What there is once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeRow {
+    /// Host that the rows belong to; its shards and bindings are not another one's.
+    pub olt: OltId,
     /// Session of this store.
     pub session: SessionId,
     /// Boot that the times in all rows belong to (`/proc/sys/kernel/random/boot_id`).
