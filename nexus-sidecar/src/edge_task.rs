@@ -341,8 +341,15 @@ impl<M: BindingMap> EdgeTask<M> {
         None
     }
 
-    /// Makes all changes durable, then does what is to be done, in order.
+    /// Makes all changes durable, then does what is to be done, in order. What leaves the map leaves it
+    /// before as well: its rest has begun, and the disk may be slow. A restart puts back what was not
+    /// written.
     async fn settle(&mut self, effects: Vec<Effects>) -> Result<(), EdgeTaskError> {
+        for action in effects.iter().flat_map(|fx| &fx.actions) {
+            if let Action::RemoveBinding(key) = action {
+                self.remove(key);
+            }
+        }
         let (changes, writes, problems) = self.profiles.follow(self.edge.pools());
         let mut writer = Writer::new(&self.store);
         writer.profiles(&changes).await?;

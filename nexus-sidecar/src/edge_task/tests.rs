@@ -29,7 +29,11 @@ struct Running {
 
 impl Running {
     async fn start(folder: &Path, map: MemoryMap) -> Self {
-        let (task, edge, centre) = open("olt-1", folder, map).await.unwrap();
+        Self::start_on(Store::open(folder, Options::default()).unwrap(), map).await
+    }
+
+    async fn start_on(store: Store, map: MemoryMap) -> Self {
+        let (task, edge, centre) = open_on("olt-1", store, map).await.unwrap();
         let (stopper, shutdown) = shutdown::channel();
         Self {
             edge,
@@ -72,7 +76,14 @@ async fn open(
     folder: &Path,
     map: MemoryMap,
 ) -> Result<(EdgeTask<MemoryMap>, EdgeHandle, CentreSide), EdgeTaskError> {
-    let store = Store::open(folder, Options::default()).unwrap();
+    open_on(olt, Store::open(folder, Options::default()).unwrap(), map).await
+}
+
+async fn open_on(
+    olt: &str,
+    store: Store,
+    map: MemoryMap,
+) -> Result<(EdgeTask<MemoryMap>, EdgeHandle, CentreSide), EdgeTaskError> {
     let access = Access {
         interface: "eth1".to_owned(),
         ifindex: 3,
@@ -366,4 +377,30 @@ async fn a_store_of_another_olt_is_refused_and_the_map_is_left_alone() {
     let error = opened.map(drop).unwrap_err().to_string();
     assert!(error.contains("belongs to OLT olt-1"), "{error}");
     assert_eq!(map.entries.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_ending_entry_does_not_wait_for_the_disk_and_is_back_if_the_end_was_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let running = Running::start_on(store.clone(), map.clone()).await;
+    running.registered().await;
+    let grant = running.edge.authorize(subscriber(1)).await.unwrap();
+    tokio::task::spawn_blocking(move || store.flush_and_close())
+        .await
+        .unwrap()
+        .unwrap();
+    let who = subscriber(1).subscriber;
+    let ended = running.edge.end_session(who, "session-stop").await;
+    assert_eq!(ended, Err(EdgeError::Stopped));
+    assert!(
+        map.entries.lock().unwrap().is_empty(),
+        "it rests from the decision on, so no lease may be renewed after it"
+    );
+    assert!(running.task.await.unwrap().is_err());
+    let running = Running::start(folder.path(), map.clone()).await;
+    let entry = map.entries.lock().unwrap()[&key(1)];
+    assert_eq!(entry.address, grant.address.octets());
+    running.stop().await;
 }

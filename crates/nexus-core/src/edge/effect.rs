@@ -21,7 +21,8 @@ pub enum Change {
 pub enum Action {
     /// Write this entry into the kernel's map, over whatever stands under its key.
     PutBinding(MapEntry),
-    /// Remove the entry of this key from the kernel's map.
+    /// Remove the entry of this key from the kernel's map. Before the changes are durable as well, because
+    /// the rest of its address is counted from now.
     RemoveBinding(LineKey),
     /// Send a command to the centre. Answer with acked, refused or lost.
     Send(Outgoing),

@@ -79,6 +79,16 @@ struct Host {
     wants_records: bool,
 }
 
+impl Host {
+    /// An event that is not durable yet removes the entry of this key.
+    fn is_leaving(&self, key: &LineKey) -> bool {
+        let removes = |action: &Action| matches!(action, Action::RemoveBinding(k) if k == key);
+        self.queue
+            .iter()
+            .any(|(fx, _)| fx.actions.iter().any(removes))
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Granted(SubscriberId, Resource, LineKey),
@@ -237,6 +247,11 @@ impl World {
         let mut fx = Effects::new();
         let host = &mut self.hosts[host];
         let result = act(&mut host.edge, now, &mut fx);
+        for action in &fx.actions {
+            if let Action::RemoveBinding(key) = action {
+                host.map.remove(key);
+            }
+        }
         host.queue.push_back((fx, None));
         result
     }
@@ -297,7 +312,10 @@ impl World {
                     Some(end) => assert!(end <= edge.lease.expect("a lease").until),
                     None => assert!(acked, "unacknowledged without an end"),
                 }
-                place.map.insert(entry.key.clone(), (entry, who));
+                // What is decided together is done together: an entry that ends is not seen in between.
+                if !place.is_leaving(&entry.key) {
+                    place.map.insert(entry.key.clone(), (entry, who));
+                }
             }
             Action::RemoveBinding(key) => {
                 place.map.remove(&key);
@@ -770,7 +788,7 @@ impl World {
                 panic!("the accepted binding of {who} to {resource} is not on disk: {row:?}");
             };
             assert_eq!(binding.subscriber, *who);
-            if binding.key.as_ref() != Some(key) {
+            if binding.key.as_ref() != Some(key) || host.is_leaving(key) {
                 continue;
             }
             let entry = host.map.get(key);
