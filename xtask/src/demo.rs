@@ -21,8 +21,8 @@ use nexus_testkit::{interrupt, olt_host, programs};
 
 use self::edge::Edge;
 use self::left::Left;
-use self::report::Report;
 pub use self::report::Step;
+use self::report::{Out, Report};
 use crate::{console, shell};
 
 /// What the command line asks for.
@@ -122,7 +122,12 @@ pub fn run(root: &Path, options: Options) -> Result<()> {
     if options.clean {
         return left::clean();
     }
-    let steps = play(root, options.keep);
+    let out = if options.json {
+        Out::Error
+    } else {
+        Out::Standard
+    };
+    let steps = play(root, options.keep, out);
     if options.json {
         let text = serde_json::to_string(&Steps { steps: &steps }).context("cannot write JSON")?;
         println!("{text}");
@@ -135,12 +140,12 @@ pub fn run(root: &Path, options: Options) -> Result<()> {
 
 /// The demo as a test: its steps, everything removed afterwards.
 pub fn run_as_test(root: &Path) -> Vec<Step> {
-    play(root, false)
+    play(root, false, Out::Error)
 }
 
 type Scene = (&'static str, fn(&mut Stage, &mut Report) -> Result<()>);
 
-fn play(root: &Path, keep: bool) -> Vec<Step> {
+fn play(root: &Path, keep: bool, out: Out) -> Vec<Step> {
     let scenes: [Scene; 7] = [
         (
             "Prepare the machine, build everything",
@@ -156,12 +161,12 @@ fn play(root: &Path, keep: bool) -> Vec<Step> {
             steps::survival::play,
         ),
     ];
-    eprintln!(
+    out.line(&format!(
         "{}\nRADIUS, an address of an own shard, the kernel's map, DHCP, the record: real parts, in \
          namespaces of their own.",
         console::bold("Nexus, one subscriber's way through it")
-    );
-    let mut report = Report::new();
+    ));
+    let mut report = Report::new(out);
     let mut stage = Stage::new(root);
     for (name, (title, scene)) in STEPS.iter().copied().zip(scenes) {
         report.begin(name, title);
@@ -175,26 +180,26 @@ fn play(root: &Path, keep: bool) -> Vec<Step> {
     }
     let steps = report.finish(STEPS);
     if keep {
-        leave(stage)
+        leave(stage, out)
     } else {
-        remove(stage)
+        remove(stage, out)
     }
     steps
 }
 
-fn remove(stage: Stage) {
+fn remove(stage: Stage, out: Out) {
     let left = stage.left.clone();
     drop(stage);
     match left.remove() {
-        Ok(()) => eprintln!(
+        Ok(()) => out.line(&format!(
             "{} namespaces, processes, pins and files are removed",
             console::tick()
-        ),
+        )),
         Err(error) => eprintln!("{} cleaning up: {error:#}", console::cross()),
     }
 }
 
-fn leave(mut stage: Stage) {
+fn leave(mut stage: Stage, out: Out) {
     if let Some(edge) = &mut stage.edge {
         edge.keep();
     }
@@ -210,7 +215,7 @@ fn leave(mut stage: Stage) {
     let (pins, files) = (pin_root.display(), directory.display());
     let binaries = programs::directory().display().to_string();
     let (olt, centre) = (format!("{prefix}-olt"), format!("{prefix}-centre"));
-    eprintln!(
+    out.line(&format!(
         "\nEverything stays up. Look around:\n\
          \x20 nsenter --net=/run/netns/{centre} {binaries}/nexusctl --server {} status\n\
          \x20 nsenter --net=/run/netns/{centre} {binaries}/nexusctl --server {0} allocations list\n\
@@ -221,5 +226,5 @@ fn leave(mut stage: Stage) {
          Remove it: cargo xtask demo --clean",
         centre::REST,
         nexus_abi::ABI_VERSION,
-    );
+    ));
 }

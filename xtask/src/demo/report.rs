@@ -18,16 +18,37 @@ pub struct Step {
     pub evidence: Vec<String>,
 }
 
-/// The steps so far; each line is printed when it happens, on standard error.
+/// Where the timeline is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// Standard output: a person reads it, or pipes it.
+    Standard,
+    /// Standard error: standard output is for something else.
+    Error,
+}
+
+impl Out {
+    /// Prints one line, or several.
+    pub fn line(self, text: &str) {
+        match self {
+            Self::Standard => println!("{text}"),
+            Self::Error => eprintln!("{text}"),
+        }
+    }
+}
+
+/// The steps so far; each line is printed when it happens.
 pub struct Report {
+    out: Out,
     began: Instant,
     steps: Vec<Step>,
 }
 
 impl Report {
     /// An empty timeline that begins now.
-    pub fn new() -> Self {
+    pub fn new(out: Out) -> Self {
         Self {
+            out,
             began: Instant::now(),
             steps: Vec::new(),
         }
@@ -37,7 +58,10 @@ impl Report {
     pub fn begin(&mut self, name: &'static str, title: &str) {
         let number = self.steps.len() + 1;
         let at = console::faint(&format!("{:6.2} s", self.began.elapsed().as_secs_f64()));
-        eprintln!("\n{at}  {}", console::bold(&format!("{number}  {title}")));
+        self.out.line(&format!(
+            "\n{at}  {}",
+            console::bold(&format!("{number}  {title}"))
+        ));
         self.steps.push(Step {
             name,
             ok: true,
@@ -48,14 +72,15 @@ impl Report {
     /// Something that holds, and how one sees it.
     pub fn evidence(&mut self, line: impl Into<String>) {
         let line = line.into();
-        eprintln!("{:12}{} {line}", "", console::tick());
+        self.out
+            .line(&format!("{:12}{} {line}", "", console::tick()));
         self.add(line);
     }
 
     /// Something to look at that is neither right nor wrong: the lines of a dump.
     pub fn quote(&mut self, text: &str) {
         for line in text.lines() {
-            eprintln!("{:14}{}", "", console::faint(line));
+            self.out.line(&format!("{:14}{}", "", console::faint(line)));
             self.add(line.to_owned());
         }
     }
@@ -74,7 +99,12 @@ impl Report {
     pub fn fail(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         for line in text.lines() {
-            eprintln!("{:12}{} {}", "", console::cross(), console::red(line));
+            self.out.line(&format!(
+                "{:12}{} {}",
+                "",
+                console::cross(),
+                console::red(line)
+            ));
         }
         self.add(text);
         if let Some(step) = self.steps.last_mut() {
@@ -102,10 +132,8 @@ impl Report {
             console::cross()
         };
         let seconds = self.began.elapsed().as_secs_f64();
-        eprintln!(
-            "\n{mark} {}",
-            console::bold(&format!("{held} of {all} steps held, {seconds:.1} s"))
-        );
+        let sum = console::bold(&format!("{held} of {all} steps held, {seconds:.1} s"));
+        self.out.line(&format!("\n{mark} {sum}"));
         self.steps
     }
 
@@ -122,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_step_that_failed_and_those_never_reached_are_not_ok() {
-        let mut report = Report::new();
+        let mut report = Report::new(Out::Error);
         report.begin("one", "First");
         report.evidence("seen");
         report.begin("two", "Second");
