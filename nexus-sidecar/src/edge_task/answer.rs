@@ -1,5 +1,6 @@
 //! Requests to the edge and their answers, which are given only when everything is durable and in the map.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile};
@@ -17,6 +18,10 @@ use crate::status::{BindingReport, StatusReport};
 
 /// Label in the centre's record: the line of a subscriber.
 const LINE_LABEL: &str = "line";
+/// Most labels that the centre takes, and their longest key or value in bytes. It refuses an allocation
+/// with more, and the subscriber would lose what it was given.
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_LEN: usize = 256;
 
 /// An answer that waits for the disk.
 pub(super) enum Answer {
@@ -87,10 +92,7 @@ impl<M: BindingMap> EdgeTask<M> {
             Ok(key) => key,
             Err(why) => return Answer::Authorize(reply, None, Err(EdgeError::BadKey(why))),
         };
-        let mut metadata = subscriber.metadata;
-        metadata
-            .entry(LINE_LABEL.to_owned())
-            .or_insert_with(|| key.to_string());
+        let metadata = labels(subscriber.metadata, &key);
         let place = (key.clone(), subscriber.subscriber.clone());
         let request = Authorized {
             subscriber: subscriber.subscriber,
@@ -194,6 +196,22 @@ impl<M: BindingMap> EdgeTask<M> {
         debug_assert!(entry.valid_until.is_none_or(|end| end.0 != NEVER_EXPIRES));
         Some((to_binding(&entry, id), *self.profiles.get(id)?))
     }
+}
+
+/// What the record shall say, cut to what the centre takes; the line is always there.
+fn labels(metadata: BTreeMap<String, String>, key: &LineKey) -> BTreeMap<String, String> {
+    let line = metadata.get(LINE_LABEL).cloned();
+    let fits = |name: &String| (1..=MAX_LABEL_LEN).contains(&name.len()) && name != LINE_LABEL;
+    let others = metadata.into_iter().filter(|(name, _)| fits(name));
+    let mut labels: BTreeMap<_, _> = others.take(MAX_LABELS.saturating_sub(1)).collect();
+    labels.insert(
+        LINE_LABEL.to_owned(),
+        line.unwrap_or_else(|| key.to_string()),
+    );
+    for value in labels.values_mut() {
+        value.truncate(value.floor_char_boundary(MAX_LABEL_LEN));
+    }
+    labels
 }
 
 fn refusal(denied: Denied) -> EdgeError {

@@ -404,3 +404,25 @@ async fn an_ending_entry_does_not_wait_for_the_disk_and_is_back_if_the_end_was_n
     assert_eq!(entry.address, grant.address.octets());
     running.stop().await;
 }
+
+#[tokio::test]
+async fn labels_are_cut_to_what_the_centre_takes_so_that_no_accepted_binding_is_refused_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(folder.path(), MemoryMap::default()).await;
+    running.registered().await;
+    let mut many = subscriber(1);
+    let labels = (0..100).map(|n| (format!("label-{n:03}"), "\u{e9}".repeat(200)));
+    many.metadata = labels.collect();
+    many.metadata.insert(String::new(), "x".to_owned());
+    many.metadata.insert("k".repeat(257), "x".to_owned());
+    running.edge.authorize(many).await.unwrap();
+    let sent = running.centre.commands.recv().await.unwrap();
+    let nexus_core::edge::What::Allocate { metadata, .. } = sent.command.what else {
+        panic!("an allocation");
+    };
+    assert_eq!(metadata.len(), 64);
+    assert!(metadata.keys().all(|key| (1..=256).contains(&key.len())));
+    assert!(metadata.values().all(|value| value.len() <= 256));
+    assert_eq!(metadata["line"], "eth1 100.1 02:00:00:00:00:01");
+    running.stop().await;
+}
