@@ -385,8 +385,8 @@ impl Edge {
         })
     }
 
-    /// Makes a line the subscriber's own; whoever had it loses it first. The entry in the map is
-    /// overwritten in one step, so it is not removed here.
+    /// Makes a line the subscriber's own; whoever had it loses it first. Its entry goes at once and not only
+    /// with the new one: should its binding end meanwhile, the address rests from then on.
     fn claim(
         &mut self,
         now: BootTime,
@@ -401,6 +401,7 @@ impl Edge {
         {
             if let Some(held) = self.bindings.get_mut(&other) {
                 held.row.key = None;
+                remove_entry(held.resource, key, fx);
             }
             self.save_binding(&other, fx);
             self.keyless.insert(other.clone(), now);
