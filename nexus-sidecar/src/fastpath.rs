@@ -6,6 +6,7 @@
 
 mod attach;
 mod error;
+mod measure;
 mod pin;
 mod pod;
 
@@ -18,6 +19,7 @@ use nexus_abi::{Binding, BindingKey, Entry, Outcome, Profile, map};
 
 pub use attach::{AttachMode, Attached};
 pub use error::FastPathError;
+pub use measure::{Counting, Source, Statistics};
 pub use pin::detach;
 use pod::{PodEntry, PodKey, PodProfile};
 

@@ -13,6 +13,7 @@ use crate::{console, prepare, shell};
 const PACKAGES: &[(&str, &str)] = &[
     ("nexus-ebpf", "nexus-ebpf"),
     ("crates/nexus-testkit/access-node", "nexus-access-node"),
+    ("crates/nexus-testkit/traffic", "nexus-traffic"),
 ];
 const TARGET: &str = "bpfel-unknown-none";
 const LINKER_VERSION: &str = "0.10.3";

@@ -7,7 +7,11 @@ use anyhow::Result;
 use crate::{console, lint, shell, test};
 
 /// Kernel programs are packages of their own, outside the workspace.
-const OUTSIDE: &[&str] = &["nexus-ebpf", "crates/nexus-testkit/access-node"];
+const OUTSIDE: &[&str] = &[
+    "nexus-ebpf",
+    "crates/nexus-testkit/access-node",
+    "crates/nexus-testkit/traffic",
+];
 
 /// `cargo xtask ci`
 pub fn run(root: &Path) -> Result<()> {

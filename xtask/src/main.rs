@@ -1,5 +1,6 @@
 //! Every task of this repository; `cargo xtask` alone lists them.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod console;
@@ -24,6 +25,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure ours and the reference in one run: medians, ratios, goals (root).
+    Bench {
+        /// What to measure.
+        name: bench::Bench,
+        /// Print one JSON object on standard output instead of tables.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compile the kernel programs to BPF objects (needs no root).
     BuildEbpf,
     /// Everything that CI checks, in its order: fmt --check, clippy, lint, test.
@@ -67,6 +76,7 @@ fn main() -> ExitCode {
             println!();
             return ExitCode::SUCCESS;
         }
+        Some(Task::Bench { name, json }) => bench::run(&root, name, json),
         Some(Task::BuildEbpf) => build_ebpf::run(&root),
         Some(Task::Ci) => ci::run(&root),
         Some(Task::Demo { keep, json, clean }) => {

@@ -114,6 +114,14 @@ pub enum FastPathError {
         /// What the kernel says.
         source: MapError,
     },
+    /// Traffic cannot be made, or its cost not be read; only a measurement meets this.
+    #[error("cannot measure with {what}: {detail}")]
+    Measure {
+        /// A pinned program, or what was to be counted.
+        what: String,
+        /// What the kernel says.
+        detail: String,
+    },
 }
 
 impl FastPathError {

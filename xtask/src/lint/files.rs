@@ -19,7 +19,11 @@ const GATES: &[Gate] = &[
     },
     Gate {
         name: "aya_ebpf",
-        places: &["nexus-ebpf/", "crates/nexus-testkit/access-node/"],
+        places: &[
+            "nexus-ebpf/",
+            "crates/nexus-testkit/access-node/",
+            "crates/nexus-testkit/traffic/",
+        ],
     },
     Gate {
         name: "sled",
@@ -56,6 +60,7 @@ const GRPC_SERVER: Gate = Gate {
 const UNSAFE: &[&str] = &[
     "nexus-ebpf/",
     "crates/nexus-testkit/access-node/",
+    "crates/nexus-testkit/traffic/",
     "nexus-sidecar/src/fastpath",
 ];
 
