@@ -184,11 +184,7 @@ fn linker_program() -> Result<PathBuf> {
     if let Some(found) = shell::find("bpf-linker").filter(|found| is_wanted_linker(found)) {
         return Ok(found);
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .context("neither HOME nor XDG_CACHE_HOME is set: there is no place to keep bpf-linker")?;
-    let folder = cache.join("nexus/bpf-linker").join(LINKER_VERSION);
+    let folder = shell::cache()?.join("bpf-linker").join(LINKER_VERSION);
     let program = folder.join("bin/bpf-linker");
     if is_wanted_linker(&program) {
         return Ok(program);

@@ -25,34 +25,53 @@ const NAME: &str = "the kernel program on Debian's kernels";
 /// `cargo xtask kernels`
 pub fn run(root: &Path) -> Result<()> {
     build_ebpf::run(root)?;
-    test::summary(&parts(root)?)
+    test::summary(&parts(root))
 }
 
 /// One part for every kernel; one that says why if there is none to be had.
-pub fn parts(root: &Path) -> Result<Vec<Part>> {
-    let tests = TestBinary::build(root)?;
+pub fn parts(root: &Path) -> Vec<Part> {
+    let tests = match TestBinary::build(root) {
+        Ok(tests) => tests,
+        Err(error) => return vec![failed(NAME, &error)],
+    };
     let ready = prepare::ensure(prepare::EMULATOR).and_then(|()| {
         let busybox = packages::busybox()?;
         Ok((busybox, packages::kernels()?))
     });
-    interrupt::check()?;
     match ready {
-        Ok((busybox, kernels)) => kernels
-            .iter()
-            .map(|kernel| on(root, kernel, &busybox, &tests))
-            .collect(),
-        Err(error) => Ok(vec![tests.skipped(&format!("{error:#}"))]),
+        Ok((busybox, kernels)) => {
+            let run = |kernel| {
+                on(root, kernel, &busybox, &tests)
+                    .unwrap_or_else(|error| failed(&name_on(kernel), &error))
+            };
+            kernels.iter().map(run).collect()
+        }
+        Err(error) if interrupt::requested() => vec![failed(NAME, &error)],
+        Err(error) => vec![tests.skipped(&format!("{error:#}"))],
     }
 }
 
 /// What is told of all kernels if none can be tried.
-pub fn skipped(root: &Path, why: &str) -> Result<Part> {
-    Ok(TestBinary::build(root)?.skipped(why))
+pub fn skipped(root: &Path, why: &str) -> Part {
+    match TestBinary::build(root) {
+        Ok(tests) => tests.skipped(why),
+        Err(error) => failed(NAME, &error),
+    }
+}
+
+fn failed(name: &str, error: &anyhow::Error) -> Part {
+    let mut part = Part::new(name);
+    part.counts.failed = 1;
+    part.failures.push(format!("{name}: {error:#}"));
+    part
+}
+
+fn name_on(kernel: &Kernel) -> String {
+    format!("the kernel program on Linux {}", kernel.release)
 }
 
 fn on(root: &Path, kernel: &Kernel, busybox: &Path, tests: &TestBinary) -> Result<Part> {
     let began = Instant::now();
-    let name = format!("the kernel program on Linux {}", kernel.release);
     let folder = root.join("target/kernels");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -64,7 +83,7 @@ fn on(root: &Path, kernel: &Kernel, busybox: &Path, tests: &TestBinary) -> Resul
     let _ = std::fs::remove_file(&initramfs);
     let (Results { counts, failures }, _) = read?;
     let mut part = Part {
-        name,
+        name: name_on(kernel),
         counts,
         failures,
         why_skipped: None,

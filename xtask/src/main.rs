@@ -5,6 +5,7 @@ mod build_ebpf;
 mod ci;
 mod console;
 mod demo;
+mod kernels;
 mod lint;
 mod prepare;
 mod shell;
@@ -55,11 +56,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// The kernel program's tests on the kernels of Debian, each booted in an emulator.
+    Kernels,
     /// The house rules that clippy cannot know: file lengths, gates, arrows between crates.
     Lint,
     /// Install the tools that tests and the demo need (Debian packages; needs root if one is missing).
     Prepare,
-    /// Run every test; as root also those that make network namespaces, and the demo.
+    /// Run every test; as root also those that make network namespaces, those on other kernels,
+    /// and the demo.
     Test,
 }
 
@@ -83,8 +87,9 @@ fn main() -> ExitCode {
             demo::run(&root, demo::Options { keep, json, clean })
         }
         Some(Task::Fmt { check }) => ci::format(&root, check),
+        Some(Task::Kernels) => kernels::run(&root),
         Some(Task::Lint) => lint::run(&root),
-        Some(Task::Prepare) => prepare::run(),
+        Some(Task::Prepare) => prepare::all(),
         Some(Task::Test) => test::run(&root),
     };
     match done {

@@ -1,7 +1,7 @@
 //! The tools that tests and the demo use: looked for, and installed where `apt-get` can.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -54,21 +54,25 @@ pub const TOOLS: &[Tool] = &[
     tool("freeradius", "freeradius", "an upstream RADIUS server"),
 ];
 
+/// What `cargo xtask kernels` uses besides; without it that part is skipped.
+pub const EMULATOR: &[Tool] = &[tool(
+    "qemu-system-x86_64",
+    "qemu-system-x86",
+    "other kernels than this machine's",
+)];
+
 /// `cargo xtask prepare`
+pub fn all() -> Result<()> {
+    run()?;
+    ensure(EMULATOR)?;
+    show(EMULATOR);
+    Ok(())
+}
+
+/// What every test and the demo need.
 pub fn run() -> Result<()> {
     ensure(TOOLS)?;
-    for tool in TOOLS {
-        if let Some(path) = shell::find(tool.program) {
-            let Tool {
-                program, purpose, ..
-            } = tool;
-            eprintln!(
-                "{} {program:10} {:24} {purpose}",
-                console::tick(),
-                path.display()
-            );
-        }
-    }
+    show(TOOLS);
     if shell::is_root() {
         let mounted = if bpf::ensure_bpffs()? {
             "mounted just now"
@@ -83,6 +87,21 @@ pub fn run() -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn show(tools: &[Tool]) {
+    for tool in tools {
+        if let Some(path) = shell::find(tool.program) {
+            let Tool {
+                program, purpose, ..
+            } = tool;
+            eprintln!(
+                "{} {program:10} {:24} {purpose}",
+                console::tick(),
+                path.display()
+            );
+        }
+    }
 }
 
 /// Installs the packages of those tools that are missing; says nothing if none is.
@@ -142,13 +161,35 @@ pub fn install(packages: &[&str]) -> Result<()> {
 
 /// Once per run, and never skipped: lists that lack a suite offer versions that are too old. A
 /// machine without a mirror at hand goes on with the lists that it has.
-fn refresh_package_lists() {
+pub fn refresh_package_lists() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         if let Err(error) = shell::show(&mut apt(&["update"])) {
             eprintln!("- {error:#}: going on with the package lists that are here");
         }
     });
+}
+
+/// Downloads a Debian package into `folder` without installing it; returns the file.
+pub fn download(package: &str, folder: &Path) -> Result<PathBuf> {
+    if shell::find("apt-get").is_none() {
+        bail!("no apt-get here to download {package} with");
+    }
+    let mut download = apt(&["download", package]);
+    download.current_dir(folder);
+    if shell::is_root() {
+        refresh_package_lists();
+        // Apt's own user cannot write there.
+        download.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    shell::show(&mut download).with_context(|| format!("cannot download {package}"))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .with_context(|| format!("apt-get left no {package} in {}", folder.display()))
 }
 
 fn apt(arguments: &[&str]) -> Command {

@@ -30,6 +30,29 @@ pub fn show(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What a command that must succeed prints, showing it first; its complaints are the user's to read.
+pub fn read(command: &mut Command) -> Result<String> {
+    let line = command::text(command);
+    eprintln!("{}", console::faint(&format!("$ {line}")));
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed ({})", output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where this project keeps what it has built or downloaded once: `~/.cache/nexus`.
+pub fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither HOME nor XDG_CACHE_HOME is set: there is no place for a cache")?;
+    Ok(cache.join("nexus"))
+}
+
 /// Whether this process is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

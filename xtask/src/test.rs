@@ -1,21 +1,18 @@
 //! `cargo xtask test`: every test there is, and an honest count of what ran and what did not.
 
 mod results;
+mod tee;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use nexus_testkit::{command, netns};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use anyhow::Result;
+use nexus_testkit::netns;
 
-use self::results::{Counts, Results};
-use crate::{build_ebpf, console, demo, prepare, shell};
+pub use self::results::{Counts, Results};
+pub use self::tee::tee;
+use crate::{build_ebpf, console, demo, kernels, prepare, shell};
 
 /// Far more than any pass takes; a test that hangs must not hang CI.
 const PASS_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -33,14 +30,30 @@ impl std::fmt::Display for TestsFailed {
 impl std::error::Error for TestsFailed {}
 
 /// One part of the run, for the summary.
-struct Part {
-    name: &'static str,
-    counts: Counts,
+pub struct Part {
+    /// What a person calls it.
+    pub name: String,
+    /// How many tests of it did what.
+    pub counts: Counts,
     /// Names of what failed.
-    failures: Vec<String>,
+    pub failures: Vec<String>,
     /// Why what was skipped was skipped.
-    why_skipped: Option<&'static str>,
-    took: Duration,
+    pub why_skipped: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Part {
+    /// One of which nothing has run.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            counts: Counts::default(),
+            failures: Vec::new(),
+            why_skipped: None,
+            took: Duration::ZERO,
+        }
+    }
 }
 
 const NEEDS_ROOT: &str = "not root: they make network namespaces and load kernel programs";
@@ -80,25 +93,21 @@ pub fn run(root: &Path) -> Result<()> {
         )?;
         let done = privileged.counts.passed + privileged.counts.failed;
         everywhere.counts.skipped = everywhere.counts.skipped.saturating_sub(done);
-        everywhere.why_skipped = Some("marked as ignored, and not among the tests for root either");
+        let why = "marked as ignored, and not among the tests for root either";
+        everywhere.why_skipped = Some(why.to_owned());
         sweep();
-        parts.extend([everywhere, privileged, demo_pass(root)]);
+        parts.extend([everywhere, privileged]);
+        parts.extend(kernels::parts(root));
+        parts.push(demo_pass(root));
     } else {
-        everywhere.why_skipped = Some(NEEDS_ROOT);
+        everywhere.why_skipped = Some(NEEDS_ROOT.to_owned());
         parts.push(everywhere);
-        let counts = Counts {
-            skipped: demo::STEPS.len(),
-            ..Counts::default()
-        };
-        let why_skipped = Some(NEEDS_ROOT);
-        let took = Duration::ZERO;
-        parts.push(Part {
-            name: DEMO,
-            counts,
-            failures: Vec::new(),
-            why_skipped,
-            took,
-        });
+        let why = "not root: `cargo xtask kernels` runs them, if qemu-system-x86 is installed";
+        parts.push(kernels::skipped(root, why));
+        let mut demo = Part::new(DEMO);
+        demo.counts.skipped = demo::STEPS.len();
+        demo.why_skipped = Some(NEEDS_ROOT.to_owned());
+        parts.push(demo);
     }
     summary(&parts)
 }
@@ -115,39 +124,32 @@ fn sweep() {
 /// The demo's steps count as tests.
 fn demo_pass(root: &Path) -> Part {
     let began = Instant::now();
-    let mut counts = Counts::default();
-    let mut failures = Vec::new();
+    let mut part = Part::new(DEMO);
     for step in demo::run_as_test(root) {
         if step.ok {
-            counts.passed += 1;
+            part.counts.passed += 1;
         } else {
-            counts.failed += 1;
-            failures.push(format!(
+            part.counts.failed += 1;
+            part.failures.push(format!(
                 "demo step {}: {}",
                 step.name,
                 step.evidence.join("; ")
             ));
         }
     }
-    Part {
-        name: DEMO,
-        counts,
-        failures,
-        why_skipped: None,
-        took: began.elapsed(),
-    }
+    part.took = began.elapsed();
+    part
 }
 
 fn test_pass(root: &Path, name: &'static str, arguments: &[&str]) -> Result<Part> {
     let began = Instant::now();
     let mut cargo = shell::cargo(root);
-    let results = tee(cargo.args(arguments))?;
+    let (results, succeeded) = tee(cargo.args(arguments), PASS_LIMIT)?;
     let Results {
         mut counts,
         mut failures,
-        ..
-    } = results.0;
-    if !results.1 && counts.failed == 0 {
+    } = results;
+    if !succeeded && counts.failed == 0 {
         counts.failed += 1;
         failures.push(format!(
             "`cargo {}` ended without a result",
@@ -155,7 +157,7 @@ fn test_pass(root: &Path, name: &'static str, arguments: &[&str]) -> Result<Part
         ));
     }
     Ok(Part {
-        name,
+        name: name.to_owned(),
         counts,
         failures,
         why_skipped: None,
@@ -163,59 +165,8 @@ fn test_pass(root: &Path, name: &'static str, arguments: &[&str]) -> Result<Part
     })
 }
 
-/// Runs a test command; passes its output on and reads it. Returns what was read and whether the
-/// command succeeded.
-fn tee(cargo: &mut Command) -> Result<(Results, bool)> {
-    let line = command::text(cargo);
-    eprintln!("{}", console::faint(&format!("$ {line}")));
-    let mut child = cargo
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("cannot start `{line}`"))?;
-    let group = Pid::from_raw(i32::try_from(child.id()).context("a process id out of range")?);
-    let (sender, lines) = mpsc::sync_channel(1024);
-    if let Some(stdout) = child.stdout.take() {
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-    }
-    let deadline = Instant::now() + PASS_LIMIT;
-    let mut results = Results::default();
-    loop {
-        match lines.recv_timeout(Duration::from_millis(200)) {
-            Ok(line) => {
-                println!("{line}");
-                results.read(&line);
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-        }
-        let interrupted = nexus_testkit::interrupt::requested();
-        if interrupted || Instant::now() > deadline {
-            let _ = killpg(group, Signal::SIGTERM);
-            let _ = child.wait();
-            let why = if interrupted {
-                "interrupted"
-            } else {
-                "took longer than 20 minutes"
-            };
-            results.failures.push(format!("`{line}`: {why}"));
-            results.counts.failed += 1;
-            return Ok((results, false));
-        }
-    }
-    let status = child
-        .wait()
-        .with_context(|| format!("waiting for `{line}`"))?;
-    Ok((results, status.success()))
-}
-
-fn summary(parts: &[Part]) -> Result<()> {
+/// Prints what ran and what did not, and the count as the last line; fails if a test did.
+pub fn summary(parts: &[Part]) -> Result<()> {
     let mut total = Counts::default();
     eprintln!("\n{}", console::bold("What ran"));
     for Part {
@@ -249,7 +200,10 @@ fn summary(parts: &[Part]) -> Result<()> {
         eprintln!("  nothing");
     }
     for part in skipped {
-        let why = part.why_skipped.unwrap_or("the output does not say why");
+        let why = part
+            .why_skipped
+            .as_deref()
+            .unwrap_or("the output does not say why");
         eprintln!("  - {} of: {}; {why}", part.counts.skipped, part.name);
     }
     if total.failed > 0 {
@@ -275,37 +229,13 @@ fn summary(parts: &[Part]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn run_script(script: &str) -> (Results, bool) {
-        tee(Command::new("sh").args(["-c", script])).unwrap()
-    }
-
-    #[test]
-    fn the_output_of_a_command_is_read_while_it_is_passed_on() {
-        let (results, success) =
-            run_script("echo 'test result: FAILED. 2 passed; 1 failed; 3 ignored; 0'; exit 101");
-        assert_eq!(
-            results.counts,
-            Counts {
-                passed: 2,
-                failed: 1,
-                skipped: 3
-            }
-        );
-        assert!(!success);
-    }
-
     #[test]
     fn a_failed_part_makes_the_run_fail() {
-        let part = |failed| Part {
-            name: "a part",
-            counts: Counts {
-                passed: 1,
-                failed,
-                skipped: 0,
-            },
-            failures: Vec::new(),
-            why_skipped: None,
-            took: Duration::ZERO,
+        let part = |failed| {
+            let mut part = Part::new("a part");
+            part.counts.passed = 1;
+            part.counts.failed = failed;
+            part
         };
         assert!(summary(&[part(0), part(0)]).is_ok());
         assert!(
