@@ -31,8 +31,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        check_media_type(&parts.headers)?;
+        // Read first: a connection with an unread body is closed after the answer, and a client
+        // that uses it again loses that race.
         let bytes = read(&parts.headers, body).await?;
+        check_media_type(&parts.headers)?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| json_problem(&error))
