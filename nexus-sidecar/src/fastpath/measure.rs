@@ -92,7 +92,8 @@ impl Source {
     }
 
     /// Makes `frames` frames of `len` bytes each, in the network namespace of the calling thread.
-    /// What is in a frame is the program's business: pages come back as receivers have left them.
+    /// What is in a frame is the program's business: pages come back as receivers have left them,
+    /// also in their length, unless the program changes that in every run.
     pub fn send(&mut self, frames: u32, len: usize) -> Result<(), FastPathError> {
         let frame = vec![0; len];
         let options = TestRunOptions {

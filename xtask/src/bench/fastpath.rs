@@ -25,6 +25,8 @@ const ROUNDS: usize = 9;
 /// Frames of one run with the kernel's clock, and of one without.
 const TIMED_FRAMES: u32 = 32_768;
 const UNTIMED_FRAMES: u32 = 131_072;
+/// Bytes that the source cuts off each frame, for the kernel to take note of its length.
+const EXCESS: usize = 64;
 /// Share of the frames that may get lost in the veth's ring.
 const MOST_LOST: f64 = 0.05;
 
@@ -143,7 +145,12 @@ impl Population {
             UNTIMED_FRAMES
         };
         let watch = rig.watch(target);
-        let measured = meter.run(frames, stream.frame.len(), counting, watch.as_deref())?;
+        let measured = meter.run(
+            frames,
+            stream.frame.len() + EXCESS,
+            counting,
+            watch.as_deref(),
+        )?;
         let least = f64::from(frames) * (1.0 - MOST_LOST);
         if counting && (measured.runs as f64) < least {
             bail!(

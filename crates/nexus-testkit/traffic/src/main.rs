@@ -12,7 +12,9 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::xdp_action,
     btf_maps::{Array, PerCpuArray},
-    helpers::generated::{bpf_get_prandom_u32, bpf_redirect, bpf_xdp_store_bytes},
+    helpers::generated::{
+        bpf_get_prandom_u32, bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_store_bytes,
+    },
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
@@ -56,12 +58,19 @@ static STREAM: Array<Stream, 1> = Array::new();
 #[btf_map]
 static RETURNED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Makes the frame anew, because the page still holds the reply that it came back with.
+/// Makes the frame anew, because the page still holds the reply that it came back with, and in its
+/// length: the kernel sets the length again only if this program changes it. So it runs over frames
+/// that are too long, and cuts each.
 #[xdp]
 pub fn source(ctx: XdpContext) -> u32 {
     let Some(stream) = STREAM.get(0) else {
         return xdp_action::XDP_ABORTED;
     };
+    let too_long = (ctx.data_end() - ctx.data()).wrapping_sub(stream.len as usize) as i32;
+    // SAFETY: the context is that of this run; pointers into the packet are not used.
+    if too_long <= 0 || unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), -too_long) } != 0 {
+        return xdp_action::XDP_ABORTED;
+    }
     let less = stream.len.wrapping_sub(1) & (FRAME_BYTES as u32 - 1);
     // SAFETY: 1 to 1024 bytes of the map's value; the helper checks the packet's end.
     let stored = unsafe {
