@@ -25,8 +25,6 @@ $b mount -t proc p /proc
 $b mount -t sysfs s /sys
 $b mount -t bpf b /sys/fs/bpf
 $b mount -t devtmpfs d /dev
-$b mount -t tmpfs t /run
-$b mount -t tmpfs t /tmp
 for module in /modules/*; do $b insmod $module; done
 export PATH=/bin
 /tests TEST_ARGUMENTS >/dev/ttyS1 2>&1
@@ -46,6 +44,7 @@ pub fn initramfs(
     let arguments = [FILTER, &["--test-threads=1", "--color=never"]].concat();
     let init = INIT.replace("TEST_ARGUMENTS", &arguments.join(" "));
     archive.file(Path::new("/init"), init.as_bytes())?;
+    // No file system is mounted over /run and /tmp: the repository may lie there.
     for folder in ["/proc", "/sys", "/dev", "/run", "/tmp"] {
         archive.folder(Path::new(folder))?;
     }
