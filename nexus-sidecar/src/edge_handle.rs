@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::id::{PoolId, SubscriberId};
@@ -263,7 +262,3 @@ impl EdgeHandle {
             .await
     }
 }
-
-/// Longest time an authorised subscriber may wait for its answer before the caller gives up on it:
-/// shorter than the 3 s after which most NAS send an Access-Request again.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(2500);

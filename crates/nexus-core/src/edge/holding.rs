@@ -5,7 +5,7 @@ use super::{
     MapEntry, Note, OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow, UnitState,
     Validity, What, Who,
 };
-use crate::id::{Epoch, PoolId, ShardId};
+use crate::id::{Epoch, PoolId, Seq, ShardId};
 use crate::resource::{Resource, ResourceType};
 use crate::time::BootTime;
 
@@ -51,20 +51,7 @@ impl Edge {
         self.reserved.remove(&(who.pool.clone(), resource));
         let epoch = self.epoch_of(&who.pool, shard).ok_or(Denied::NoPool)?;
         self.note_fresh(&who.pool, shard, fx);
-        let seq = self.enqueue(
-            Command {
-                what: What::Allocate {
-                    metadata: request.metadata.clone(),
-                    timestamp: request.timestamp.clone(),
-                },
-                pool: who.pool.clone(),
-                subscriber: who.subscriber.clone(),
-                resource,
-                shard,
-                epoch,
-            },
-            fx,
-        );
+        let seq = self.report(&request, who, resource, shard, epoch, fx);
         let row = BindingRow {
             subscriber: who.subscriber.clone(),
             shard,
@@ -415,6 +402,32 @@ impl Edge {
         }
     }
 
+    /// Tells the centre what `who` holds; returns the number of the command.
+    fn report(
+        &mut self,
+        request: &Authorized,
+        who: &Who,
+        resource: Resource,
+        shard: ShardId,
+        epoch: Epoch,
+        fx: &mut Effects,
+    ) -> Seq {
+        self.enqueue(
+            Command {
+                what: What::Allocate {
+                    metadata: request.metadata.clone(),
+                    timestamp: request.timestamp.clone(),
+                },
+                pool: who.pool.clone(),
+                subscriber: who.subscriber.clone(),
+                resource,
+                shard,
+                epoch,
+            },
+            fx,
+        )
+    }
+
     /// Tells the centre of a new line, where this host may.
     fn record_move(&mut self, now: BootTime, who: &Who, request: &Authorized, fx: &mut Effects) {
         let Some(held) = self.bindings.get(who) else {
@@ -430,20 +443,7 @@ impl Edge {
         if !self.lease_alive(now) || self.outbox.len() >= OUTBOX_LIMIT {
             return;
         }
-        let seq = self.enqueue(
-            Command {
-                what: What::Allocate {
-                    metadata: request.metadata.clone(),
-                    timestamp: request.timestamp.clone(),
-                },
-                pool: who.pool.clone(),
-                subscriber: who.subscriber.clone(),
-                resource,
-                shard,
-                epoch,
-            },
-            fx,
-        );
+        let seq = self.report(request, who, resource, shard, epoch, fx);
         if let Some(held) = self.bindings.get_mut(who) {
             held.row.seq = seq;
             held.row.epoch = epoch;
