@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::id::{PoolId, SubscriberId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
+use crate::served::Served;
 use crate::status::{BindingReport, StatusReport};
 
 /// Most requests that wait for the edge task at a time.
@@ -133,8 +135,6 @@ pub(crate) enum EdgeRequest {
     Authorize(Box<AuthorizedSubscriber>, Reply<Result<Grant, EdgeError>>),
     /// [`EdgeHandle::end_session`].
     EndSession(SubscriberId, String, Reply<Result<bool, EdgeError>>),
-    /// [`EdgeHandle::binding`].
-    Binding(BindingKey, Reply<Option<(Binding, Profile)>>),
     /// [`EdgeHandle::dhcp_release`].
     DhcpRelease(BindingKey, Ipv4Addr, Reply<Result<bool, EdgeError>>),
     /// [`EdgeHandle::dhcp_decline`].
@@ -153,14 +153,20 @@ pub(crate) enum EdgeRequest {
 #[derive(Clone, Debug)]
 pub struct EdgeHandle {
     requests: mpsc::Sender<EdgeRequest>,
+    served: Served,
     metrics: Metrics,
 }
 
 impl EdgeHandle {
-    /// A handle and the queue that the edge task reads.
-    pub(crate) fn channel(metrics: Metrics) -> (Self, mpsc::Receiver<EdgeRequest>) {
+    /// A handle and the queue that the edge task reads. `served`: what it serves.
+    pub(crate) fn channel(served: Served, metrics: Metrics) -> (Self, mpsc::Receiver<EdgeRequest>) {
         let (requests, queue) = mpsc::channel(QUEUE_LIMIT);
-        (Self { requests, metrics }, queue)
+        let handle = Self {
+            requests,
+            served,
+            metrics,
+        };
+        (handle, queue)
     }
 
     async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> EdgeRequest) -> Result<T, EdgeError> {
@@ -204,13 +210,11 @@ impl EdgeHandle {
             .await?
     }
 
-    /// The entry as the kernel has it now (it may have ended: compare `valid_until_ns` with
-    /// `CLOCK_BOOTTIME`) and its profile. `None`: no such binding, or no such profile.
-    ///
-    /// # Errors
-    /// [`EdgeError::Busy`] or [`EdgeError::Stopped`].
-    pub async fn binding(&self, key: BindingKey) -> Result<Option<(Binding, Profile)>, EdgeError> {
-        self.ask(|reply| EdgeRequest::Binding(key, reply)).await
+    /// The entry as it is served now and its profile, without waiting for the edge task: see
+    /// [`Served::get`].
+    #[must_use]
+    pub fn binding(&self, key: &BindingKey) -> Option<(Binding, Arc<Profile>)> {
+        self.served.get(key)
     }
 
     /// DHCPRELEASE (RFC 2131 4.3.4): ends the binding of `key` if `address` is its address; `false`

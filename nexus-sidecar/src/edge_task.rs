@@ -34,6 +34,7 @@ use crate::fastpath::FastPathError;
 use crate::metrics::Metrics;
 use crate::profiles::Profiles;
 use crate::rows::{self, RowsError, Writer};
+use crate::served::Served;
 use crate::shutdown::Shutdown;
 use answer::Answer;
 
@@ -133,6 +134,8 @@ pub struct EdgeTask<M> {
     edge: Edge,
     store: Store,
     map: M,
+    /// The same as the map, for the slow path.
+    served: Served,
     access: Access,
     xdp_mode: &'static str,
     profiles: Profiles,
@@ -180,7 +183,8 @@ impl<M: BindingMap> EdgeTask<M> {
         };
         let mut fx = Effects::new();
         let edge = Edge::restore(boot_now()?, start, rows, &mut fx);
-        let (handle, requests) = EdgeHandle::channel(metrics.clone());
+        let served = Served::default();
+        let (handle, requests) = EdgeHandle::channel(served.clone(), metrics.clone());
         let (event_sender, events) = mpsc::channel(EVENTS);
         let (commands, command_receiver) = mpsc::channel(IN_FLIGHT_LIMIT);
         let (pull, pull_receiver) = watch::channel(0);
@@ -188,6 +192,7 @@ impl<M: BindingMap> EdgeTask<M> {
             edge,
             store,
             map,
+            served,
             access,
             xdp_mode,
             profiles,
@@ -359,6 +364,7 @@ impl<M: BindingMap> EdgeTask<M> {
         writer.finish().await?;
         for (id, profile) in writes {
             self.map.put_profile(id, &profile)?;
+            self.served.put_profile(id, &profile);
         }
         for problem in problems {
             tracing::error!(%problem, "subscribers of this pool are not served");

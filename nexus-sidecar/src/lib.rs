@@ -16,6 +16,7 @@ pub mod profiles;
 pub mod radius;
 pub mod rows;
 pub mod run;
+pub mod served;
 pub mod shutdown;
 pub mod slowpath;
 pub mod status;

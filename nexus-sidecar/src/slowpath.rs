@@ -9,6 +9,7 @@ mod packet_socket;
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use nexus_abi::{Binding, BindingKey, Outcome, Profile};
 use nexus_dhcp::{
@@ -96,7 +97,7 @@ async fn serve(edge: &EdgeHandle, ifindex: u32, frame: &[u8]) -> Result<Served, 
         Ok(request) => request,
         Err(outcome) => return Ok(Served::Silently(outcome)),
     };
-    let Some((key, binding, profile)) = find(edge, &request, ifindex).await? else {
+    let Some((key, binding, profile)) = find(edge, &request, ifindex) else {
         return Ok(Served::Silently(Outcome::UnknownClient));
     };
     let now_ns = boot_ns().map_err(|error| EdgeError::Map(error.to_string()))?;
@@ -131,17 +132,17 @@ fn write(
 }
 
 /// The binding of the client: by its line and MAC, else by its MAC, as in the kernel.
-async fn find(
+fn find(
     edge: &EdgeHandle,
     request: &Request,
     ifindex: u32,
-) -> Result<Option<(BindingKey, Binding, Profile)>, EdgeError> {
+) -> Option<(BindingKey, Binding, Arc<Profile>)> {
     for key in [request.line_key(ifindex), request.mac_key(ifindex)] {
-        if let Some((binding, profile)) = edge.binding(key).await? {
-            return Ok(Some((key, binding, profile)));
+        if let Some((binding, profile)) = edge.binding(&key) {
+            return Some((key, binding, profile));
         }
     }
-    Ok(None)
+    None
 }
 
 /// DHCPRELEASE is never answered (RFC 2131 4.3.4).

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile};
 use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey};
 use nexus_core::id::SubscriberId;
 use nexus_core::resource::{Resource, ResourceType};
@@ -11,7 +10,7 @@ use nexus_core::time::BootTime;
 use tokio::sync::oneshot;
 
 use super::EdgeTask;
-use crate::binding_map::{BindingMap, to_binding};
+use crate::binding_map::BindingMap;
 use crate::clock::wall_now;
 use crate::edge_handle::{AuthorizedSubscriber, EdgeError, EdgeRequest, Grant, Reply};
 use crate::status::{BindingReport, StatusReport};
@@ -31,7 +30,6 @@ pub(super) enum Answer {
         Result<Granted, EdgeError>,
     ),
     EndSession(Reply<Result<bool, EdgeError>>, bool),
-    Binding(Reply<Option<(Binding, Profile)>>, BindingKey),
     DhcpRelease(Reply<Result<bool, EdgeError>>, Option<LineKey>, bool),
     DhcpDecline(
         Reply<Result<Option<Ipv4Addr>, EdgeError>>,
@@ -59,7 +57,6 @@ impl<M: BindingMap> EdgeTask<M> {
                 let ended = self.edge.end_session(now, &subscriber, &reason, fx);
                 Answer::EndSession(reply, ended)
             }
-            EdgeRequest::Binding(key, reply) => Answer::Binding(reply, key),
             EdgeRequest::DhcpRelease(key, address, reply) => {
                 let line = self.access.from_kernel(&key);
                 let released = line.as_ref().is_some_and(|line| {
@@ -121,9 +118,6 @@ impl<M: BindingMap> EdgeTask<M> {
             }
             Answer::EndSession(reply, ended) => {
                 let _ = reply.send(Ok(ended));
-            }
-            Answer::Binding(reply, key) => {
-                let _ = reply.send(self.binding(&key));
             }
             Answer::DhcpRelease(reply, key, released) => {
                 let _ = reply.send(self.written(key.as_ref()).map(|()| released));
@@ -187,14 +181,6 @@ impl<M: BindingMap> EdgeTask<M> {
             Some(error) => Err(EdgeError::Map(error.clone())),
             None => Ok(()),
         }
-    }
-
-    fn binding(&self, key: &BindingKey) -> Option<(Binding, Profile)> {
-        let line = self.access.from_kernel(key)?;
-        let entry = self.edge.map_entry(&line)?;
-        let id = self.profiles.id(&entry.pool)?;
-        debug_assert!(entry.valid_until.is_none_or(|end| end.0 != NEVER_EXPIRES));
-        Some((to_binding(&entry, id), *self.profiles.get(id)?))
     }
 }
 

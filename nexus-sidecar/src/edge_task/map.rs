@@ -17,12 +17,13 @@ use crate::fastpath::FastPathError;
 
 impl<M: BindingMap> EdgeTask<M> {
     pub(super) fn put(&mut self, entry: &MapEntry) {
-        let written = match self.kernel_entry(entry) {
+        let wanted = self.kernel_entry(entry);
+        let written = match &wanted {
             Ok((key, binding)) => self
                 .map
-                .put(&key, &binding)
+                .put(key, binding)
                 .map_err(|error| error.to_string()),
-            Err(why) => Err(why),
+            Err(why) => Err(why.clone()),
         };
         match written {
             Ok(()) => self.written_now(&entry.key),
@@ -33,13 +34,18 @@ impl<M: BindingMap> EdgeTask<M> {
                 self.map_errors.insert(entry.key.clone(), error);
             }
         }
+        // What the kernel does not take, the slow path serves.
+        if let Ok((key, binding)) = wanted {
+            self.served.put(key, binding);
+        }
     }
 
     pub(super) fn remove(&mut self, key: &LineKey) {
-        let removed = self
-            .access
-            .to_kernel(key)
-            .map_or(Ok(()), |kernel| self.map.remove(&kernel));
+        let kernel = self.access.to_kernel(key);
+        if let Some(kernel) = &kernel {
+            self.served.remove(kernel);
+        }
+        let removed = kernel.map_or(Ok(()), |kernel| self.map.remove(&kernel));
         match removed {
             Ok(()) => self.written_now(key),
             Err(error) => {
@@ -114,6 +120,7 @@ impl<M: BindingMap> EdgeTask<M> {
             }
         }
         let repairs = reconcile(&mut self.map, &wanted)?;
+        self.served.replace(wanted);
         for (key, error) in &repairs.failed {
             if let Some(line) = self.access.from_kernel(key) {
                 tracing::error!(%line, %error, "a binding could not be written");

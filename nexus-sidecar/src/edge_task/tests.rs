@@ -153,7 +153,7 @@ async fn a_grant_is_durable_and_in_the_map_and_the_centre_hears_of_it() {
     let again = running.edge.authorize(subscriber(1)).await.unwrap();
     assert_eq!((again.address, again.known), (grant.address, true));
     assert_eq!(again.lease_secs, 3600);
-    let (binding, _) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    let (binding, _) = running.edge.binding(&key(1)).unwrap();
     assert_eq!(binding.valid_until_ns, nexus_abi::NEVER_EXPIRES);
     let status = running.edge.status().await.unwrap();
     assert_eq!((status.mode, status.acked), (Mode::Connected, 1));
@@ -217,7 +217,7 @@ async fn a_release_leaves_the_map_and_a_decline_brings_another_address() {
     assert!(!edge.dhcp_release(key(1), first.address).await.unwrap());
     assert!(edge.dhcp_release(key(1), second).await.unwrap());
     assert!(map.entries.lock().unwrap().is_empty());
-    assert_eq!(edge.binding(key(1)).await.unwrap(), None);
+    assert_eq!(edge.binding(&key(1)), None);
     assert!(edge.bindings(None).await.unwrap().is_empty());
     running.stop().await;
 }
@@ -352,7 +352,7 @@ async fn a_full_map_does_not_keep_the_sidecar_from_starting() {
     let map = MemoryMap::default();
     map.full.store(true, Ordering::Relaxed);
     let running = Running::start(folder.path(), map.clone()).await;
-    let (binding, _) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    let (binding, _) = running.edge.binding(&key(1)).unwrap();
     assert_eq!(
         binding.address,
         grant.address.octets(),
