@@ -12,6 +12,7 @@ pub mod command;
 pub mod dhcp_client;
 pub mod interrupt;
 pub mod link;
+pub mod load;
 pub mod netns;
 pub mod olt_host;
 pub mod packet;
