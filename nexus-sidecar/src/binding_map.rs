@@ -1,12 +1,12 @@
-//! The kernel's map as the edge task sees it: keys of one interface, and making the map equal to the rows.
+//! The kernel's map as the edge task sees it: the interfaces that keys belong to, and making the map equal to the
+//! rows.
 
 use std::collections::BTreeMap;
 
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
-use nexus_core::edge::{LineKey, MapEntry, Vlans};
+use nexus_core::edge::{At, MapEntry, Place, Policies, Vlans};
 
-use crate::config::Identity;
-use crate::edge_handle::AuthorizedSubscriber;
+use crate::config::{Identity, XdpMode};
 use crate::fastpath::{FastPath, FastPathError};
 
 /// What the edge task needs of the kernel; [`FastPath`] is it.
@@ -60,71 +60,80 @@ impl BindingMap for FastPath {
     }
 }
 
-/// The interface that the keys belong to.
+/// An interface towards the subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct Interface {
     /// Its name.
-    pub interface: String,
+    pub name: String,
     /// Its index.
     pub ifindex: u32,
     /// Its MAC address, which replies come from.
     pub mac: [u8; 6],
-    /// What subscribers are known by on it.
+    /// How XDP is attached to it.
+    pub mode: XdpMode,
+    /// What subscribers are known by on it, in this order.
     pub identity: Vec<Identity>,
+    /// What is done when a subscriber comes up elsewhere or with another MAC.
+    pub policies: Policies,
+}
+
+/// The interfaces that this host serves, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    interfaces: BTreeMap<String, Interface>,
 }
 
 impl Access {
-    /// The key under which DHCP will see a subscriber: its line, if the VLANs are known and lines are
-    /// an identity here; else its MAC address.
-    ///
-    /// # Errors
-    /// Which part of the configuration or of the request does not allow it.
-    pub fn key_of(&self, subscriber: &AuthorizedSubscriber) -> Result<LineKey, String> {
-        let by_line = self.identity.contains(&Identity::Line);
-        let vlans = match subscriber.vlans {
-            Some((outer, inner)) if by_line => Some(Vlans { outer, inner }),
-            _ if self.identity.contains(&Identity::Mac) => None,
-            _ => {
-                return Err(format!(
-                    "the request does not say on which VLANs the subscriber is, and {} knows subscribers by line only: send NAS-Port-Id, or add `mac` to interfaces[0].identity",
-                    self.interface
-                ));
-            }
-        };
-        Ok(LineKey {
-            interface: self.interface.clone(),
-            vlans,
-            mac: subscriber.mac,
-        })
-    }
-
-    /// The kernel's form of a key; `None`: of another interface.
+    /// All interfaces that are served.
     #[must_use]
-    pub fn to_kernel(&self, key: &LineKey) -> Option<BindingKey> {
-        (key.interface == self.interface).then(|| match key.vlans {
-            Some(Vlans { outer, inner }) => BindingKey::line(self.ifindex, outer, inner, key.mac),
-            None => BindingKey::mac(self.ifindex, key.mac),
-        })
-    }
-
-    /// The key behind the kernel's form; `None`: of another interface or no key at all.
-    #[must_use]
-    pub fn from_kernel(&self, key: &BindingKey) -> Option<LineKey> {
-        if key.ifindex != self.ifindex {
-            return None;
+    pub fn new(interfaces: impl IntoIterator<Item = Interface>) -> Self {
+        let named = |interface: Interface| (interface.name.clone(), interface);
+        Self {
+            interfaces: interfaces.into_iter().map(named).collect(),
         }
-        let vlans = match key.kind {
-            BindingKey::KIND_LINE => Some(Vlans {
+    }
+
+    /// In the order of their names.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.values()
+    }
+
+    /// The interface of a name.
+    #[must_use]
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.get(name)
+    }
+
+    /// The kernel's form of a place; `None`: of another interface, or of a kind that the kernel does
+    /// not know.
+    #[must_use]
+    pub fn to_kernel(&self, place: &Place) -> Option<BindingKey> {
+        let ifindex = self.interface(&place.interface)?.ifindex;
+        match (&place.at, place.mac) {
+            (At::Line(Vlans { outer, inner }), Some(mac)) => {
+                Some(BindingKey::line(ifindex, *outer, *inner, mac))
+            }
+            (At::Mac, Some(mac)) => Some(BindingKey::mac(ifindex, mac)),
+            _ => None,
+        }
+    }
+
+    /// The place behind the kernel's form; `None`: of another interface or no key at all.
+    #[must_use]
+    pub fn from_kernel(&self, key: &BindingKey) -> Option<Place> {
+        let interface = self.interfaces().find(|one| one.ifindex == key.ifindex)?;
+        let at = match key.kind {
+            BindingKey::KIND_LINE => At::Line(Vlans {
                 outer: key.outer_vid,
                 inner: key.inner_vid,
             }),
-            BindingKey::KIND_MAC => None,
+            BindingKey::KIND_MAC => At::Mac,
             _ => return None,
         };
-        Some(LineKey {
-            interface: self.interface.clone(),
-            vlans,
-            mac: key.mac,
+        Some(Place {
+            interface: interface.name.clone(),
+            at,
+            mac: Some(key.mac),
         })
     }
 }
@@ -201,6 +210,8 @@ pub fn reconcile(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use nexus_core::edge::LineKey;
+
     use super::*;
 
     /// A map in memory that counts its writes.
@@ -306,43 +317,26 @@ pub(crate) mod tests {
 
     #[test]
     fn keys_go_to_the_kernel_and_back() {
-        let access = Access {
-            interface: "eth1".to_owned(),
-            ifindex: 3,
+        let interface = |name: &str, ifindex| Interface {
+            name: name.to_owned(),
+            ifindex,
             mac: [2, 0, 0, 0, 0, 9],
+            mode: XdpMode::Native,
             identity: vec![Identity::Line],
+            policies: Policies::default(),
         };
-        for text in ["eth1 100.7 02:00:00:00:00:01", "eth1 any 02:00:00:00:00:01"] {
-            let key: LineKey = text.parse().unwrap();
-            let kernel = access.to_kernel(&key).unwrap();
-            assert_eq!(access.from_kernel(&kernel), Some(key));
+        let access = Access::new([interface("eth1", 3), interface("eth2", 5)]);
+        let place = |text: &str| text.parse::<LineKey>().unwrap().place();
+        for text in [
+            "eth1 100.7 02:00:00:00:00:01",
+            "eth1 any 02:00:00:00:00:01",
+            "eth2 any 02:00:00:00:00:01",
+        ] {
+            let kernel = access.to_kernel(&place(text)).unwrap();
+            assert_eq!(access.from_kernel(&kernel), Some(place(text)));
         }
-        let other: LineKey = "eth2 any 02:00:00:00:00:01".parse().unwrap();
+        let other = place("eth3 any 02:00:00:00:00:01");
         assert_eq!(access.to_kernel(&other), None);
         assert_eq!(access.from_kernel(&BindingKey::mac(4, [2; 6])), None);
-    }
-
-    #[test]
-    fn a_subscriber_without_vlans_needs_the_mac_as_an_identity() {
-        let mut access = Access {
-            interface: "eth1".to_owned(),
-            ifindex: 3,
-            mac: [2, 0, 0, 0, 0, 9],
-            identity: vec![Identity::Line],
-        };
-        let mut subscriber = AuthorizedSubscriber {
-            subscriber: nexus_core::id::SubscriberId::new("s").unwrap(),
-            mac: [2, 0, 0, 0, 0, 1],
-            vlans: None,
-            pool: None,
-            metadata: BTreeMap::new(),
-        };
-        assert!(access.key_of(&subscriber).unwrap_err().contains("identity"));
-        access.identity.push(Identity::Mac);
-        assert_eq!(access.key_of(&subscriber).unwrap().vlans, None);
-        subscriber.vlans = Some((0, 0));
-        assert!(access.key_of(&subscriber).unwrap().vlans.is_some());
-        access.identity.remove(0);
-        assert_eq!(access.key_of(&subscriber).unwrap().vlans, None);
     }
 }

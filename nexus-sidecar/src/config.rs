@@ -1,11 +1,14 @@
 //! `sidecar.yaml`: what is written there, and what of it cannot be used.
 
-use std::collections::BTreeSet;
+mod interfaces;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nexus_core::id::OltId;
 use serde::Deserialize;
+
+pub use interfaces::{Identity, InterfaceSection, MAX_INTERFACES, PoliciesSection, XdpMode};
 
 use crate::radius::{RadiusConfig, RadiusConfigError};
 use crate::yaml;
@@ -25,8 +28,11 @@ pub struct SidecarConfig {
     pub olt: OltSection,
     /// nexus-servers as `host:port`, tried in this order.
     pub nexus_endpoints: Vec<String>,
-    /// Interfaces towards the subscribers; one for now.
+    /// Interfaces towards the subscribers.
     pub interfaces: Vec<InterfaceSection>,
+    /// What is done when a subscriber comes up on another line, or another MAC on a line.
+    #[serde(default)]
+    pub policies: PoliciesSection,
     /// Where the bindings are kept.
     #[serde(default)]
     pub storage: StorageSection,
@@ -61,52 +67,6 @@ pub struct OltSection {
     /// Most subscribers that this host serves; decides how many shards it gets.
     #[serde(default = "default_capacity")]
     pub capacity: u32,
-}
-
-/// One entry of `interfaces:`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InterfaceSection {
-    /// Name, as `ip link` shows it.
-    pub name: String,
-    /// How XDP is attached.
-    #[serde(default)]
-    pub mode: XdpMode,
-    /// What subscribers are known by.
-    #[serde(default = "default_identity")]
-    pub identity: Vec<Identity>,
-}
-
-/// How XDP is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the driver.
-    #[default]
-    Native,
-    /// Behind the driver: slower, works everywhere.
-    Generic,
-}
-
-impl XdpMode {
-    /// Name as it stands in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-}
-
-/// What a subscriber is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Identity {
-    /// Interface, VLANs and MAC address.
-    Line,
-    /// Interface and MAC address, on whichever VLAN.
-    Mac,
 }
 
 /// `storage:`
@@ -186,10 +146,6 @@ impl Default for ControlSection {
 
 const fn default_capacity() -> u32 {
     2000
-}
-
-fn default_identity() -> Vec<Identity> {
-    vec![Identity::Line, Identity::Mac]
 }
 
 fn default_pin_path() -> PathBuf {
@@ -338,7 +294,8 @@ impl SidecarConfig {
                 )
             })?;
         }
-        self.check_interfaces()?;
+        interfaces::check(&self.interfaces)?;
+        self.policies.check("policies")?;
         if !(1..=MAX_BINDINGS).contains(&self.fast_path.max_bindings) {
             return wrong(
                 "fast_path.max_bindings",
@@ -356,37 +313,6 @@ impl SidecarConfig {
                     self.metrics.listen
                 ),
             );
-        }
-        Ok(())
-    }
-
-    fn check_interfaces(&self) -> Result<(), (String, String)> {
-        let [interface] = self.interfaces.as_slice() else {
-            let problem = format!(
-                "{} interfaces are given, this version serves exactly one: run one nexus-sidecar for each",
-                self.interfaces.len()
-            );
-            return Err(("interfaces".to_owned(), problem));
-        };
-        let name = interface.name.as_str();
-        // As the kernel has it (dev_valid_name), and no dot-dot in a pin path.
-        let valid = (1..=15).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
-            && name != "."
-            && name != "..";
-        if !valid {
-            let problem = format!(
-                "`{}` is not the name of an interface: 1 to 15 characters, as `ip link` shows it",
-                name.escape_default()
-            );
-            return Err(("interfaces[0].name".to_owned(), problem));
-        }
-        let kinds: BTreeSet<_> = interface.identity.iter().collect();
-        if kinds.is_empty() || kinds.len() != interface.identity.len() {
-            let problem = "name `line`, `mac` or both, each once".to_owned();
-            return Err(("interfaces[0].identity".to_owned(), problem));
         }
         Ok(())
     }

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nexus_abi::{Binding, BindingKey, Profile};
+use nexus_core::edge::Conflict;
 use nexus_core::id::{PoolId, SubscriberId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,13 +26,22 @@ pub const QUEUE_LIMIT: usize = 1024;
 pub struct AuthorizedSubscriber {
     /// Who it is, in the operator's own naming.
     pub subscriber: SubscriberId,
+    /// Name of the interface that it is on; `None`: the only one there is.
+    pub interface: Option<String>,
     /// Hardware address of the client (`chaddr`).
     pub mac: [u8; 6],
     /// Outer and inner VLAN id of the line; 0 for a tag that is not there, so `(0, 0)` is an untagged
-    /// line. `None`: the VLANs are not known, the MAC alone is the key on the whole interface.
+    /// line. `None`: the VLANs are not known.
     pub vlans: Option<(u16, u16)>,
-    /// Pool to take the address from; `None`: the first IPv4 pool in which this host owns shards.
+    /// Circuit-id as DHCP will show it in option 82, byte for byte; `None`: not known.
+    pub circuit_id: Option<Vec<u8>>,
+    /// Remote-id likewise.
+    pub remote_id: Option<Vec<u8>>,
+    /// Pool to take the address from; `None`: that of the interface, else `default_pool`.
     pub pool: Option<PoolId>,
+    /// Pool where nothing else names one; `None`: the pool that the subscriber has an address of, else
+    /// the first IPv4 pool in which this host owns shards.
+    pub default_pool: Option<PoolId>,
     /// What shall stand in the record at the centre: `circuit_id`, `mac`, `nas_port_id`, ...
     pub metadata: BTreeMap<String, String>,
 }
@@ -85,6 +96,15 @@ pub enum EdgeError {
     /// All units of this host's shards are in use, cooling down or in quarantine.
     #[error("pool {0} has no free address in the shards of this host")]
     Exhausted(PoolId),
+    /// What is bound already, and a policy that keeps it.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// The subscriber was refused on this line before, and has to wait for so long.
+    #[error(
+        "the subscriber is kept away from this line for another {} s, by policies.quarantine",
+        .0.as_secs()
+    )]
+    KeptAway(Duration),
     /// Key, MAC or interface are not usable.
     #[error("the line key cannot be used: {0}")]
     BadKey(String),
@@ -118,6 +138,8 @@ impl EdgeError {
             Self::NotIpv4(_) => "not-ipv4",
             Self::NoPool => "no-pool",
             Self::Exhausted(_) => "exhausted",
+            Self::Conflict(conflict) => conflict.label(),
+            Self::KeptAway(_) => "kept-away",
             Self::BadKey(_) => "bad-key",
             Self::Store(_) => "store",
             Self::Map(_) => "map",
@@ -185,8 +207,9 @@ impl EdgeHandle {
 
     /// Gives the subscriber an address, the one it has if it has one. Returns once the row is durable
     /// and the kernel's map has been written, so an Access-Accept may leave at once. Idempotent: the
-    /// same subscriber gets the same address as long as this host can keep it. A new line key moves
-    /// the binding to that line; a key that another subscriber held is taken from it first.
+    /// same subscriber gets the same address as long as this host can keep it. As far as the
+    /// policies of the interface let it, a new line moves the binding there, and a line that another
+    /// subscriber held is taken from it first.
     ///
     /// # Errors
     /// See [`EdgeError`]; nothing has been given then.

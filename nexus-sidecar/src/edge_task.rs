@@ -13,13 +13,14 @@
 
 mod answer;
 mod map;
+mod note;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nexus_core::edge::{
-    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, LineKey, Note, Outgoing, Record,
+    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, Outgoing, Place, Record,
     RecordKind, Refusal, Row, Start,
 };
 use nexus_core::id::{IdError, OltId, Seq, SessionId};
@@ -137,7 +138,6 @@ pub struct EdgeTask<M> {
     /// The same as the map, for the slow path.
     served: Served,
     access: Access,
-    xdp_mode: &'static str,
     profiles: Profiles,
     metrics: Metrics,
     requests: mpsc::Receiver<EdgeRequest>,
@@ -146,9 +146,9 @@ pub struct EdgeTask<M> {
     pull: watch::Sender<u64>,
     endpoint: Option<String>,
     /// Entries of this batch that the kernel did not take.
-    map_errors: BTreeMap<LineKey, String>,
-    /// Keys under which the kernel may not have what the machine says.
-    unwritten: BTreeSet<LineKey>,
+    map_errors: BTreeMap<Place, String>,
+    /// Places at which the kernel may not have what the machine says.
+    unwritten: BTreeSet<Place>,
 }
 
 /// Something to work on.
@@ -170,12 +170,12 @@ impl<M: BindingMap> EdgeTask<M> {
         store: Store,
         map: M,
         access: Access,
-        xdp_mode: &'static str,
         metrics: Metrics,
     ) -> Result<(Self, EdgeHandle, CentreSide), EdgeTaskError> {
         let rows = rows::load(&store)?;
         check_owner(&rows, &olt)?;
-        let profiles = Profiles::new(access.mac, rows::load_profiles(&store)?);
+        let mac = access.interfaces().next().map_or([0; 6], |one| one.mac);
+        let profiles = Profiles::new(mac, rows::load_profiles(&store)?);
         let start = Start {
             olt,
             boot_id: boot_id()?,
@@ -194,7 +194,6 @@ impl<M: BindingMap> EdgeTask<M> {
             map,
             served,
             access,
-            xdp_mode,
             profiles,
             metrics,
             requests,
@@ -351,8 +350,8 @@ impl<M: BindingMap> EdgeTask<M> {
     /// written.
     async fn settle(&mut self, effects: Vec<Effects>) -> Result<(), EdgeTaskError> {
         for action in effects.iter().flat_map(|fx| &fx.actions) {
-            if let Action::RemoveBinding(key) = action {
-                self.remove(key);
+            if let Action::RemoveBinding(place) = action {
+                self.remove(place);
             }
         }
         let (changes, writes, problems) = self.profiles.follow(self.edge.pools());
@@ -378,7 +377,7 @@ impl<M: BindingMap> EdgeTask<M> {
     fn act(&mut self, action: Action) {
         match action {
             Action::PutBinding(entry) => self.put(&entry),
-            Action::RemoveBinding(key) => self.remove(&key),
+            Action::RemoveBinding(place) => self.remove(&place),
             Action::Send(outgoing) => {
                 // As many places as may be on their way, so there is always one.
                 if let Err(error) = self.commands.try_send(outgoing) {
@@ -393,40 +392,6 @@ impl<M: BindingMap> EdgeTask<M> {
                 .pull
                 .send_modify(|number| *number = number.wrapping_add(1)),
             Action::Note(note) => self.note(&note),
-        }
-    }
-
-    fn note(&self, note: &Note) {
-        match note {
-            Note::KeyTaken { key, from, to } => {
-                self.metrics.key_takeover();
-                tracing::warn!(line = %key, %from, %to, "another subscriber is on the line now");
-            }
-            Note::Moved {
-                subscriber,
-                from,
-                to,
-            } => tracing::info!(%subscriber, %from, %to, "a subscriber has moved"),
-            Note::Refused {
-                seq,
-                subscriber,
-                resource,
-                ended,
-                why,
-            } => tracing::error!(
-                %seq, %subscriber, %resource, ended, why = %why.escape_default(),
-                "the centre refused a command"
-            ),
-            Note::NotInRecord {
-                subscriber,
-                resource,
-            } => tracing::warn!(
-                %subscriber, %resource,
-                "a binding has ended: the centre's record does not have it"
-            ),
-            Note::BadPool { pool, why } => {
-                tracing::error!(%pool, %why, "a pool of the configuration cannot be used");
-            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Metrics {
     dhcp_kernel: IntCounterVec,
     allocations: IntCounterVec,
     centre: IntCounterVec,
-    key_takeovers: IntCounter,
+    line_conflicts: IntCounterVec,
     map_repairs: IntCounterVec,
     queue_full: IntCounter,
 }
@@ -103,9 +103,10 @@ impl Metrics {
             "nexus_sidecar_lease_left_seconds",
             "Seconds until the lease on this host's shards ends; 0 without a lease.",
         )?;
-        let key_takeovers = IntCounter::new(
-            "nexus_sidecar_key_takeovers_total",
-            "Lines that were taken over by another subscriber.",
+        let line_conflicts = counters(
+            "nexus_sidecar_line_conflicts_total",
+            "Subscribers on another line (moved), with another MAC (mac-changed) or on another one's line (line-taken), by the policy that decided: take-over, refuse, quarantine.",
+            &["conflict", "policy"],
         )?;
         let queue_full = IntCounter::new(
             "nexus_sidecar_edge_queue_full_total",
@@ -113,7 +114,6 @@ impl Metrics {
         )?;
         registry.register(Box::new(pending_releases.clone()))?;
         registry.register(Box::new(lease_left.clone()))?;
-        registry.register(Box::new(key_takeovers.clone()))?;
         registry.register(Box::new(queue_full.clone()))?;
         Ok(Self {
             registry,
@@ -128,7 +128,7 @@ impl Metrics {
             dhcp_kernel,
             allocations,
             centre,
-            key_takeovers,
+            line_conflicts,
             map_repairs,
             queue_full,
         })
@@ -160,9 +160,11 @@ impl Metrics {
         self.centre.with_label_values(&[method, result]).inc();
     }
 
-    /// Counts a line that changed hands.
-    pub fn key_takeover(&self) {
-        self.key_takeovers.inc();
+    /// Counts a subscriber on another line, with another MAC or on another one's line, by what was done.
+    pub fn line_conflict(&self, conflict: &str, policy: &str) {
+        self.line_conflicts
+            .with_label_values(&[conflict, policy])
+            .inc();
     }
 
     /// Counts entries of the map that were put right.

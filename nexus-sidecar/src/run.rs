@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::binding_map::Access;
+use crate::binding_map::{Access, Interface};
 use crate::centre::CentreClient;
 use crate::config::{SidecarConfig, XdpMode};
 use crate::control::ControlServer;
@@ -48,18 +48,19 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         pin_root: config.fast_path.pin_path.clone(),
         max_bindings: config.fast_path.max_bindings,
     })?;
-    let access = Access {
-        interface: interface.name.clone(),
+    let access = Access::new([Interface {
+        name: interface.name.clone(),
         ifindex,
         mac,
+        mode: interface.mode,
         identity: interface.identity.clone(),
-    };
+        policies: interface.policies.over(config.policies).policies(),
+    }]);
     let (mut task, edge, side) = EdgeTask::start(
         config.olt.id.clone(),
         store,
         fast_path,
         access,
-        interface.mode.as_str(),
         metrics.clone(),
     )
     .await?;

@@ -15,6 +15,7 @@ mod configure;
 mod effect;
 mod holding;
 mod key;
+mod policy;
 mod records;
 mod report;
 mod restore;
@@ -33,7 +34,9 @@ pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
 pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
 pub use effect::{Action, Change, Effects, MapEntry, Note};
 use holding::Rest;
-pub use key::{KeyError, KeyProblem, LineKey, Vlans};
+pub use key::{At, CIRCUIT_LIMIT, Circuit, KeyError, KeyProblem, LineKey, Place, Vlans};
+use policy::KeptAway;
+pub use policy::{Conflict, KEEP_AWAY, KEPT_AWAY_LIMIT, Policies, Policy};
 pub use records::{Record, RecordKind};
 use records::{Reserved, Snapshot};
 pub use report::{BindingView, EdgeView, Heartbeat, ShardView};
@@ -73,6 +76,8 @@ pub struct Authorized {
     pub metadata: BTreeMap<String, String>,
     /// Now, RFC 3339, for the centre's record.
     pub timestamp: String,
+    /// What is done if it, its line or its MAC was bound otherwise.
+    pub policies: Policies,
 }
 
 /// What a subscriber has been given.
@@ -112,6 +117,15 @@ pub enum Denied {
     /// The key cannot stand for a client.
     #[error(transparent)]
     Key(#[from] KeyProblem),
+    /// What is bound already, and a policy that keeps it.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// It was refused for a conflict before, and has to wait for so long.
+    #[error(
+        "the subscriber is kept away from this line for another {} s, by policies.quarantine",
+        .0.as_secs()
+    )]
+    KeptAway(Duration),
 }
 
 /// A subscriber in a pool: at most one binding.
@@ -163,7 +177,7 @@ pub struct Edge {
     pools: BTreeMap<PoolId, PoolState>,
     shards: BTreeMap<(PoolId, ShardId), ShardRow>,
     bindings: BTreeMap<Who, Held>,
-    keys: BTreeMap<(ResourceType, LineKey), Who>,
+    keys: BTreeMap<(ResourceType, Place), Who>,
     unacked: BTreeSet<Who>,
     keyless: BTreeMap<Who, BootTime>,
     reserved: BTreeMap<(PoolId, Resource), Reserved>,
@@ -175,11 +189,21 @@ pub struct Edge {
     sending: bool,
     resend_at: Option<BootTime>,
     snapshot: Option<Snapshot>,
+    /// Interfaces that are served; `None`: whichever.
+    served: Option<BTreeSet<String>>,
+    /// Not kept on disk: who asks again after a restart is judged again.
+    kept_away: KeptAway,
 }
 
 impl Edge {
-    /// Gives the subscriber a resource, the one it has if it has one. Idempotent. A new line moves the
-    /// binding there; a line of another subscriber is taken from it first.
+    /// From now on only these interfaces are served: a binding on another one is in nobody's way.
+    pub fn serve_interfaces(&mut self, names: impl IntoIterator<Item = String>) {
+        self.served = Some(names.into_iter().collect());
+    }
+
+    /// Gives the subscriber a resource, the one it has if it has one. Idempotent. As far as the policies
+    /// let it, a new line or MAC moves the binding there, and a line of another subscriber is taken from it
+    /// first.
     ///
     /// # Errors
     /// Why it gets nothing.
@@ -195,6 +219,7 @@ impl Edge {
             pool: self.choose_pool(&request)?,
             subscriber: request.subscriber.clone(),
         };
+        self.judge(now, &request, fx)?;
         let granted = if self.bindings.contains_key(&who) {
             self.give_again(now, &who, request, fx)?
         } else {
@@ -251,16 +276,16 @@ impl Edge {
         !all.is_empty()
     }
 
-    /// DHCPRELEASE: ends the binding of this line if `resource` is its own; `false` if not.
+    /// DHCPRELEASE: ends the binding of this place if `resource` is its own; `false` if not.
     pub fn dhcp_release(
         &mut self,
         now: BootTime,
-        key: &LineKey,
+        place: &Place,
         resource: Resource,
         fx: &mut Effects,
     ) -> bool {
         self.settle(now, fx);
-        let Some(who) = self.who_on(key, resource) else {
+        let Some(who) = self.who_on(place, resource) else {
             return false;
         };
         self.release(now, &who, "dhcp-release", Rest::CoolDown, fx);
@@ -268,30 +293,32 @@ impl Edge {
         true
     }
 
-    /// DHCPDECLINE: puts `resource` into quarantine and gives the subscriber of this line another one.
-    /// `None`: it is not the resource of this line, and nothing has changed.
+    /// DHCPDECLINE: puts `resource` into quarantine and gives the subscriber of this place another one.
+    /// `None`: it is not the resource of this place, and nothing has changed.
     ///
     /// # Errors
     /// Why there is no other one; the quarantine holds all the same.
     pub fn dhcp_decline(
         &mut self,
         now: BootTime,
-        key: &LineKey,
+        place: &Place,
         resource: Resource,
         timestamp: String,
         fx: &mut Effects,
     ) -> Option<Result<Granted, Denied>> {
         self.settle(now, fx);
-        let who = self.who_on(key, resource)?;
-        let metadata = self.bindings.get(&who)?.row.metadata.clone();
+        let who = self.who_on(place, resource)?;
+        let row = &self.bindings.get(&who)?.row;
+        let (key, metadata) = (row.key.clone()?, row.metadata.clone());
         self.release(now, &who, "dhcp-decline", Rest::Quarantine, fx);
         let again = Authorized {
             subscriber: who.subscriber,
             kind: resource.kind(),
             pool: Some(who.pool),
-            key: key.clone(),
+            key,
             metadata,
             timestamp,
+            policies: Policies::default(),
         };
         let granted = self.authorize(now, again, fx);
         self.pump(fx);
@@ -368,8 +395,8 @@ impl Edge {
         })
     }
 
-    fn who_on(&self, key: &LineKey, resource: Resource) -> Option<Who> {
-        let who = self.keys.get(&(resource.kind(), key.clone()))?;
+    fn who_on(&self, place: &Place, resource: Resource) -> Option<Who> {
+        let who = self.keys.get(&(resource.kind(), place.clone()))?;
         (self.bindings.get(who)?.resource == resource).then(|| who.clone())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey};
+use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey, Place};
 use nexus_core::id::SubscriberId;
 use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::time::BootTime;
@@ -30,10 +30,10 @@ pub(super) enum Answer {
         Result<Granted, EdgeError>,
     ),
     EndSession(Reply<Result<bool, EdgeError>>, bool),
-    DhcpRelease(Reply<Result<bool, EdgeError>>, Option<LineKey>, bool),
+    DhcpRelease(Reply<Result<bool, EdgeError>>, Option<Place>, bool),
     DhcpDecline(
         Reply<Result<Option<Ipv4Addr>, EdgeError>>,
-        Option<LineKey>,
+        Option<Place>,
         Option<Result<Granted, EdgeError>>,
     ),
     Status(Reply<StatusReport>),
@@ -58,20 +58,20 @@ impl<M: BindingMap> EdgeTask<M> {
                 Answer::EndSession(reply, ended)
             }
             EdgeRequest::DhcpRelease(key, address, reply) => {
-                let line = self.access.from_kernel(&key);
-                let released = line.as_ref().is_some_and(|line| {
+                let place = self.access.from_kernel(&key);
+                let released = place.as_ref().is_some_and(|place| {
                     self.edge
-                        .dhcp_release(now, line, Resource::Ipv4(address), fx)
+                        .dhcp_release(now, place, Resource::Ipv4(address), fx)
                 });
-                Answer::DhcpRelease(reply, line, released)
+                Answer::DhcpRelease(reply, place, released)
             }
             EdgeRequest::DhcpDecline(key, address, reply) => {
-                let line = self.access.from_kernel(&key);
-                let instead = line.as_ref().and_then(|line| {
+                let place = self.access.from_kernel(&key);
+                let instead = place.as_ref().and_then(|place| {
                     self.edge
-                        .dhcp_decline(now, line, Resource::Ipv4(address), wall_now(), fx)
+                        .dhcp_decline(now, place, Resource::Ipv4(address), wall_now(), fx)
                 });
-                Answer::DhcpDecline(reply, line, instead.map(|result| result.map_err(refusal)))
+                Answer::DhcpDecline(reply, place, instead.map(|result| result.map_err(refusal)))
             }
             EdgeRequest::Status(reply) => Answer::Status(reply),
             EdgeRequest::Bindings(subscriber, reply) => Answer::Bindings(subscriber, reply),
@@ -85,30 +85,31 @@ impl<M: BindingMap> EdgeTask<M> {
         reply: Reply<Result<Grant, EdgeError>>,
         fx: &mut Effects,
     ) -> Answer {
-        let key = match self.access.key_of(&subscriber) {
-            Ok(key) => key,
+        let (policies, key) = match self.access.key_of(&subscriber) {
+            Ok((interface, key)) => (interface.policies, key),
             Err(why) => return Answer::Authorize(reply, None, Err(EdgeError::BadKey(why))),
         };
         let metadata = labels(subscriber.metadata, &key);
-        let place = (key.clone(), subscriber.subscriber.clone());
+        let on = (key.clone(), subscriber.subscriber.clone());
         let request = Authorized {
             subscriber: subscriber.subscriber,
             kind: ResourceType::Ipv4,
-            pool: subscriber.pool,
+            pool: subscriber.pool.or(subscriber.default_pool),
             key,
             metadata,
             timestamp: wall_now(),
+            policies,
         };
         let granted = self.edge.authorize(now, request, fx).map_err(refusal);
-        Answer::Authorize(reply, Some(place), granted)
+        Answer::Authorize(reply, Some(on), granted)
     }
 
     /// Gives an answer. Somebody who does not wait any more does not get it.
     pub(super) fn answer(&mut self, now: BootTime, answer: Answer) {
         match answer {
-            Answer::Authorize(reply, place, granted) => {
-                let key = place.as_ref().map(|(key, _)| key);
-                let grant = granted.and_then(|granted| self.grant(now, key, &granted));
+            Answer::Authorize(reply, on, granted) => {
+                let place = on.as_ref().map(|(key, _)| key.place());
+                let grant = granted.and_then(|granted| self.grant(now, place.as_ref(), &granted));
                 self.metrics.allocation(match &grant {
                     Ok(grant) if grant.known => "known",
                     Ok(_) => "new",
@@ -119,14 +120,14 @@ impl<M: BindingMap> EdgeTask<M> {
             Answer::EndSession(reply, ended) => {
                 let _ = reply.send(Ok(ended));
             }
-            Answer::DhcpRelease(reply, key, released) => {
-                let _ = reply.send(self.written(key.as_ref()).map(|()| released));
+            Answer::DhcpRelease(reply, place, released) => {
+                let _ = reply.send(self.written(place.as_ref()).map(|()| released));
             }
-            Answer::DhcpDecline(reply, key, instead) => {
+            Answer::DhcpDecline(reply, place, instead) => {
                 let address = match instead {
                     None => Ok(None),
                     Some(granted) => granted
-                        .and_then(|granted| self.grant(now, key.as_ref(), &granted))
+                        .and_then(|granted| self.grant(now, place.as_ref(), &granted))
                         .map(|grant| Some(grant.address)),
                 };
                 let _ = reply.send(address);
@@ -147,10 +148,10 @@ impl<M: BindingMap> EdgeTask<M> {
     fn grant(
         &self,
         now: BootTime,
-        key: Option<&LineKey>,
+        place: Option<&Place>,
         granted: &Granted,
     ) -> Result<Grant, EdgeError> {
-        self.written(key)?;
+        self.written(place)?;
         let Resource::Ipv4(address) = granted.resource else {
             return Err(EdgeError::NotIpv4(granted.pool.clone()));
         };
@@ -176,8 +177,8 @@ impl<M: BindingMap> EdgeTask<M> {
         })
     }
 
-    fn written(&self, key: Option<&LineKey>) -> Result<(), EdgeError> {
-        match key.and_then(|key| self.map_errors.get(key)) {
+    fn written(&self, place: Option<&Place>) -> Result<(), EdgeError> {
+        match place.and_then(|place| self.map_errors.get(place)) {
             Some(error) => Err(EdgeError::Map(error.clone())),
             None => Ok(()),
         }
@@ -209,5 +210,7 @@ fn refusal(denied: Denied) -> EdgeError {
         Denied::NoPool => EdgeError::NoPool,
         Denied::Exhausted(pool) => EdgeError::Exhausted(pool),
         Denied::Key(problem) => EdgeError::BadKey(problem.to_string()),
+        Denied::Conflict(conflict) => EdgeError::Conflict(conflict),
+        Denied::KeptAway(left) => EdgeError::KeptAway(left),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nexus_abi::BindingKey;
-use nexus_core::edge::{PoolGrant, ShardGrant};
+use nexus_core::edge::{Conflict, Policies, Policy, PoolGrant, ShardGrant};
 use nexus_core::id::{Epoch, PoolId, ShardId, SubscriberId};
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::ResourceType;
@@ -14,8 +14,9 @@ use nexus_store::Options;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::binding_map::Interface;
 use crate::binding_map::tests::MemoryMap;
-use crate::config::Identity;
+use crate::config::{Identity, XdpMode};
 use crate::edge_handle::{AuthorizedSubscriber, EdgeError, QUEUE_LIMIT};
 use crate::shutdown::{self, Stopper};
 use crate::status::Mode;
@@ -84,15 +85,21 @@ async fn open_on(
     store: Store,
     map: MemoryMap,
 ) -> Result<(EdgeTask<MemoryMap>, EdgeHandle, CentreSide), EdgeTaskError> {
-    let access = Access {
-        interface: "eth1".to_owned(),
-        ifindex: 3,
-        mac: [2, 0, 0, 0, 0, 0xee],
-        identity: vec![Identity::Line, Identity::Mac],
-    };
+    let access = Access::new([interface(Policies::default())]);
     let olt = OltId::new(olt).unwrap();
     let metrics = Metrics::new().unwrap();
-    EdgeTask::start(olt, store, map, access, "native", metrics).await
+    EdgeTask::start(olt, store, map, access, metrics).await
+}
+
+fn interface(policies: Policies) -> Interface {
+    Interface {
+        name: "eth1".to_owned(),
+        ifindex: 3,
+        mac: [2, 0, 0, 0, 0, 0xee],
+        mode: XdpMode::Native,
+        identity: vec![Identity::Line, Identity::Mac],
+        policies,
+    }
 }
 
 fn pool() -> PoolId {
@@ -117,9 +124,13 @@ fn config() -> EdgeConfig {
 fn subscriber(n: u8) -> AuthorizedSubscriber {
     AuthorizedSubscriber {
         subscriber: SubscriberId::new(format!("sub-{n}")).unwrap(),
+        interface: None,
         mac: [2, 0, 0, 0, 0, n],
         vlans: Some((100, u16::from(n))),
+        circuit_id: None,
+        remote_id: None,
         pool: None,
+        default_pool: None,
         metadata: BTreeMap::new(),
     }
 }
@@ -424,5 +435,60 @@ async fn labels_are_cut_to_what_the_centre_takes_so_that_no_accepted_binding_is_
     assert!(metadata.keys().all(|key| (1..=256).contains(&key.len())));
     assert!(metadata.values().all(|value| value.len() <= 256));
     assert_eq!(metadata["line"], "eth1 100.1 02:00:00:00:00:01");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_move_leaves_the_map_and_the_binding_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let strict = Policies {
+        subscriber_moves: Policy::Refuse,
+        mac_changes: Policy::Quarantine,
+        ..Policies::default()
+    };
+    let access = Access::new([interface(strict)]);
+    let metrics = Metrics::new().unwrap();
+    let olt = OltId::new("olt-1").unwrap();
+    let (task, edge, centre) = EdgeTask::start(olt, store, map.clone(), access, metrics.clone())
+        .await
+        .unwrap();
+    let (stopper, shutdown) = shutdown::channel();
+    let running = Running {
+        edge,
+        centre,
+        stopper,
+        task: tokio::spawn(task.run(shutdown)),
+    };
+    running.registered().await;
+    let grant = running.edge.authorize(subscriber(1)).await.unwrap();
+    let elsewhere = AuthorizedSubscriber {
+        vlans: Some((100, 99)),
+        ..subscriber(1)
+    };
+    let refused = running.edge.authorize(elsewhere).await.unwrap_err();
+    assert_eq!(refused, EdgeError::Conflict(Conflict::Moved));
+    assert!(!refused.is_transient(), "RADIUS answers Access-Reject");
+    assert!(refused.to_string().contains("policies.subscriber_moves"));
+    let other_mac = AuthorizedSubscriber {
+        mac: [2, 0, 0, 0, 0, 0x77],
+        ..subscriber(1)
+    };
+    let refused = running.edge.authorize(other_mac.clone()).await;
+    assert_eq!(refused, Err(EdgeError::Conflict(Conflict::MacChanged)));
+    let refused = running.edge.authorize(other_mac).await.unwrap_err();
+    assert!(matches!(refused, EdgeError::KeptAway(_)), "{refused}");
+    let entries = map.entries.lock().unwrap().clone();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[&key(1)].address, grant.address.octets());
+    let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+    for line in [
+        r#"line_conflicts_total{conflict="moved",policy="refuse"} 1"#,
+        r#"line_conflicts_total{conflict="mac-changed",policy="quarantine"} 1"#,
+        r#"allocations_total{result="kept-away"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
     running.stop().await;
 }

@@ -57,14 +57,18 @@ impl Identity {
         });
         let pool = framed_pool
             .transpose()?
-            .or_else(|| user.and_then(|user| user.pool.clone()))
-            .or_else(|| self.default_pool.clone());
+            .or_else(|| user.and_then(|user| user.pool.clone()));
         let mac = mac(request)?;
+        let octets = |id| request.get(id).map(<[u8]>::to_vec);
         Ok(AuthorizedSubscriber {
             subscriber,
+            interface: None,
             mac,
             vlans: self.vlans(request)?,
+            circuit_id: octets(AttributeId::AGENT_CIRCUIT_ID),
+            remote_id: octets(AttributeId::AGENT_REMOTE_ID),
             pool,
+            default_pool: self.default_pool.clone(),
             metadata: metadata(request, mac, user),
         })
     }

@@ -71,7 +71,11 @@ fn the_users_file_names_id_and_pool_and_framed_pool_goes_before_it() {
         let subscriber = identity().subscriber(&request, user, framed).unwrap();
         (
             subscriber.subscriber.to_string(),
-            subscriber.pool.unwrap().to_string(),
+            subscriber
+                .pool
+                .or(subscriber.default_pool)
+                .unwrap()
+                .to_string(),
         )
     };
     assert_eq!(
