@@ -295,6 +295,7 @@ impl SidecarConfig {
             })?;
         }
         interfaces::check(&self.interfaces)?;
+        interfaces::check_ipoe(&self.interfaces, self.radius.as_ref())?;
         self.policies.check("policies")?;
         if !(1..=MAX_BINDINGS).contains(&self.fast_path.max_bindings) {
             return wrong(

@@ -20,6 +20,8 @@ pub struct Metrics {
     shard_available: IntGaugeVec,
     radius: IntCounterVec,
     dhcp_slow: IntCounterVec,
+    dhcp_slow_dropped: IntCounterVec,
+    ipoe: IntCounterVec,
     dhcp_kernel: IntCounterVec,
     allocations: IntCounterVec,
     centre: IntCounterVec,
@@ -80,6 +82,16 @@ impl Metrics {
             "Packets handled by the slow path, by outcome.",
             &["outcome"],
         )?;
+        let dhcp_slow_dropped = counters(
+            "nexus_sidecar_dhcp_slow_dropped_total",
+            "Packets that the slow path did not look at, by reason: socket (its buffer was full), known (too many RELEASE and DECLINE in work).",
+            &["reason"],
+        )?;
+        let ipoe = counters(
+            "nexus_sidecar_ipoe_packets_total",
+            "Packets of clients without a binding, by what became of them: accept, reject, attached, rejected-before, too-many, no-username, or why nobody could say.",
+            &["result"],
+        )?;
         let allocations = counters(
             "nexus_sidecar_allocations_total",
             "Requests for an address by result: new, known, or why there was none.",
@@ -125,6 +137,8 @@ impl Metrics {
             shard_available,
             radius,
             dhcp_slow,
+            dhcp_slow_dropped,
+            ipoe,
             dhcp_kernel,
             allocations,
             centre,
@@ -142,6 +156,18 @@ impl Metrics {
     /// Counts a packet of the slow path.
     pub fn dhcp_slow(&self, outcome: Outcome) {
         self.dhcp_slow.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// Counts packets that the slow path did not look at; `reason` is one of a fixed set.
+    pub fn dhcp_slow_dropped(&self, reason: &str, count: u64) {
+        self.dhcp_slow_dropped
+            .with_label_values(&[reason])
+            .inc_by(count);
+    }
+
+    /// Counts a packet of a client without a binding; `result` is one of a fixed set.
+    pub fn ipoe(&self, result: &str) {
+        self.ipoe.with_label_values(&[result]).inc();
     }
 
     /// Packets of the slow path by outcome so far, without those that never happened.

@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 
 use crate::binding_map::{Access, Interface};
 use crate::centre::CentreClient;
-use crate::config::{SidecarConfig, XdpMode};
+use crate::config::{InterfaceSection, SidecarConfig, XdpMode};
 use crate::control::ControlServer;
 use crate::edge_handle::EdgeHandle;
 use crate::edge_task::EdgeTask;
 use crate::fastpath::{AttachMode, FastPath, FastPathConfig};
+use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
 use crate::radius::RadiusServer;
 use crate::shutdown::{self, Shutdown};
@@ -109,6 +110,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             front.clone(),
         ),
     ));
+    let ipoe = ipoe(&config, interface, radius.as_ref(), &edge, &metrics)?;
     if let Some(radius) = radius {
         let serving = radius.serve(edge.clone(), metrics.clone(), front.clone());
         tasks.spawn(named("RADIUS", serving));
@@ -117,6 +119,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         interface.name.clone(),
         ifindex,
         edge.clone(),
+        ipoe,
         metrics,
         front.clone(),
     );
@@ -193,14 +196,40 @@ async fn named(
     Ok(name)
 }
 
+/// First contacts on an interface, if they are asked about there.
+fn ipoe(
+    config: &SidecarConfig,
+    interface: &InterfaceSection,
+    radius: Option<&RadiusServer>,
+    edge: &EdgeHandle,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Ipoe<slowpath::Received>>> {
+    let Some(section) = &interface.ipoe else {
+        return Ok(None);
+    };
+    let radius = radius.context("ipoe: there is no section radius")?;
+    let settings = section
+        .check()
+        .map_err(|(field, problem)| anyhow::anyhow!("ipoe.{field}: {problem}"))?;
+    Ok(Some(Ipoe::new(
+        &interface.name,
+        config.olt.id.as_str(),
+        settings,
+        radius.lines(),
+        edge.clone(),
+        metrics.clone(),
+    )))
+}
+
 async fn slow_path(
     interface: String,
     ifindex: u32,
     edge: EdgeHandle,
+    ipoe: Option<Ipoe<slowpath::Received>>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> anyhow::Result<&'static str> {
-    slowpath::run(&interface, ifindex, edge, metrics, shutdown)
+    slowpath::run(&interface, ifindex, edge, ipoe, metrics, shutdown)
         .await
         .context("the DHCP slow path")?;
     Ok("slow path")

@@ -1,58 +1,116 @@
 //! The DHCP slow path: what the kernel program has passed on, answered by the same code out of the same bindings.
 //!
-//! One thread per interface: it reads one frame at a time from its packet socket and answers it
-//! before it reads the next. The socket's buffer is its only queue; frames beyond that are dropped
-//! by the kernel, and clients repeat theirs.
+//! ```text
+//! packet socket (RECEIVE_BUFFER; full: dropped by the kernel, counted)
+//!   --> one thread per interface: reads, looks up, and answers whoever has a binding at once
+//!         |-- RELEASE, DECLINE: a task each (NOTICES; more: dropped, counted) --> edge task
+//!         '-- no binding: IPoE, a task per client that waits (max_waiting; more: dropped, counted)
+//!                 --> AAA, edge task --> the reply
+//! ```
+//! Whoever is known never waits behind somebody who is not: a storm of new clients costs the thread a
+//! look-up each, and nothing else stands in its way. Whatever is dropped, its client repeats.
 
 mod filter;
 mod packet_socket;
+mod serve;
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use nexus_abi::{Binding, BindingKey, Outcome, Profile};
-use nexus_dhcp::{
-    Answer, Bytes, OptionTable, Reply, Request, decide, inform, parse_link, parse_message,
-    wire::message,
-};
-use nix::time::{ClockId, clock_gettime};
+use nexus_abi::Outcome;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
-use crate::edge_handle::{EdgeError, EdgeHandle};
+use crate::edge_handle::EdgeHandle;
+use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use packet_socket::{PacketSocket, Received};
+use packet_socket::PacketSocket;
+pub use packet_socket::Received;
+use serve::Step;
 
-/// Serves one interface until told to stop.
+/// Most RELEASE and DECLINE in work at a time.
+const NOTICES: usize = 256;
+/// How often the kernel is asked how many frames it had no room for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Serves one interface until told to stop. `ipoe`: asks who clients without a binding are; without it they
+/// stay unanswered.
 ///
-/// Errors: the packet socket cannot be opened (the message says which capability it takes) or
-/// stops working.
+/// # Errors
+/// The packet socket cannot be opened (the message says which capability it takes) or stops working.
 pub async fn run(
     interface: &str,
     ifindex: u32,
     edge: EdgeHandle,
+    ipoe: Option<Ipoe<Received>>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let socket = PacketSocket::open(interface, ifindex)?;
-    let runtime = tokio::runtime::Handle::current();
-    let path = SlowPath {
-        socket,
+    let path = Arc::new(SlowPath {
+        socket: PacketSocket::open(interface, ifindex)?,
         interface: interface.to_owned(),
         ifindex,
         edge,
         metrics,
-    };
-    tokio::task::spawn_blocking(move || {
-        while !shutdown.is_stopped() {
-            if let Some(frame) = path.socket.receive()? {
-                runtime.block_on(path.handle(&frame));
+    });
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || receive(&path, ipoe.as_ref(), &runtime, &shutdown))
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// The thread. What it has begun ends with it.
+fn receive(
+    path: &Arc<SlowPath>,
+    ipoe: Option<&Ipoe<Received>>,
+    runtime: &Handle,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
+    let mut notices = JoinSet::new();
+    // Bounded by the clients that may wait.
+    let mut questions = JoinSet::new();
+    let mut looked_at = Instant::now();
+    while !shutdown.is_stopped() {
+        while notices.try_join_next().is_some() || questions.try_join_next().is_some() {}
+        if looked_at.elapsed() >= LOOK_EVERY {
+            looked_at = Instant::now();
+            let lost = path.socket.dropped()?;
+            path.metrics.dhcp_slow_dropped("socket", lost);
+        }
+        let Some(frame) = path.socket.receive()? else {
+            continue;
+        };
+        match path.step(&frame) {
+            None => {}
+            Some(Step::Reply(outcome, reply)) => path.send(outcome, &reply, &frame),
+            Some(Step::Silence(outcome)) => path.metrics.dhcp_slow(outcome),
+            Some(Step::Tell(_)) if notices.len() >= NOTICES => {
+                path.metrics.dhcp_slow_dropped("known", 1);
+            }
+            Some(Step::Tell(notice)) => {
+                let path = Arc::clone(path);
+                notices.spawn_on(async move { path.tell(notice).await }, runtime);
+            }
+            Some(Step::Unknown(contact)) => {
+                path.metrics.dhcp_slow(Outcome::UnknownClient);
+                if let Some(ipoe) = ipoe
+                    && let Some(contact) = contact
+                    && let Some(question) = ipoe.arrive(&contact, frame)
+                {
+                    let path = Arc::clone(path);
+                    let work = async move {
+                        if let Some(frame) = question.ask().await {
+                            path.answer(&frame);
+                        }
+                    };
+                    questions.spawn_on(work, runtime);
+                }
             }
         }
-        Ok(())
-    })
-    .await
-    .map_err(io::Error::other)?
+    }
+    Ok(())
 }
 
 /// The slow path of one interface.
@@ -65,135 +123,48 @@ struct SlowPath {
 }
 
 impl SlowPath {
-    async fn handle(&self, frame: &Received) {
+    fn step(&self, frame: &Received) -> Option<Step> {
         let interface = self.interface.as_str();
-        let outcome = match serve(&self.edge, self.ifindex, &frame.bytes).await {
-            Ok(Served::Reply(outcome, reply)) => match self.socket.send(&reply, frame) {
-                Ok(()) => outcome,
-                Err(error) => {
-                    tracing::warn!(interface, %error, "a DHCP reply could not be sent");
-                    Outcome::NoRoom
-                }
-            },
-            Ok(Served::Silently(outcome)) => outcome,
+        match serve::step(&self.edge, self.ifindex, &frame.bytes) {
+            Ok(step) => Some(step),
             Err(error) => {
                 tracing::warn!(interface, %error, "a DHCP message could not be served");
-                Outcome::Internal
+                self.metrics.dhcp_slow(Outcome::Internal);
+                None
             }
-        };
-        self.metrics.dhcp_slow(outcome);
-    }
-}
-
-/// What became of a frame.
-enum Served {
-    Reply(Outcome, Vec<u8>),
-    Silently(Outcome),
-}
-
-async fn serve(edge: &EdgeHandle, ifindex: u32, frame: &[u8]) -> Result<Served, EdgeError> {
-    let packet = Bytes(frame);
-    let request = match read(&packet) {
-        Ok(request) => request,
-        Err(outcome) => return Ok(Served::Silently(outcome)),
-    };
-    let Some((key, binding, profile)) = find(edge, &request, ifindex) else {
-        return Ok(Served::Silently(Outcome::UnknownClient));
-    };
-    let now_ns = boot_ns().map_err(|error| EdgeError::Map(error.to_string()))?;
-    let answer = match request.options.message {
-        message::INFORM => inform(&request, &binding, &profile, now_ns),
-        message::RELEASE => return release(edge, key, &request, &profile).await,
-        message::DECLINE => return decline(edge, key, &request, &profile).await,
-        _ => decide(&request, &binding, &profile, now_ns),
-    };
-    Ok(
-        match answer.and_then(|answer| write(&packet, &request, &answer, &profile)) {
-            Ok((outcome, reply)) => Served::Reply(outcome, reply),
-            Err(outcome) => Served::Silently(outcome),
-        },
-    )
-}
-
-fn read(packet: &Bytes<'_>) -> Result<Request, Outcome> {
-    let link = parse_link(packet)?;
-    parse_message(packet, link)?.into_request(packet, &mut OptionTable::default())
-}
-
-fn write(
-    packet: &Bytes<'_>,
-    request: &Request,
-    answer: &Answer,
-    profile: &Profile,
-) -> Result<(Outcome, Vec<u8>), Outcome> {
-    let mut reply = Reply::default();
-    let span = reply.write(packet, request, answer, profile)?;
-    Ok((answer.outcome, reply.frame(span).to_vec()))
-}
-
-/// The binding of the client: by its line and MAC, else by its MAC, as in the kernel.
-fn find(
-    edge: &EdgeHandle,
-    request: &Request,
-    ifindex: u32,
-) -> Option<(BindingKey, Binding, Arc<Profile>)> {
-    for key in [request.line_key(ifindex), request.mac_key(ifindex)] {
-        if let Some((binding, profile)) = edge.binding(&key) {
-            return Some((key, binding, profile));
         }
     }
-    None
-}
 
-/// DHCPRELEASE is never answered (RFC 2131 4.3.4).
-async fn release(
-    edge: &EdgeHandle,
-    key: BindingKey,
-    request: &Request,
-    profile: &Profile,
-) -> Result<Served, EdgeError> {
-    if !is_for(request, profile) {
-        return Ok(Served::Silently(Outcome::OtherServer));
+    /// Answers a client that has just got its binding.
+    fn answer(&self, frame: &Received) {
+        match self.step(frame) {
+            Some(Step::Reply(outcome, reply)) => self.send(outcome, &reply, frame),
+            Some(Step::Silence(outcome)) => self.metrics.dhcp_slow(outcome),
+            // The binding was taken away again, or stands under a key that DHCP does not see.
+            Some(Step::Unknown(_) | Step::Tell(_)) => {
+                self.metrics.dhcp_slow(Outcome::UnknownClient);
+            }
+            None => {}
+        }
     }
-    let address = Ipv4Addr::from(request.client_address().to_ne_bytes());
-    let released = edge.dhcp_release(key, address).await?;
-    tracing::info!(%address, released, "DHCPRELEASE");
-    Ok(Served::Silently(if released {
-        Outcome::SlowMessage
-    } else {
-        Outcome::Malformed
-    }))
-}
 
-/// DHCPDECLINE is never answered (RFC 2131 4.3.3): the client starts again with a DISCOVER.
-async fn decline(
-    edge: &EdgeHandle,
-    key: BindingKey,
-    request: &Request,
-    profile: &Profile,
-) -> Result<Served, EdgeError> {
-    if !is_for(request, profile) {
-        return Ok(Served::Silently(Outcome::OtherServer));
+    fn send(&self, outcome: Outcome, reply: &[u8], to: &Received) {
+        let interface = self.interface.as_str();
+        self.metrics.dhcp_slow(match self.socket.send(reply, to) {
+            Ok(()) => outcome,
+            Err(error) => {
+                tracing::warn!(interface, %error, "a DHCP reply could not be sent");
+                Outcome::NoRoom
+            }
+        });
     }
-    let address = Ipv4Addr::from(request.options.requested.to_ne_bytes());
-    let instead = edge.dhcp_decline(key, address).await?;
-    tracing::warn!(%address, ?instead, "DHCPDECLINE: somebody else answers for the address");
-    Ok(Served::Silently(if instead.is_some() {
-        Outcome::SlowMessage
-    } else {
-        Outcome::Malformed
-    }))
-}
 
-/// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5). One that is on its way to
-/// another address only passes through here, whatever it names.
-fn is_for(request: &Request, profile: &Profile) -> bool {
-    request.is_for(profile.server_id)
-        && request.options.server == u32::from_ne_bytes(profile.server_id)
-}
-
-fn boot_ns() -> nix::Result<u64> {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
-    let (seconds, nanos) = (now.tv_sec(), now.tv_nsec());
-    Ok(u64::try_from(seconds).unwrap_or(0) * 1_000_000_000 + u64::try_from(nanos).unwrap_or(0))
+    async fn tell(&self, notice: serve::Notice) {
+        let interface = self.interface.as_str();
+        self.metrics
+            .dhcp_slow(notice.tell(&self.edge).await.unwrap_or_else(|error| {
+                tracing::warn!(interface, %error, "a DHCP message could not be served");
+                Outcome::Internal
+            }));
+    }
 }

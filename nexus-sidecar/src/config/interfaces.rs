@@ -10,6 +10,9 @@ use nexus_core::edge::{Policies, Policy};
 use nexus_core::id::PoolId;
 use serde::Deserialize;
 
+use crate::ipoe::IpoeSection;
+use crate::radius::RadiusConfig;
+
 /// Most interfaces of a host; the kernel's map has numbers for no more.
 pub const MAX_INTERFACES: usize = 64;
 /// Shortest and longest quarantine.
@@ -36,6 +39,8 @@ pub struct InterfaceSection {
     pub server_id: Option<Ipv4Addr>,
     /// Pool of subscribers for whom neither Framed-Pool nor the users file names one.
     pub pool: Option<PoolId>,
+    /// First contacts are asked about; left out: clients come in by RADIUS only.
+    pub ipoe: Option<IpoeSection>,
     /// What is different here from the policies of the host.
     #[serde(default)]
     pub policies: PoliciesSection,
@@ -156,6 +161,33 @@ pub(super) fn check(interfaces: &[InterfaceSection]) -> Result<(), Wrong> {
             let problem = format!("{} is there twice: keep one", interface.name);
             return Err((format!("{field}.name"), problem));
         }
+    }
+    Ok(())
+}
+
+/// Checks that first contacts have somebody to be asked about, and RADIUS somebody who asks.
+pub(super) fn check_ipoe(
+    interfaces: &[InterfaceSection],
+    radius: Option<&RadiusConfig>,
+) -> Result<(), Wrong> {
+    let mut asks = false;
+    for (index, interface) in interfaces.iter().enumerate() {
+        let Some(section) = &interface.ipoe else {
+            continue;
+        };
+        asks = true;
+        section
+            .check()
+            .map_err(|(field, problem)| (format!("interfaces[{index}].ipoe.{field}"), problem))?;
+        if radius.is_none() {
+            let problem =
+                "there is nobody to ask: add the section radius, with users_file or upstream";
+            return Err((format!("interfaces[{index}].ipoe"), problem.to_owned()));
+        }
+    }
+    if !asks && radius.is_some_and(|radius| radius.clients.is_empty()) {
+        let problem = "there are none, and no interface has ipoe, so nobody could ask: add the NAS";
+        return Err(("radius.clients".to_owned(), problem.to_owned()));
     }
     Ok(())
 }

@@ -26,11 +26,12 @@ const MAX_IN_FLIGHT: usize = 16_384;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RadiusConfig {
-    /// Where Access-Requests are received. On a host with several addresses name the one that the
-    /// NAS sends to, so that replies come from it.
+    /// Where Access-Requests are received, if there are clients. On a host with several addresses name
+    /// the one that the NAS sends to, so that replies come from it.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// Who may ask.
+    /// Who may ask; none where IPoE alone brings subscribers in.
+    #[serde(default)]
     pub clients: Vec<ClientConfig>,
     /// YAML file with the subscribers; this or `upstream`.
     pub users_file: Option<PathBuf>,
@@ -98,6 +99,13 @@ pub struct UpstreamServerConfig {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub(super) String);
+
+impl SecretText {
+    /// What stands there.
+    pub(crate) const fn octets(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
 
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +179,8 @@ fn wrong(field: impl Into<String>, problem: impl fmt::Display) -> RadiusConfigEr
 /// The section, checked, with its files read.
 #[derive(Debug)]
 pub struct Settings {
-    pub(super) listen: SocketAddr,
+    /// `None`: nobody may ask.
+    pub(super) listen: Option<SocketAddr>,
     pub(super) clients: ClientTable,
     pub(super) backend: BackendSettings,
     pub(super) default_pool: Option<PoolId>,
@@ -196,12 +205,6 @@ impl RadiusConfig {
     /// # Errors
     /// The first thing that is wrong, with the name of its field.
     pub fn check(&self) -> Result<Settings, RadiusConfigError> {
-        if self.clients.is_empty() {
-            return Err(wrong(
-                "radius.clients",
-                "there are none, so nobody could ask; add the NAS",
-            ));
-        }
         if !(1..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
             let problem = format!("{} is outside 1..={MAX_IN_FLIGHT}", self.max_in_flight);
             return Err(wrong("radius.max_in_flight", problem));
@@ -235,7 +238,7 @@ impl RadiusConfig {
             }
         };
         Ok(Settings {
-            listen: self.listen,
+            listen: (!self.clients.is_empty()).then_some(self.listen),
             clients,
             backend,
             default_pool: self.default_pool.clone(),

@@ -30,6 +30,17 @@ pub(super) enum SubscriberError {
     Vlan(#[from] VlanOutOfRange),
 }
 
+/// Where a subscriber is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Interface that it is on; `None`: not known.
+    pub interface: Option<String>,
+    /// Hardware address of the client.
+    pub mac: [u8; 6],
+    /// Outer and inner VLAN id, 0 for a tag that is not there; `None`: not known.
+    pub vlans: Option<(u16, u16)>,
+}
+
 /// How subscribers are recognised.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -47,9 +58,27 @@ impl Identity {
         user: Option<&User>,
         framed_pool: Option<&[u8]>,
     ) -> Result<AuthorizedSubscriber, SubscriberError> {
+        let line = Line {
+            interface: None,
+            mac: mac(request)?,
+            vlans: self.vlans(request)?,
+        };
+        self.on_line(&line, &self.subscriber_id, request, user, framed_pool)
+    }
+
+    /// The subscriber on a line that is known already; `subscriber_id` makes its id, unless the users
+    /// file has one.
+    pub(super) fn on_line(
+        &self,
+        line: &Line,
+        subscriber_id: &Template,
+        request: &Attributes,
+        user: Option<&User>,
+        framed_pool: Option<&[u8]>,
+    ) -> Result<AuthorizedSubscriber, SubscriberError> {
         let subscriber = match user.and_then(|user| user.subscriber_id.clone()) {
             Some(id) => id,
-            None => SubscriberId::new(self.subscriber_id.render(request)?)?,
+            None => SubscriberId::new(subscriber_id.render(request)?)?,
         };
         let framed_pool = framed_pool.map(|name| {
             let name = std::str::from_utf8(name).map_err(|_| SubscriberError::PoolNotText)?;
@@ -58,18 +87,17 @@ impl Identity {
         let pool = framed_pool
             .transpose()?
             .or_else(|| user.and_then(|user| user.pool.clone()));
-        let mac = mac(request)?;
         let octets = |id| request.get(id).map(<[u8]>::to_vec);
         Ok(AuthorizedSubscriber {
             subscriber,
-            interface: None,
-            mac,
-            vlans: self.vlans(request)?,
+            interface: line.interface.clone(),
+            mac: line.mac,
+            vlans: line.vlans,
             circuit_id: octets(AttributeId::AGENT_CIRCUIT_ID),
             remote_id: octets(AttributeId::AGENT_REMOTE_ID),
             pool,
             default_pool: self.default_pool.clone(),
-            metadata: metadata(request, mac, user),
+            metadata: metadata(request, line.mac, user),
         })
     }
 
