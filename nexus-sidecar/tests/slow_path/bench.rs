@@ -93,6 +93,16 @@ impl Bench {
     /// Starts everything: two pools, an OLT with shards of both, the lines of `lines` with subscribers on
     /// them, and accounts for `accounts`.
     pub fn start(name: &str, lines: &[Line], accounts: &[Subscriber]) -> Self {
+        Self::start_with(name, lines, accounts, |text, _| text)
+    }
+
+    /// The same with another `sidecar.yaml`: `configure` gets the usual text and the host that it is for.
+    pub fn start_with(
+        name: &str,
+        lines: &[Line],
+        accounts: &[Subscriber],
+        configure: impl FnOnce(String, &OltHost) -> String,
+    ) -> Self {
         bpf::ensure_bpffs().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let prefix = unique_prefix(name);
@@ -106,6 +116,9 @@ impl Bench {
         let pins = Pins(pin_root(&prefix));
         let host =
             OltHost::create(&prefix, directory.path(), lines, &users, &centre.namespace).unwrap();
+        let config = directory.path().join("sidecar.yaml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, configure(text, &host)).unwrap();
         let olt = &host.network.olt;
         let mut bench = Self {
             capture: host.network.capture(directory.path()).unwrap(),
