@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
 use nexus_core::edge::{At, MapEntry, Place, Policies, Vlans};
+use nexus_core::time::BootTime;
 
 use crate::config::{Identity, XdpMode};
 use crate::fastpath::{FastPath, FastPathError};
@@ -146,6 +147,15 @@ pub fn to_binding(entry: &MapEntry, profile: u32) -> Binding {
         last_seen_ns: 0,
         address: entry.address.octets(),
         profile,
+    }
+}
+
+/// When the kernel last answered the client of an entry; `None`: not yet.
+#[must_use]
+pub const fn last_seen(binding: &Binding) -> Option<BootTime> {
+    match binding.last_seen_ns {
+        0 => None,
+        at => Some(BootTime(at)),
     }
 }
 

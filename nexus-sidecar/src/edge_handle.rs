@@ -12,6 +12,7 @@ use std::time::Duration;
 use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::edge::Conflict;
 use nexus_core::id::{PoolId, SubscriberId};
+use nexus_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
@@ -240,8 +241,14 @@ impl EdgeHandle {
         self.served.get(key)
     }
 
-    /// DHCPRELEASE (RFC 2131 4.3.4): ends the binding of `key` if `address` is its address; `false`
-    /// if not, and nothing has changed.
+    /// The slow path has served the client of `key`, which has a binding: it is there, as the kernel's own note
+    /// says of the clients that the kernel answers.
+    pub fn seen(&self, key: BindingKey, now: BootTime) {
+        self.served.seen(key, now);
+    }
+
+    /// DHCPRELEASE (RFC 2131 4.3.4): does with the binding of `key` what its pool's `dhcp.release` says, if
+    /// `address` is its address; `false` if not, and nothing has changed.
     ///
     /// # Errors
     /// As [`EdgeHandle::end_session`].

@@ -15,6 +15,7 @@ mod answer;
 mod map;
 mod note;
 mod report;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -145,6 +146,8 @@ pub struct EdgeTask<M> {
     commands: mpsc::Sender<Outgoing>,
     pull: watch::Sender<u64>,
     endpoint: Option<String>,
+    /// When it was last read who was seen.
+    seen_read: BootTime,
     /// Entries of this batch that the kernel did not take.
     map_errors: BTreeMap<Place, String>,
     /// Places at which the kernel may not have what the machine says.
@@ -201,6 +204,7 @@ impl<M: BindingMap> EdgeTask<M> {
             commands,
             pull,
             endpoint: None,
+            seen_read: BootTime::ZERO,
             map_errors: BTreeMap::new(),
             unwritten: BTreeSet::new(),
         };
@@ -298,6 +302,7 @@ impl<M: BindingMap> EdgeTask<M> {
             Input::Request(request) => answers.push(self.request(now, request, &mut fx)),
             Input::Event(event) => answers.extend(self.event(now, event, &mut fx)),
             Input::Tick => {
+                self.read_seen(now);
                 self.edge.tick(now, &mut fx);
                 self.metrics.observe(&self.status(now));
             }

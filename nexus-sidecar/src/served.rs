@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nexus_abi::{Binding, BindingKey, Profile};
+use nexus_core::time::BootTime;
 
 /// The entries and profiles that are served now. Cheap to clone; all clones see the same.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Served(Arc<Tables>);
 struct Tables {
     entries: RwLock<BTreeMap<BindingKey, Binding>>,
     profiles: RwLock<BTreeMap<u32, Arc<Profile>>>,
+    /// Whom the slow path has served since it was last asked.
+    seen: RwLock<BTreeMap<BindingKey, BootTime>>,
 }
 
 impl Served {
@@ -28,6 +31,17 @@ impl Served {
         let binding = *read(&self.0.entries).get(key)?;
         let profile = read(&self.0.profiles).get(&binding.profile).cloned()?;
         Some((binding, profile))
+    }
+
+    /// The slow path has served the client of this key.
+    pub(crate) fn seen(&self, key: BindingKey, at: BootTime) {
+        write(&self.0.seen).insert(key, at);
+    }
+
+    /// Whom the slow path has served since the last call: to be called every minute or so, because it grows
+    /// with every client that is served meanwhile, up to all of them.
+    pub(crate) fn take_seen(&self) -> BTreeMap<BindingKey, BootTime> {
+        std::mem::take(&mut *write(&self.0.seen))
     }
 
     pub(crate) fn put(&self, key: BindingKey, binding: Binding) {

@@ -14,6 +14,7 @@ mod command;
 mod configure;
 mod effect;
 mod holding;
+mod idle;
 mod key;
 mod policy;
 mod records;
@@ -150,6 +151,9 @@ struct Held {
     row: BindingRow,
     resource: Resource,
     validity: Validity,
+    /// When its subscriber was authorized or its client seen last, whichever is later; after a restart the
+    /// restart, until the kernel's map has been read.
+    active: BootTime,
 }
 
 #[derive(Clone, Debug)]
@@ -193,6 +197,10 @@ pub struct Edge {
     served: Option<BTreeSet<String>>,
     /// Not kept on disk: who asks again after a restart is judged again.
     kept_away: KeptAway,
+    /// Whatever was seen up to then is in [`Held::active`].
+    seen_until: BootTime,
+    /// Behind it the next look for silent bindings begins.
+    idle_cursor: Option<Who>,
 }
 
 impl Edge {
@@ -276,7 +284,8 @@ impl Edge {
         !all.is_empty()
     }
 
-    /// DHCPRELEASE: ends the binding of this place if `resource` is its own; `false` if not.
+    /// DHCPRELEASE: does what the pool's rule says with the binding of this place, if `resource` is its
+    /// own; `false` if not, and nothing has changed.
     pub fn dhcp_release(
         &mut self,
         now: BootTime,
@@ -288,6 +297,10 @@ impl Edge {
         let Some(who) = self.who_on(place, resource) else {
             return false;
         };
+        if self.keeps_released(&who) {
+            self.seen(place, now);
+            return true;
+        }
         self.release(now, &who, "dhcp-release", Rest::CoolDown, fx);
         self.pump(fx);
         true
@@ -326,7 +339,7 @@ impl Edge {
     }
 
     /// Lets time pass: ends rests, pushes unacknowledged bindings on or suspends them, ends bindings
-    /// without a line, empties draining shards, sends again. To be called every second or so.
+    /// without a line and silent ones, empties draining shards, sends again. To be called every second or so.
     pub fn tick(&mut self, now: BootTime, fx: &mut Effects) {
         self.settle(now, fx);
         self.push_on(now, fx);
@@ -339,6 +352,7 @@ impl Edge {
         for who in late {
             self.release(now, &who, "line-taken-over", Rest::Unheard, fx);
         }
+        self.end_idle(now, fx);
         self.give_back(fx);
         if self.resend_at.is_some_and(|at| at <= now) {
             self.resend_at = None;

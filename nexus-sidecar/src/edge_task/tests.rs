@@ -492,3 +492,44 @@ async fn a_refused_move_leaves_the_map_and_the_binding_and_says_why() {
     }
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_binding_that_neither_kernel_nor_slow_path_sees_ends_where_its_pool_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let (mut task, edge, _centre) = open("olt-1", folder.path(), map.clone()).await.unwrap();
+    let start = boot_now().unwrap();
+    let after = |secs| start + Duration::from_secs(secs);
+    let mut config = config();
+    config.pools[0].spec.dhcp.idle_release = Some(config.pools[0].spec.dhcp.lease_time);
+    let mut fx = Effects::new();
+    let day = Duration::from_secs(86_400);
+    task.edge.registered(start, start, day, config, &mut fx);
+    task.edge.snapshot_begin();
+    task.edge.snapshot_end(start, &mut fx);
+    for n in 1..=3 {
+        let (reply, _) = oneshot::channel();
+        let request = EdgeRequest::Authorize(Box::new(subscriber(n)), reply);
+        task.request(start, request, &mut fx);
+    }
+    for seq in 1..=3 {
+        task.edge.acked(Seq(seq), &mut fx);
+    }
+    task.settle(vec![fx]).await.unwrap();
+    let seen = after(3000);
+    map.entries
+        .lock()
+        .unwrap()
+        .get_mut(&key(2))
+        .unwrap()
+        .last_seen_ns = seen.0;
+    edge.seen(key(3), seen);
+    let mut fx = Effects::new();
+    let mut left = Vec::new();
+    for now in [3590, 3640, 3651, 6590, 6651] {
+        task.read_seen(after(now));
+        task.edge.tick(after(now), &mut fx);
+        left.push(task.edge.bindings(None).count());
+    }
+    assert_eq!(left, [3, 3, 2, 2, 0], "read at 3590, 3651, 6590 and 6651");
+}

@@ -49,7 +49,9 @@ pub(super) fn step(edge: &EdgeHandle, ifindex: u32, frame: &[u8]) -> Result<Step
     let Some((key, binding, profile)) = find(edge, &request, ifindex) else {
         return Ok(Step::Unknown(contact(frame, &request)));
     };
-    let now_ns = boot_now()?.0;
+    let now = boot_now()?;
+    edge.seen(key, now);
+    let now_ns = now.0;
     let answer = match request.options.message {
         message::INFORM => inform(&request, &binding, &profile, now_ns),
         message::RELEASE => return Ok(notice(&request, &profile, Notice::release(key, &request))),

@@ -127,6 +127,7 @@ impl Edge {
         }
         if let Some(held) = self.bindings.get_mut(who) {
             held.validity = validity;
+            held.active = now;
         }
         self.put_entry(who, fx);
         Ok(Granted {
@@ -374,6 +375,7 @@ impl Edge {
             row,
             resource,
             validity,
+            active: now,
         };
         self.bindings.insert(who.clone(), held);
         self.save_binding(who, fx);

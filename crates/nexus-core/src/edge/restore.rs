@@ -62,6 +62,8 @@ impl Edge {
             snapshot: None,
             served: None,
             kept_away: KeptAway::default(),
+            seen_until: BootTime::ZERO,
+            idle_cursor: None,
         };
         let mut commands = BTreeMap::new();
         let mut units = Vec::new();
@@ -201,6 +203,7 @@ impl Edge {
             row: binding,
             resource: row.resource,
             validity,
+            active: now,
         };
         self.bindings.insert(who, held);
     }

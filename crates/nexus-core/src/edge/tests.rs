@@ -1,6 +1,7 @@
 //! The edge machine, rule by rule; whole histories against a model centre are in `history`.
 
 mod history;
+mod lifecycle;
 mod policy;
 
 use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::PoolError;
 use super::space::{Space, value};
-use super::spec::PoolSpec;
+use super::spec::{PoolSpec, Release};
 
 /// Most bytes that the options of a pool may take in a reply template.
 pub const MAX_OPTIONS_LEN: usize = 256;
@@ -32,6 +32,10 @@ pub struct Dhcp {
     pub ntp: Vec<Ipv4Addr>,
     /// Interface MTU (option 26).
     pub mtu: Option<u16>,
+    /// What a DHCPRELEASE does.
+    pub release: Release,
+    /// How long a client may be silent before its binding ends; `None`: for ever.
+    pub idle_release: Option<Duration>,
     /// Further options, code to value.
     pub options: BTreeMap<u8, Vec<u8>>,
 }
@@ -46,6 +50,8 @@ impl Dhcp {
             domain_name: domain_name(spec)?,
             ntp: addresses(spec, "dhcp.ntp", &spec.dhcp.ntp)?,
             mtu: mtu(spec)?,
+            release: spec.dhcp.release,
+            idle_release: idle_release(spec)?,
             options: options(spec)?,
         };
         let len = dhcp.encoded_len();
@@ -134,6 +140,20 @@ fn lease_time(spec: &PoolSpec) -> Result<Duration, PoolError> {
         &spec.dhcp.lease_time.to_string(),
         problem,
     ))
+}
+
+/// A client renews at half of its lease time and is silent in between.
+fn idle_release(spec: &PoolSpec) -> Result<Option<Duration>, PoolError> {
+    let lease = spec.dhcp.lease_time;
+    match spec.dhcp.idle_release {
+        Some(idle) if idle < lease => {
+            let problem = format!(
+                "is shorter than dhcp.lease_time {lease}: a client that is there would lose its address between two renewals, give at least {lease}"
+            );
+            Err(value(spec, "dhcp.idle_release", &idle.to_string(), problem))
+        }
+        idle => Ok(idle.map(Duration::from)),
+    }
 }
 
 fn domain_name(spec: &PoolSpec) -> Result<Option<String>, PoolError> {

@@ -130,6 +130,8 @@ enum Op {
     Decline(usize, u32),
     Flush(usize, usize),
     Tick(usize),
+    /// The clients of some subscribers (one bit each) are there, those of the others are silent.
+    Seen(usize, u8),
     Register(usize),
     Heartbeat(usize),
     GetConfig(usize),
@@ -159,6 +161,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (host.clone(), 0..6_u32).prop_map(|(h, s)| Op::Decline(h, s)),
         14 => (host.clone(), 1..6_usize).prop_map(|(h, n)| Op::Flush(h, n)),
         4 => host.clone().prop_map(Op::Tick),
+        4 => (host.clone(), any::<u8>()).prop_map(|(h, there)| Op::Seen(h, there)),
         3 => host.clone().prop_map(Op::Register),
         8 => host.clone().prop_map(Op::Heartbeat),
         4 => host.clone().prop_map(Op::GetConfig),
@@ -260,6 +263,7 @@ impl World {
         let mut spec = spec();
         spec.cool_down = crate::duration::HumanDuration::from_secs(20);
         spec.dhcp.lease_time = crate::duration::HumanDuration::from_secs(DHCP_LEASE.as_secs());
+        spec.dhcp.idle_release = Some(spec.dhcp.lease_time);
         let mut config = config(self.centre.revision[host], &shards);
         config.pools[0].spec = spec;
         config
@@ -626,6 +630,18 @@ impl World {
             }
             Op::Flush(host, count) => self.flush(host, count),
             Op::Tick(host) => self.event(host, |edge, now, fx| edge.tick(now, fx)),
+            Op::Seen(host, there) => {
+                let is_there = |who: &SubscriberId| {
+                    (0..6_u32).any(|n| there >> n & 1 == 1 && *who == subscriber(n))
+                };
+                let seen = self.hosts[host].map.iter();
+                let seen = seen.filter(|(_, (_, who))| is_there(who));
+                let places: Vec<_> = seen.map(|(place, _)| place.clone()).collect();
+                self.event(host, |edge, now, _| {
+                    places.iter().for_each(|place| edge.seen(place, now));
+                    edge.seen_all(now);
+                });
+            }
             Op::Register(host) => {
                 // One registration at a time: an earlier answer is not waited for any more.
                 let keep = |message: &Message| {
@@ -716,7 +732,7 @@ impl World {
         self.renew_clients();
     }
 
-    /// An operator's release ends a binding without an answer to anybody.
+    /// The centre, an hour without a line, or silence ends a binding without an answer to anybody.
     fn note_ended_by_the_centre(&mut self, host: usize) {
         let place = &mut self.hosts[host];
         let released: Vec<_> = place
@@ -732,7 +748,7 @@ impl World {
                             ..
                         },
                     ..
-                }) if reason == "operator" || reason == "line-taken-over" => {
+                }) if ["operator", "line-taken-over", "idle"].contains(&reason.as_str()) => {
                     Some((subscriber.clone(), *resource))
                 }
                 _ => None,
