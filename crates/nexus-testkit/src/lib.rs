@@ -7,6 +7,7 @@
 pub mod access_node;
 pub mod bpf;
 pub mod capture;
+pub mod captures;
 pub mod centre;
 pub mod command;
 pub mod dhcp_client;
@@ -20,5 +21,6 @@ pub mod pcap;
 pub mod process;
 pub mod programs;
 pub mod radclient;
+pub mod relay;
 pub mod rest;
 pub mod wire;

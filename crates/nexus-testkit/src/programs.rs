@@ -33,6 +33,18 @@ pub fn path(name: &str) -> Result<String> {
         .context("a path that is not UTF-8")
 }
 
+/// Where this project keeps what it has built or downloaded once: `~/.cache/nexus`.
+///
+/// # Errors
+/// If neither `HOME` nor `XDG_CACHE_HOME` is set.
+pub fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither HOME nor XDG_CACHE_HOME is set: there is no place for a cache")?;
+    Ok(cache.join("nexus"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
