@@ -66,11 +66,21 @@ pub const EMULATOR: &[Tool] = &[tool(
     "other kernels than this machine's",
 )];
 
+/// What `cargo xtask bench dhcp` measures with and compares with.
+pub const SERVERS: &[Tool] = &[
+    tool("perfdhcp", "kea-admin", "a load generator"),
+    tool("kea-dhcp4", "kea-dhcp4-server", "a DHCP server"),
+    tool("dnsmasq", "dnsmasq-base", "a DHCP server"),
+    tool("dhcpd", "isc-dhcp-server", "a DHCP server"),
+];
+
 /// `cargo xtask prepare`
 pub fn all() -> Result<()> {
     run()?;
-    ensure(EMULATOR)?;
-    show(EMULATOR);
+    for tools in [EMULATOR, SERVERS] {
+        ensure(tools)?;
+        show(tools);
+    }
     Ok(())
 }
 

@@ -1,12 +1,29 @@
 //! The programs of this repository as cargo has built them.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
-/// Where cargo puts programs: beside this one, or above it where this one is a test.
+static PROFILE: OnceLock<&str> = OnceLock::new();
+
+/// From now on programs are those that cargo has built with this profile, `release`, whichever this one was built
+/// with. The first call counts.
+pub fn use_profile(name: &'static str) {
+    let _ = PROFILE.set(name);
+}
+
+/// Where cargo puts programs: beside this one, or above it where this one is a test; or where [`use_profile`] says.
 #[must_use]
 pub fn directory() -> PathBuf {
+    let own = own_directory();
+    match (PROFILE.get(), own.parent()) {
+        (Some(profile), Some(target)) => target.join(profile),
+        _ => own,
+    }
+}
+
+fn own_directory() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
     let beside = this.parent().unwrap_or(Path::new("target/debug"));
     if beside.ends_with("deps") {
