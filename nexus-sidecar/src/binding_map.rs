@@ -2,9 +2,11 @@
 //! rows.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
 use nexus_core::edge::{At, MapEntry, Place, Policies, Vlans};
+use nexus_core::id::PoolId;
 use nexus_core::time::BootTime;
 
 use crate::config::{Identity, XdpMode};
@@ -68,6 +70,9 @@ pub struct Interface {
     pub name: String,
     /// Its index.
     pub ifindex: u32,
+    /// Its number, which it keeps over restarts; [`EdgeTask::start`](crate::edge_task::EdgeTask::start)
+    /// gives it.
+    pub number: u8,
     /// Its MAC address, which replies come from.
     pub mac: [u8; 6],
     /// How XDP is attached to it.
@@ -76,6 +81,10 @@ pub struct Interface {
     pub identity: Vec<Identity>,
     /// What is done when a subscriber comes up elsewhere or with another MAC.
     pub policies: Policies,
+    /// Server identifier and source address of replies; `None`: the router of the pool.
+    pub server_id: Option<Ipv4Addr>,
+    /// Pool of subscribers for whom nothing else names one.
+    pub pool: Option<PoolId>,
 }
 
 /// The interfaces that this host serves, by name.
@@ -92,6 +101,17 @@ impl Access {
         Self {
             interfaces: interfaces.into_iter().map(named).collect(),
         }
+    }
+
+    /// With these numbers; who has none of them is not served.
+    #[must_use]
+    pub(crate) fn numbered(mut self, numbers: &BTreeMap<String, u8>) -> Self {
+        self.interfaces.retain(|name, interface| {
+            let number = numbers.get(name);
+            interface.number = number.copied().unwrap_or_default();
+            number.is_some()
+        });
+        self
     }
 
     /// In the order of their names.
@@ -330,10 +350,13 @@ pub(crate) mod tests {
         let interface = |name: &str, ifindex| Interface {
             name: name.to_owned(),
             ifindex,
+            number: 0,
             mac: [2, 0, 0, 0, 0, 9],
             mode: XdpMode::Native,
             identity: vec![Identity::Line],
             policies: Policies::default(),
+            server_id: None,
+            pool: None,
         };
         let access = Access::new([interface("eth1", 3), interface("eth2", 5)]);
         let place = |text: &str| text.parse::<LineKey>().unwrap().place();

@@ -249,18 +249,18 @@ impl SidecarConfig {
                 problem,
             })?;
         if let Some(radius) = &config.radius {
-            radius.check().map_err(|error| ConfigError::Radius {
+            let names: Vec<&str> = config
+                .interfaces
+                .iter()
+                .map(|one| one.name.as_str())
+                .collect();
+            let checked = radius.check().and_then(|_| radius.check_interfaces(&names));
+            checked.map_err(|error| ConfigError::Radius {
                 path: path.to_owned(),
                 error,
             })?;
         }
         Ok(config)
-    }
-
-    /// The one interface.
-    #[must_use]
-    pub fn interface(&self) -> Option<&InterfaceSection> {
-        self.interfaces.first()
     }
 
     fn check(&self) -> Result<(), (String, String)> {

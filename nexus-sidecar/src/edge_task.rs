@@ -29,12 +29,13 @@ use nexus_core::time::BootTime;
 use nexus_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::binding_map::{Access, BindingMap};
+use crate::binding_map::{Access, BindingMap, Interface};
 use crate::clock::{ClockError, boot_id, boot_now};
 use crate::edge_handle::{EdgeHandle, EdgeRequest};
 use crate::fastpath::FastPathError;
+use crate::interfaces;
 use crate::metrics::Metrics;
-use crate::profiles::Profiles;
+use crate::profiles::{Gateway, Profiles};
 use crate::rows::{self, RowsError, Writer};
 use crate::served::Served;
 use crate::shutdown::Shutdown;
@@ -177,15 +178,16 @@ impl<M: BindingMap> EdgeTask<M> {
     ) -> Result<(Self, EdgeHandle, CentreSide), EdgeTaskError> {
         let rows = rows::load(&store)?;
         check_owner(&rows, &olt)?;
-        let mac = access.interfaces().next().map_or([0; 6], |one| one.mac);
-        let profiles = Profiles::new(mac, rows::load_profiles(&store)?);
+        let access = number_interfaces(access, &store).await?;
+        let profiles = Profiles::new(gateways(&access), rows::load_profiles(&store)?);
         let start = Start {
             olt,
             boot_id: boot_id()?,
             new_session: new_session()?,
         };
         let mut fx = Effects::new();
-        let edge = Edge::restore(boot_now()?, start, rows, &mut fx);
+        let mut edge = Edge::restore(boot_now()?, start, rows, &mut fx);
+        edge.serve_interfaces(access.interfaces().map(|one| one.name.clone()));
         let served = Served::default();
         let (handle, requests) = EdgeHandle::channel(served.clone(), metrics.clone());
         let (event_sender, events) = mpsc::channel(EVENTS);
@@ -208,6 +210,9 @@ impl<M: BindingMap> EdgeTask<M> {
             map_errors: BTreeMap::new(),
             unwritten: BTreeSet::new(),
         };
+        for entry in task.edge.map_entries() {
+            task.profiles.want(&entry.pool, &entry.key.interface);
+        }
         task.settle(vec![fx]).await?;
         let repairs = task.reconcile()?;
         tracing::info!(
@@ -224,6 +229,11 @@ impl<M: BindingMap> EdgeTask<M> {
             pull: pull_receiver,
         };
         Ok((task, handle, centre))
+    }
+
+    /// The interfaces, with their numbers.
+    pub const fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The kernel's map, to attach the program once the map is right.
@@ -355,8 +365,12 @@ impl<M: BindingMap> EdgeTask<M> {
     /// written.
     async fn settle(&mut self, effects: Vec<Effects>) -> Result<(), EdgeTaskError> {
         for action in effects.iter().flat_map(|fx| &fx.actions) {
-            if let Action::RemoveBinding(place) = action {
-                self.remove(place);
+            match action {
+                Action::RemoveBinding(place) => self.remove(place),
+                Action::PutBinding(entry) => {
+                    self.profiles.want(&entry.pool, &entry.key.interface);
+                }
+                _ => {}
             }
         }
         let (changes, writes, problems) = self.profiles.follow(self.edge.pools());
@@ -399,6 +413,27 @@ impl<M: BindingMap> EdgeTask<M> {
             Action::Note(note) => self.note(&note),
         }
     }
+}
+
+/// Gives every interface its number, durably.
+async fn number_interfaces(access: Access, store: &Store) -> Result<Access, RowsError> {
+    let names = access.interfaces().map(|one| one.name.clone()).collect();
+    let (numbers, changes) = interfaces::number(rows::load_interfaces(store)?, &names);
+    let mut writer = Writer::new(store);
+    writer.interfaces(&changes).await?;
+    writer.finish().await?;
+    Ok(access.numbered(&numbers))
+}
+
+fn gateways(access: &Access) -> BTreeMap<String, Gateway> {
+    let gateway = |one: &Interface| Gateway {
+        mac: one.mac,
+        server_id: one.server_id,
+    };
+    access
+        .interfaces()
+        .map(|one| (one.name.clone(), gateway(one)))
+        .collect()
 }
 
 /// Whether the rows are of this host.

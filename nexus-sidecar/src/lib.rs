@@ -10,6 +10,7 @@ pub mod edge_handle;
 pub mod edge_task;
 pub mod fastpath;
 pub mod host;
+pub mod interfaces;
 pub mod ipoe;
 mod line;
 pub mod metrics;

@@ -100,10 +100,13 @@ mod tests {
         Interface {
             name: name.to_owned(),
             ifindex: 3,
+            number: 0,
             mac: [2, 0, 0, 0, 0, 9],
             mode: XdpMode::Native,
             identity: identity.to_vec(),
             policies: Policies::default(),
+            server_id: None,
+            pool: None,
         }
     }
 

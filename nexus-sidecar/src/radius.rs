@@ -11,6 +11,7 @@
 mod access;
 mod authorizer;
 mod config;
+mod interface;
 mod line_access;
 mod listener;
 pub(crate) mod log_limit;
@@ -25,6 +26,7 @@ pub use config::{
     ClientConfig, RadiusConfig, RadiusConfigError, SecretText, Settings, UpstreamConfig,
     UpstreamServerConfig,
 };
+pub use interface::InterfaceRule;
 pub use line_access::{LineAccess, LineRequest, Verdict};
 pub use listener::RadiusServer;
 pub use subscriber::Line;

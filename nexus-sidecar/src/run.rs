@@ -40,23 +40,14 @@ const STORE_CACHE: u64 = 64 * 1024 * 1024;
 /// What could not be started, or the failure that ended it; the text says what to do.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let config = SidecarConfig::load(path)?;
-    let interface = config.interface().context("no interface")?;
     host::check_capabilities(config.radius.as_ref().map(|radius| radius.listen))?;
-    let (ifindex, mac) = host::interface(&interface.name)?;
+    let access = access(&config)?;
     let store = open_store(&config).await?;
     let metrics = Metrics::new()?;
     let fast_path = FastPath::open(&FastPathConfig {
         pin_root: config.fast_path.pin_path.clone(),
         max_bindings: config.fast_path.max_bindings,
     })?;
-    let access = Access::new([Interface {
-        name: interface.name.clone(),
-        ifindex,
-        mac,
-        mode: interface.mode,
-        identity: interface.identity.clone(),
-        policies: interface.policies.over(config.policies).policies(),
-    }]);
     let (mut task, edge, side) = EdgeTask::start(
         config.olt.id.clone(),
         store,
@@ -65,22 +56,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         metrics.clone(),
     )
     .await?;
-    // The map is right by now, so the program never meets a wrong one.
-    let mode = match interface.mode {
-        XdpMode::Native => AttachMode::Native,
-        XdpMode::Generic => {
-            tracing::warn!(
-                interface = %interface.name,
-                "XDP runs in generic mode, behind the driver: use it only where the driver has no native one"
-            );
-            AttachMode::Generic
-        }
-    };
-    let attached = task.map_mut().attach(&interface.name, mode)?;
-    tracing::info!(
-        interface = %interface.name, mode = interface.mode.as_str(),
-        replaced = attached.replaced, "fast path attached"
-    );
+    attach(&mut task)?;
+    let access = task.access().clone();
     let control = ControlServer::bind(&config.control.socket).await?;
     let metrics_listener = metrics_http::bind(config.metrics.listen).await?;
     let radius = match &config.radius {
@@ -110,20 +87,22 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             front.clone(),
         ),
     ));
-    let ipoe = ipoe(&config, interface, radius.as_ref(), &edge, &metrics)?;
+    let mut slow_paths = Vec::new();
+    for section in &config.interfaces {
+        let Some(interface) = access.interface(&section.name) else {
+            continue;
+        };
+        let ipoe = ipoe(&config, section, radius.as_ref(), &edge, &metrics)?;
+        slow_paths.push((interface.name.clone(), interface.ifindex, ipoe));
+    }
     if let Some(radius) = radius {
         let serving = radius.serve(edge.clone(), metrics.clone(), front.clone());
         tasks.spawn(named("RADIUS", serving));
     }
-    let slow = slow_path(
-        interface.name.clone(),
-        ifindex,
-        edge.clone(),
-        ipoe,
-        metrics,
-        front.clone(),
-    );
-    tasks.spawn(slow);
+    for (interface, ifindex, ipoe) in slow_paths {
+        let (edge, metrics, front) = (edge.clone(), metrics.clone(), front.clone());
+        tasks.spawn(slow_path(interface, ifindex, edge, ipoe, metrics, front));
+    }
     tasks.spawn(named("systemd", tell_systemd(edge.clone(), front.clone())));
     notify(&[NotifyState::Ready]);
     tracing::info!(olt = %config.olt.id, "nexus-sidecar is ready");
@@ -194,6 +173,50 @@ async fn named(
 ) -> anyhow::Result<&'static str> {
     task.await;
     Ok(name)
+}
+
+/// The interfaces as the host has them.
+fn access(config: &SidecarConfig) -> anyhow::Result<Access> {
+    let mut interfaces = Vec::new();
+    for (index, section) in config.interfaces.iter().enumerate() {
+        let field = || format!("interfaces[{index}].name");
+        let (ifindex, mac) = host::interface(&section.name).with_context(field)?;
+        interfaces.push(Interface {
+            name: section.name.clone(),
+            ifindex,
+            number: 0,
+            mac,
+            mode: section.mode,
+            identity: section.identity.clone(),
+            policies: section.policies.over(config.policies).policies(),
+            server_id: section.server_id,
+            pool: section.pool.clone(),
+        });
+    }
+    Ok(Access::new(interfaces))
+}
+
+/// Attaches the program to all interfaces. The map is right by now, so it never meets a wrong one.
+fn attach(task: &mut EdgeTask<FastPath>) -> anyhow::Result<()> {
+    for interface in task.access().clone().interfaces() {
+        let name = &interface.name;
+        let mode = match interface.mode {
+            XdpMode::Native => AttachMode::Native,
+            XdpMode::Generic => {
+                tracing::warn!(
+                    interface = %name,
+                    "XDP runs in generic mode, behind the driver: use it only where the driver has no native one"
+                );
+                AttachMode::Generic
+            }
+        };
+        let attached = task.map_mut().attach(name, mode)?;
+        tracing::info!(
+            interface = %name, number = interface.number, mode = interface.mode.as_str(),
+            replaced = attached.replaced, "fast path attached"
+        );
+    }
+    Ok(())
 }
 
 /// First contacts on an interface, if they are asked about there.

@@ -40,6 +40,8 @@ pub struct ShardReport {
 pub struct InterfaceReport {
     /// Its name.
     pub name: String,
+    /// Its number in the kernel's keys.
+    pub number: u8,
     /// How XDP is attached: `native` or `generic`.
     pub xdp_mode: String,
     /// What subscribers are known by on it, in this order: `line`, `vlan`, ...

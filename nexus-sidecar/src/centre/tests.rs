@@ -219,10 +219,13 @@ impl World {
         let access = Access::new([Interface {
             name: "eth1".to_owned(),
             ifindex: 3,
+            number: 0,
             mac: [2; 6],
             mode: XdpMode::Native,
             identity: vec![Identity::Line, Identity::Mac],
             policies: Policies::default(),
+            server_id: None,
+            pool: None,
         }]);
         let metrics = Metrics::new().unwrap();
         let (task, edge, side) = EdgeTask::start(

@@ -41,8 +41,8 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
         let identity = interface.identity.join(", ");
         writeln!(
             text,
-            "Interface    {}, XDP {}, subscribers known by {identity}",
-            interface.name, interface.xdp_mode
+            "Interface    {} (number {}), XDP {}, subscribers known by {identity}",
+            interface.name, interface.number, interface.xdp_mode
         )?;
     }
     writeln!(
@@ -164,6 +164,7 @@ mod tests {
             pending_releases: 1,
             interfaces: vec![InterfaceReport {
                 name: "eth1".to_owned(),
+                number: 3,
                 xdp_mode: "native".to_owned(),
                 identity: vec!["circuit-id".to_owned(), "mac".to_owned()],
             }],
@@ -177,7 +178,7 @@ mod tests {
             "DHCP in the kernel: ack 12",
             "DHCP slow path: no packets",
             "not reached yet",
-            "eth1, XDP native, subscribers known by circuit-id, mac",
+            "eth1 (number 3), XDP native, subscribers known by circuit-id, mac",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

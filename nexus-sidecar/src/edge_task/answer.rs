@@ -85,8 +85,8 @@ impl<M: BindingMap> EdgeTask<M> {
         reply: Reply<Result<Grant, EdgeError>>,
         fx: &mut Effects,
     ) -> Answer {
-        let (policies, key) = match self.access.key_of(&subscriber) {
-            Ok((interface, key)) => (interface.policies, key),
+        let (interface, key) = match self.access.key_of(&subscriber) {
+            Ok(found) => found,
             Err(why) => return Answer::Authorize(reply, None, Err(EdgeError::BadKey(why))),
         };
         let metadata = labels(subscriber.metadata, &key);
@@ -94,11 +94,14 @@ impl<M: BindingMap> EdgeTask<M> {
         let request = Authorized {
             subscriber: subscriber.subscriber,
             kind: ResourceType::Ipv4,
-            pool: subscriber.pool.or(subscriber.default_pool),
+            pool: subscriber
+                .pool
+                .or_else(|| interface.pool.clone())
+                .or(subscriber.default_pool),
             key,
             metadata,
             timestamp: wall_now(),
-            policies,
+            policies: interface.policies,
         };
         let granted = self.edge.authorize(now, request, fx).map_err(refusal);
         Answer::Authorize(reply, Some(on), granted)
@@ -156,7 +159,9 @@ impl<M: BindingMap> EdgeTask<M> {
             return Err(EdgeError::NotIpv4(granted.pool.clone()));
         };
         let no_profile = || EdgeError::Map(format!("pool {} has no DHCP profile", granted.pool));
-        let profile_id = self.profiles.id(&granted.pool).ok_or_else(no_profile)?;
+        let profile_id = place
+            .and_then(|place| self.profiles.id(&granted.pool, &place.interface))
+            .ok_or_else(no_profile)?;
         let profile = self.profiles.get(profile_id).ok_or_else(no_profile)?;
         let mask = self
             .edge

@@ -103,7 +103,7 @@ impl<M: BindingMap> EdgeTask<M> {
             .ok_or_else(|| format!("the kernel program does not serve {}: its interface is not configured any more, or it has no keys of this kind", entry.key))?;
         let profile = self
             .profiles
-            .id(&entry.pool)
+            .id(&entry.pool, &entry.key.interface)
             .ok_or_else(|| format!("pool {} has no DHCP profile", entry.pool))?;
         Ok((key, to_binding(entry, profile)))
     }

@@ -115,6 +115,7 @@ fn interface_report(interface: &Interface) -> InterfaceReport {
     let identity = interface.identity.iter().map(|identity| identity.as_str());
     InterfaceReport {
         name: interface.name.clone(),
+        number: interface.number,
         xdp_mode: interface.mode.as_str().to_owned(),
         identity: identity.map(str::to_owned).collect(),
     }

@@ -1,5 +1,6 @@
 //! One Access-Request from proof to address: what it is answered with, and why.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use nexus_radius::password::{Credentials, next_hop_attributes};
@@ -87,12 +88,15 @@ impl<A: Authorizer> Access<A> {
             Err(error) => return Answer::refuse("bad-credentials", error),
         };
         match self.backend.prove(&request.packet, credentials).await {
-            Ok(proof) => self.accept(&request.packet, proof).await,
+            Ok(proof) => {
+                let from = request.key.from.ip();
+                self.accept(from, &request.packet, proof).await
+            }
             Err(answer) => answer,
         }
     }
 
-    async fn accept(&self, request: &Packet, proof: Proof<'_>) -> Answer {
+    async fn accept(&self, from: IpAddr, request: &Packet, proof: Proof<'_>) -> Answer {
         if let Err(note) = proof.check() {
             return Answer::refuse("static-address", note);
         }
@@ -100,7 +104,7 @@ impl<A: Authorizer> Access<A> {
         let subscriber =
             match self
                 .identity
-                .subscriber(attributes, proof.user(), proof.framed_pool())
+                .subscriber(from, attributes, proof.user(), proof.framed_pool())
             {
                 Ok(subscriber) => subscriber,
                 Err(error) => return Answer::refuse("bad-identity", error),

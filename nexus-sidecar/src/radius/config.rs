@@ -15,6 +15,7 @@ use nexus_radius::server::{Client, ClientTable};
 use nexus_radius::upstream::{UpstreamLimits, UpstreamServer};
 use serde::Deserialize;
 
+use super::interface::{self, InterfaceChoice, InterfaceRule};
 use super::users::{Users, UsersError};
 
 /// Most AAA servers; each has sockets of its own.
@@ -37,8 +38,12 @@ pub struct RadiusConfig {
     pub users_file: Option<PathBuf>,
     /// AAA servers that know the subscribers; this or `users_file`.
     pub upstream: Option<UpstreamConfig>,
-    /// Pool of subscribers for whom neither the users file nor Framed-Pool names one. Default: the
-    /// first IPv4 pool in which this host owns shards.
+    /// On which interface the subscribers of a request are, where that is not the client's: the first rule
+    /// that fits counts. A host with one interface needs neither.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceRule>,
+    /// Pool of subscribers for whom neither the users file nor Framed-Pool nor their interface names one.
+    /// Default: the first IPv4 pool in which this host owns shards.
     pub default_pool: Option<PoolId>,
     /// Subscriber id where the users file has none: text with attribute names in braces.
     #[serde(default = "default_subscriber_id")]
@@ -57,6 +62,8 @@ pub struct RadiusConfig {
 pub struct ClientConfig {
     /// `192.0.2.7` or `192.0.2.0/24`; the longest prefix decides.
     pub address: String,
+    /// Interface that its subscribers are on.
+    pub interface: Option<String>,
     /// Shared secret; this or `secret_file`.
     pub secret: Option<SecretText>,
     /// File with the shared secret; one newline at its end does not count.
@@ -169,7 +176,7 @@ pub enum RadiusConfigError {
     Users(#[from] UsersError),
 }
 
-fn wrong(field: impl Into<String>, problem: impl fmt::Display) -> RadiusConfigError {
+pub(super) fn wrong(field: impl Into<String>, problem: impl fmt::Display) -> RadiusConfigError {
     RadiusConfigError::Field {
         field: field.into(),
         problem: problem.to_string(),
@@ -186,6 +193,7 @@ pub struct Settings {
     pub(super) default_pool: Option<PoolId>,
     pub(super) subscriber_id: Template,
     pub(super) nas_port_id: Vec<VlanPattern>,
+    pub(super) interfaces: InterfaceChoice,
     pub(super) max_in_flight: usize,
 }
 
@@ -200,6 +208,14 @@ pub(super) enum BackendSettings {
 }
 
 impl RadiusConfig {
+    /// Checks that all interfaces that are named are among those of the host.
+    ///
+    /// # Errors
+    /// The first that is not, or a client whose interface nothing says.
+    pub fn check_interfaces(&self, interfaces: &[&str]) -> Result<(), RadiusConfigError> {
+        interface::check(&self.interfaces, &self.clients, interfaces)
+    }
+
     /// Checks the section and reads the files that it names.
     ///
     /// # Errors
@@ -247,6 +263,7 @@ impl RadiusConfig {
                 .parse()
                 .map_err(|error| wrong("radius.subscriber_id", error))?,
             nas_port_id: patterns.collect::<Result<_, _>>()?,
+            interfaces: InterfaceChoice::new(&self.interfaces, &self.clients)?,
             max_in_flight: self.max_in_flight,
         })
     }
@@ -255,24 +272,22 @@ impl RadiusConfig {
 impl ClientConfig {
     fn check(&self, index: usize) -> Result<Client, RadiusConfigError> {
         let field = format!("radius.clients[{index}]");
-        let single = |address: IpAddr| IpNet::from(address);
-        let network = self
-            .address
-            .parse()
-            .or_else(|_| self.address.parse().map(single));
-        let network: IpNet = network.map_err(|_: AddrParseError| {
-            let problem = format!(
-                "{:?} is neither an address nor address/prefix length",
-                self.address
-            );
-            wrong(format!("{field}.address"), problem)
-        })?;
         Ok(Client {
-            network,
+            network: network(&field, &self.address)?,
             secret: read_secret(&field, self.secret.as_ref(), self.secret_file.as_deref())?,
             require_message_authenticator: self.require_message_authenticator,
         })
     }
+}
+
+/// The network of a client, which may be one address.
+pub(super) fn network(field: &str, address: &str) -> Result<IpNet, RadiusConfigError> {
+    let network = address.parse();
+    let network = network.or_else(|_| address.parse().map(|single: IpAddr| IpNet::from(single)));
+    network.map_err(|_: AddrParseError| {
+        let problem = format!("{address:?} is neither an address nor address/prefix length");
+        wrong(format!("{field}.address"), problem)
+    })
 }
 
 impl UpstreamConfig {

@@ -73,6 +73,7 @@ impl RadiusServer {
         let identity = Arc::new(Identity {
             subscriber_id: settings.subscriber_id,
             nas_port_id: settings.nas_port_id,
+            interfaces: settings.interfaces,
             default_pool: settings.default_pool,
         });
         let server = Server::new(settings.clients, limits);

@@ -1,11 +1,13 @@
 //! From an Access-Request to the subscriber: id, MAC, line, and what the record shall say.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use nexus_core::id::{IdError, PoolId, SubscriberId};
 use nexus_radius::identity::{MissingAttribute, Template, VlanOutOfRange, VlanPattern, parse_mac};
 use nexus_radius::{AttributeId, Attributes};
 
+use super::interface::InterfaceChoice;
 use super::users::User;
 use crate::edge_handle::AuthorizedSubscriber;
 
@@ -33,7 +35,7 @@ pub(super) enum SubscriberError {
 /// Where a subscriber is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Interface that it is on; `None`: not known.
+    /// Interface that it is on; `None`: the only one there is.
     pub interface: Option<String>,
     /// Hardware address of the client.
     pub mac: [u8; 6],
@@ -46,20 +48,22 @@ pub struct Line {
 pub(super) struct Identity {
     pub(super) subscriber_id: Template,
     pub(super) nas_port_id: Vec<VlanPattern>,
+    pub(super) interfaces: InterfaceChoice,
     pub(super) default_pool: Option<PoolId>,
 }
 
 impl Identity {
-    /// The subscriber of a request. `user` is its entry in the users file, `framed_pool` the pool
-    /// that the upstream server named.
+    /// The subscriber of a request that came `from` a client. `user` is its entry in the users file,
+    /// `framed_pool` the pool that the upstream server named.
     pub(super) fn subscriber(
         &self,
+        from: IpAddr,
         request: &Attributes,
         user: Option<&User>,
         framed_pool: Option<&[u8]>,
     ) -> Result<AuthorizedSubscriber, SubscriberError> {
         let line = Line {
-            interface: None,
+            interface: self.interfaces.choose(from, request).map(str::to_owned),
             mac: mac(request)?,
             vlans: self.vlans(request)?,
         };
