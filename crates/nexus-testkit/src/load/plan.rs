@@ -9,6 +9,9 @@ use crate::packet::Mac;
 pub const MAX_CLIENTS: u32 = 1 << 17;
 /// Most threads; a transaction belongs to the thread that the lowest bits of its id name.
 pub const MAX_THREADS: u32 = 8;
+/// Distance of the MAC addresses of two clients. Far from 1, because real ones are not neighbours: dnsmasq chooses
+/// addresses by a hash of which neighbours fall on one another, and then refuses many of them.
+const MAC_STEP: u64 = 0x0013_c6ef;
 /// Longest run in seconds.
 const MAX_SECONDS: f64 = 600.0;
 
@@ -21,7 +24,7 @@ pub struct Plan {
     pub threads: u32,
     /// Clients, 1 to [`MAX_CLIENTS`].
     pub clients: u32,
-    /// MAC address of client 0; client n has this plus n.
+    /// MAC address of client 0; that of client n is [`mac`]'s.
     pub first_mac: Mac,
     /// VLAN tags of each frame, 0 to 2; with two each client has a pair of its own.
     pub tags: u8,
@@ -145,11 +148,13 @@ impl Plan {
     }
 }
 
-/// The MAC address `client` above `first`.
+/// The MAC address of a client: [`MAC_STEP`] times its number above `first`. [`MAX_CLIENTS`] of them stay within
+/// 2^38 addresses, so the first byte of `first` stays as it is if the second is below 0xc0.
 #[must_use]
 pub fn mac(first: Mac, client: u32) -> Mac {
     let [a, b, c, d, e, f] = first;
-    let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_add(u64::from(client));
+    let offset = u64::from(client) * MAC_STEP;
+    let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_add(offset);
     let [_, _, mac @ ..] = number.to_be_bytes();
     mac
 }
@@ -164,8 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn mac_addresses_carry_over() {
-        assert_eq!(plan().mac(3), [2, 0, 0, 0, 1, 1]);
+    fn mac_addresses_differ_and_stay_those_of_stations() {
+        assert_eq!(plan().mac(0), [2, 0, 0, 0, 0, 0xfe]);
+        assert_eq!(plan().mac(1), [2, 0, 0, 0x13, 0xc7, 0xed]);
+        let last = mac([2, 0xbf, 0xff, 0xff, 0xff, 0xff], MAX_CLIENTS - 1);
+        assert_eq!(last.first(), Some(&2));
     }
 
     #[test]

@@ -25,6 +25,8 @@ const PERFDHCP_TRIALS: u32 = 5;
 const PERFDHCP_MOST: f64 = 60_000.0;
 /// How long a storm is watched, in seconds: the first retry after 4 seconds and the second after 8 more lie within.
 const STORM_LIMIT: f64 = 20.0;
+/// How long the clients may take to come once.
+const INTRODUCTION_LIMIT: f64 = 30.0;
 /// How long new subscribers are waited for.
 const FIRST_CONTACT_LIMIT: f64 = 8.0;
 
@@ -78,10 +80,10 @@ pub fn most_by_perfdhcp(contestant: &Contestant, macs: &Path, about: f64) -> Res
         let trial = perfdhcp_trial(contestant, macs, rate)?;
         let holds = trial.loss() < MOST_LOST;
         if holds {
-            best = trial.per_second.max(best);
+            best = trial.per_second().max(best);
         }
         // A rate that it cannot even send needs no doubling.
-        search.record(holds && trial.per_second > rate * 0.9);
+        search.record(holds && trial.per_second() > rate * 0.9);
     }
     Ok(best)
 }
@@ -212,6 +214,27 @@ pub fn first_contacts(contestant: &Contestant, round: u32, rounds: u32) -> Resul
         return Ok(report.counts.completed as f64 / FIRST_CONTACT_LIMIT);
     }
     Ok(report.per_second())
+}
+
+/// All clients come once, a few at a time, so that the server knows them.
+pub fn introduce(contestant: &Contestant) -> Result<()> {
+    let pace = Pace::Closed { window: 8 };
+    let plan = Plan {
+        threads: 1,
+        once: true,
+        retry: true,
+        ..contestant.plan(pace, INTRODUCTION_LIMIT)
+    };
+    let report = run(contestant, &plan)?;
+    if report.counts.lost > 0 {
+        eprintln!(
+            "- {}: {} of {} clients have no address after {INTRODUCTION_LIMIT:.0} s",
+            contestant.server.name(),
+            report.counts.lost,
+            report.counts.begun
+        );
+    }
+    Ok(())
 }
 
 /// Looks up a contestant.

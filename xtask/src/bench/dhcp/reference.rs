@@ -98,8 +98,7 @@ pub fn dnsmasq(line: &Line, directory: &Path, keep: bool) -> Result<Process> {
     let file = |name: &str| directory.join(name).display().to_string();
     command.arg(format!("--dhcp-leasefile={}", file("dnsmasq.leases")));
     if !keep {
-        // It reads its leases from a script then, and this one has none.
-        command.args(["--leasefile-ro", "--dhcp-script=/bin/true"]);
+        command.arg("--leasefile-ro");
     }
     command.arg(format!("--pid-file={}", file("dnsmasq.pid")));
     let mut process = Process::spawn("dnsmasq", &mut command, &directory.join("dnsmasq.log"))?;

@@ -32,14 +32,12 @@ impl Series {
         self.values.get(&server).cloned().map_or(0.0, median)
     }
 
-    /// Ours against each of the others.
+    /// Ours against each of the others, those left out for whom it was too little to be measured.
     pub fn rows(&self) -> Vec<Row> {
         let ours = self.median(Server::Nexus);
-        let others = self
-            .values
+        self.values
             .keys()
-            .filter(|server| **server != Server::Nexus);
-        others
+            .filter(|server| **server != Server::Nexus && self.median(**server) > 0.0)
             .map(|server| {
                 let name = format!("{}: Nexus against {}", self.name, server.name());
                 Row::compared(name, self.unit, ours, self.median(*server))

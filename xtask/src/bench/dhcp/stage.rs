@@ -15,14 +15,14 @@ use super::machine::{self, Setting};
 use super::ours::Ours;
 use super::reference;
 
-/// Clients that all servers know after the first round; ours are authorised before.
-pub const CLIENTS: u32 = 10_000;
+/// Clients that all servers know before the first round: ours through RADIUS, the others because each has come once.
+pub const CLIENTS: u32 = 4000;
 /// MAC address of the first of them.
 pub const FIRST_MAC: Mac = [2, 0, 0, 1, 0, 0];
 /// MAC address of the first client that nobody has seen before.
-pub const FIRST_STRANGER: Mac = [2, 0, 0, 0x40, 0, 0];
+pub const FIRST_STRANGER: Mac = [2, 0x80, 0, 0, 0, 0];
 /// Clients that nobody has seen before; each is new once only.
-pub const STRANGERS: u32 = 15_000;
+pub const STRANGERS: u32 = 12_000;
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
