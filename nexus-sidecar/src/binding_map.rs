@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile, Template};
 use nexus_core::edge::{LineKey, MapEntry, Vlans};
+use nexus_core::time::BootTime;
 
 use crate::config::Identity;
 use crate::edge_handle::AuthorizedSubscriber;
@@ -26,16 +27,31 @@ pub trait BindingMap: Send + 'static {
     /// # Errors
     /// If the map cannot be read.
     fn all(&self) -> Result<Vec<(BindingKey, Binding)>, FastPathError>;
-    /// Writes a profile.
+    /// Writes a profile and the template with all of its options.
     ///
     /// # Errors
     /// If the kernel does not take it.
-    fn put_profile(&mut self, id: u32, profile: &Profile) -> Result<(), FastPathError>;
+    fn put_profile(
+        &mut self,
+        id: u16,
+        profile: &Profile,
+        template: &Template,
+    ) -> Result<(), FastPathError>;
     /// Packets by outcome.
     ///
     /// # Errors
     /// If the counters cannot be read.
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError>;
+    /// Switches rare events, and the tracing of clients, on or off for an interface.
+    ///
+    /// # Errors
+    /// If the kernel does not take the program that does so.
+    fn switch(
+        &mut self,
+        interface: u8,
+        events: bool,
+        trace: &[[u8; 6]],
+    ) -> Result<(), FastPathError>;
 }
 
 impl BindingMap for FastPath {
@@ -44,19 +60,34 @@ impl BindingMap for FastPath {
     }
 
     fn remove(&mut self, key: &BindingKey) -> Result<(), FastPathError> {
-        self.remove_binding(key)
+        self.remove_binding(key);
+        Ok(())
     }
 
     fn all(&self) -> Result<Vec<(BindingKey, Binding)>, FastPathError> {
-        self.bindings()
+        Ok(self.bindings())
     }
 
-    fn put_profile(&mut self, id: u32, profile: &Profile) -> Result<(), FastPathError> {
-        Self::put_profile(self, id, profile)
+    fn put_profile(
+        &mut self,
+        id: u16,
+        profile: &Profile,
+        template: &Template,
+    ) -> Result<(), FastPathError> {
+        Self::put_profile(self, id, profile, template)
     }
 
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError> {
         Self::counters(self)
+    }
+
+    fn switch(
+        &mut self,
+        interface: u8,
+        events: bool,
+        trace: &[[u8; 6]],
+    ) -> Result<(), FastPathError> {
+        self.set_switches(interface, events, trace)
     }
 }
 
@@ -65,8 +96,8 @@ impl BindingMap for FastPath {
 pub struct Access {
     /// Its name.
     pub interface: String,
-    /// Its index.
-    pub ifindex: u32,
+    /// Its number in the kernel's keys.
+    pub number: u8,
     /// Its MAC address, which replies come from.
     pub mac: [u8; 6],
     /// What subscribers are known by on it.
@@ -101,42 +132,55 @@ impl Access {
     /// The kernel's form of a key; `None`: of another interface.
     #[must_use]
     pub fn to_kernel(&self, key: &LineKey) -> Option<BindingKey> {
-        (key.interface == self.interface).then(|| match key.vlans {
-            Some(Vlans { outer, inner }) => BindingKey::line(self.ifindex, outer, inner, key.mac),
-            None => BindingKey::mac(self.ifindex, key.mac),
+        (key.interface == self.interface).then_some(match key.vlans {
+            Some(Vlans { outer, inner }) => BindingKey::Line {
+                interface: self.number,
+                outer_vid: outer,
+                inner_vid: inner,
+                mac: key.mac,
+            },
+            None => BindingKey::Mac {
+                interface: self.number,
+                mac: key.mac,
+            },
         })
     }
 
     /// The key behind the kernel's form; `None`: of another interface or no key at all.
     #[must_use]
     pub fn from_kernel(&self, key: &BindingKey) -> Option<LineKey> {
-        if key.ifindex != self.ifindex {
+        if key.interface() != self.number {
             return None;
         }
-        let vlans = match key.kind {
-            BindingKey::KIND_LINE => Some(Vlans {
-                outer: key.outer_vid,
-                inner: key.inner_vid,
+        let vlans = match key {
+            BindingKey::Line {
+                outer_vid,
+                inner_vid,
+                ..
+            } => Some(Vlans {
+                outer: *outer_vid,
+                inner: *inner_vid,
             }),
-            BindingKey::KIND_MAC => None,
-            _ => return None,
+            _ => None,
         };
         Some(LineKey {
             interface: self.interface.clone(),
             vlans,
-            mac: key.mac,
+            mac: key.mac()?,
         })
     }
 }
 
-/// The kernel's form of an entry.
+/// The kernel's form of an entry. Its end is rounded down to a second: it never outlives the right to it.
 #[must_use]
-pub fn to_binding(entry: &MapEntry, profile: u32) -> Binding {
+pub fn to_binding(entry: &MapEntry, profile: u16) -> Binding {
+    let secs = |end: BootTime| u32::try_from(end.0 / 1_000_000_000).unwrap_or(NEVER_EXPIRES - 1);
     Binding {
-        valid_until_ns: entry.valid_until.map_or(NEVER_EXPIRES, |end| end.0),
-        last_seen_ns: 0,
         address: entry.address.octets(),
+        valid_until_secs: entry.valid_until.map_or(NEVER_EXPIRES, secs),
+        mac: entry.key.mac,
         profile,
+        last_seen_jiffies: 0,
     }
 }
 
@@ -174,10 +218,10 @@ pub fn reconcile(
     for (key, binding) in wanted {
         let same = |there: &Binding| {
             Binding {
-                last_seen_ns: 0,
+                last_seen_jiffies: 0,
                 ..*there
             } == Binding {
-                last_seen_ns: 0,
+                last_seen_jiffies: 0,
                 ..*binding
             }
         };
@@ -207,7 +251,7 @@ pub(crate) mod tests {
     #[derive(Clone, Debug, Default)]
     pub(crate) struct MemoryMap {
         pub(crate) entries: std::sync::Arc<std::sync::Mutex<BTreeMap<BindingKey, Binding>>>,
-        pub(crate) profiles: std::sync::Arc<std::sync::Mutex<BTreeMap<u32, Profile>>>,
+        pub(crate) profiles: std::sync::Arc<std::sync::Mutex<BTreeMap<u16, Profile>>>,
         pub(crate) writes: std::sync::Arc<std::sync::atomic::AtomicU64>,
         /// Takes no entry, as a full one.
         pub(crate) full: std::sync::Arc<std::sync::atomic::AtomicBool>,
@@ -229,11 +273,11 @@ pub(crate) mod tests {
                 return Err(refusal());
             }
             let mut entries = self.entries.lock().unwrap();
-            let last_seen_ns = entries.get(key).map_or(0, |there| there.last_seen_ns);
+            let last_seen_jiffies = entries.get(key).map_or(0, |there| there.last_seen_jiffies);
             entries.insert(
                 *key,
                 Binding {
-                    last_seen_ns,
+                    last_seen_jiffies,
                     ..*binding
                 },
             );
@@ -255,8 +299,19 @@ pub(crate) mod tests {
             Ok(entries.iter().map(|(k, v)| (*k, *v)).collect())
         }
 
-        fn put_profile(&mut self, id: u32, profile: &Profile) -> Result<(), FastPathError> {
+        fn put_profile(
+            &mut self,
+            id: u16,
+            profile: &Profile,
+            _: &Template,
+        ) -> Result<(), FastPathError> {
             self.profiles.lock().unwrap().insert(id, *profile);
+            Ok(())
+        }
+
+        fn switch(&mut self, _: u8, _: bool, _: &[[u8; 6]]) -> Result<(), FastPathError> {
+            self.writes
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         }
 
@@ -265,18 +320,22 @@ pub(crate) mod tests {
         }
     }
 
-    fn binding(last: u8, seen: u64) -> Binding {
+    fn binding(last: u8, seen: u32) -> Binding {
         Binding {
-            valid_until_ns: NEVER_EXPIRES,
-            last_seen_ns: seen,
+            valid_until_secs: NEVER_EXPIRES,
+            last_seen_jiffies: seen,
             address: [10, 0, 0, last],
+            mac: [2, 0, 0, 0, 0, last],
             profile: 0,
         }
     }
 
     #[test]
     fn only_what_is_wrong_is_written_and_last_seen_does_not_count() {
-        let key = |n: u8| BindingKey::mac(3, [2, 0, 0, 0, 0, n]);
+        let key = |n: u8| BindingKey::Mac {
+            interface: 3,
+            mac: [2, 0, 0, 0, 0, n],
+        };
         let mut map = MemoryMap::default();
         map.entries.lock().unwrap().extend([
             (key(1), binding(1, 55)),
@@ -308,7 +367,7 @@ pub(crate) mod tests {
     fn keys_go_to_the_kernel_and_back() {
         let access = Access {
             interface: "eth1".to_owned(),
-            ifindex: 3,
+            number: 3,
             mac: [2, 0, 0, 0, 0, 9],
             identity: vec![Identity::Line],
         };
@@ -319,14 +378,18 @@ pub(crate) mod tests {
         }
         let other: LineKey = "eth2 any 02:00:00:00:00:01".parse().unwrap();
         assert_eq!(access.to_kernel(&other), None);
-        assert_eq!(access.from_kernel(&BindingKey::mac(4, [2; 6])), None);
+        let elsewhere = BindingKey::Mac {
+            interface: 4,
+            mac: [2; 6],
+        };
+        assert_eq!(access.from_kernel(&elsewhere), None);
     }
 
     #[test]
     fn a_subscriber_without_vlans_needs_the_mac_as_an_identity() {
         let mut access = Access {
             interface: "eth1".to_owned(),
-            ifindex: 3,
+            number: 3,
             mac: [2, 0, 0, 0, 0, 9],
             identity: vec![Identity::Line],
         };

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, Profile};
+use nexus_abi::{Binding, BindingKey, Profile, Template};
 use nexus_core::id::{PoolId, SubscriberId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
+use crate::packet_events::Switches;
 use crate::status::{BindingReport, StatusReport};
 
 /// Most requests that wait for the edge task at a time.
@@ -45,7 +46,7 @@ pub struct Grant {
     /// DHCP lease time that holds now, whole seconds: that of the pool, or what is left if the binding has an end.
     pub lease_secs: u32,
     /// Index into the kernel's `PROFILES`.
-    pub profile_id: u32,
+    pub profile_id: u16,
     /// The subscriber had this address before.
     pub known: bool,
 }
@@ -134,7 +135,7 @@ pub(crate) enum EdgeRequest {
     /// [`EdgeHandle::end_session`].
     EndSession(SubscriberId, String, Reply<Result<bool, EdgeError>>),
     /// [`EdgeHandle::binding`].
-    Binding(BindingKey, Reply<Option<(Binding, Profile)>>),
+    Binding(BindingKey, Reply<Option<(Binding, Profile, Template)>>),
     /// [`EdgeHandle::dhcp_release`].
     DhcpRelease(BindingKey, Ipv4Addr, Reply<Result<bool, EdgeError>>),
     /// [`EdgeHandle::dhcp_decline`].
@@ -145,6 +146,8 @@ pub(crate) enum EdgeRequest {
     ),
     /// [`EdgeHandle::status`].
     Status(Reply<StatusReport>),
+    /// [`EdgeHandle::switch_packet_events`].
+    SwitchPacketEvents(Vec<Switches>, Reply<Result<(), EdgeError>>),
     /// [`EdgeHandle::bindings`].
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
 }
@@ -204,12 +207,16 @@ impl EdgeHandle {
             .await?
     }
 
-    /// The entry as the kernel has it now (it may have ended: compare `valid_until_ns` with
-    /// `CLOCK_BOOTTIME`) and its profile. `None`: no such binding, or no such profile.
+    /// The entry as the kernel has it now (it may have ended: compare `valid_until_secs` with
+    /// `CLOCK_BOOTTIME`), its profile, and the template with all of that profile's options. `None`: no
+    /// such binding, or no such profile.
     ///
     /// # Errors
     /// [`EdgeError::Busy`] or [`EdgeError::Stopped`].
-    pub async fn binding(&self, key: BindingKey) -> Result<Option<(Binding, Profile)>, EdgeError> {
+    pub async fn binding(
+        &self,
+        key: BindingKey,
+    ) -> Result<Option<(Binding, Profile, Template)>, EdgeError> {
         self.ask(|reply| EdgeRequest::Binding(key, reply)).await
     }
 
@@ -239,6 +246,19 @@ impl EdgeHandle {
         address: Ipv4Addr,
     ) -> Result<Option<Ipv4Addr>, EdgeError> {
         self.ask(|reply| EdgeRequest::DhcpDecline(key, address, reply))
+            .await?
+    }
+
+    /// Makes the programs of interfaces tell of single packets, or stop it. Takes up to 0.2 s for each that
+    /// has to change, in which the edge task does nothing else.
+    ///
+    /// # Errors
+    /// [`EdgeError::Busy`], [`EdgeError::Stopped`] or [`EdgeError::Map`].
+    pub(crate) async fn switch_packet_events(
+        &self,
+        switches: Vec<Switches>,
+    ) -> Result<(), EdgeError> {
+        self.ask(|reply| EdgeRequest::SwitchPacketEvents(switches, reply))
             .await?
     }
 

@@ -357,8 +357,8 @@ impl<M: BindingMap> EdgeTask<M> {
             writer.event(&fx.changes).await?;
         }
         writer.finish().await?;
-        for (id, profile) in writes {
-            self.map.put_profile(id, &profile)?;
+        for (id, (profile, template)) in writes {
+            self.map.put_profile(id, &profile, &template)?;
         }
         for problem in problems {
             tracing::error!(%problem, "subscribers of this pool are not served");

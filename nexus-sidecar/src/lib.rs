@@ -12,6 +12,7 @@ pub mod fastpath;
 pub mod host;
 pub mod metrics;
 pub mod metrics_http;
+pub mod packet_events;
 pub mod profiles;
 pub mod radius;
 pub mod rows;

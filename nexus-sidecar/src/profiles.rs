@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_abi::{PROFILE_COUNT, Profile};
+use nexus_abi::{PROFILE_COUNT, Profile, Template};
 use nexus_core::id::PoolId;
 use nexus_core::pool::Pool;
 use nexus_dhcp::profile::{ProfileParts, encode};
@@ -25,18 +25,21 @@ pub enum ProfileProblem {
     },
 }
 
+/// A profile that is to be written under an id, with its template.
+pub type ProfileWrite = (u16, (Profile, Template));
+
 /// The profile of each pool: the id stays the same as long as the pool is there, over restarts too.
 #[derive(Clone, Debug)]
 pub struct Profiles {
     gateway_mac: [u8; 6],
-    ids: BTreeMap<PoolId, u32>,
-    encoded: BTreeMap<u32, Profile>,
+    ids: BTreeMap<PoolId, u16>,
+    encoded: BTreeMap<u16, (Profile, Template)>,
 }
 
 impl Profiles {
     /// With the ids that the store has. `gateway_mac`: where replies come from.
     #[must_use]
-    pub fn new(gateway_mac: [u8; 6], ids: BTreeMap<PoolId, u32>) -> Self {
+    pub fn new(gateway_mac: [u8; 6], ids: BTreeMap<PoolId, u16>) -> Self {
         Self {
             gateway_mac,
             ids,
@@ -46,16 +49,16 @@ impl Profiles {
 
     /// The id of a pool's profile, if it has one.
     #[must_use]
-    pub fn id(&self, pool: &PoolId) -> Option<u32> {
+    pub fn id(&self, pool: &PoolId) -> Option<u16> {
         self.ids
             .get(pool)
             .copied()
             .filter(|id| self.encoded.contains_key(id))
     }
 
-    /// A profile.
+    /// A profile, and its template with all options.
     #[must_use]
-    pub fn get(&self, id: u32) -> Option<&Profile> {
+    pub fn get(&self, id: u16) -> Option<&(Profile, Template)> {
         self.encoded.get(&id)
     }
 
@@ -64,7 +67,7 @@ impl Profiles {
     pub fn follow<'a>(
         &mut self,
         pools: impl Iterator<Item = &'a Pool>,
-    ) -> (Vec<ProfileChange>, Vec<(u32, Profile)>, Vec<ProfileProblem>) {
+    ) -> (Vec<ProfileChange>, Vec<ProfileWrite>, Vec<ProfileProblem>) {
         let (mut changes, mut writes, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         let pools: BTreeMap<&PoolId, &Pool> = pools
             .filter(|pool| pool.dhcp().is_some())
@@ -94,8 +97,8 @@ impl Profiles {
             let number = match self.ids.get(id) {
                 Some(number) => *number,
                 None => {
-                    let used: BTreeSet<u32> = self.ids.values().copied().collect();
-                    let Some(free) = (0..PROFILE_COUNT).find(|n| !used.contains(n)) else {
+                    let used: BTreeSet<u16> = self.ids.values().copied().collect();
+                    let Some(free) = (0..PROFILE_COUNT as u16).find(|n| !used.contains(n)) else {
                         problems.push(ProfileProblem::TooMany(id.clone()));
                         continue;
                     };
@@ -112,7 +115,7 @@ impl Profiles {
         (changes, writes, problems)
     }
 
-    fn encode(&self, pool: &Pool) -> Result<Profile, String> {
+    fn encode(&self, pool: &Pool) -> Result<(Profile, Template), String> {
         let dhcp = pool.dhcp().ok_or("it has no DHCP data")?;
         let octets = |list: &[std::net::Ipv4Addr]| -> Vec<[u8; 4]> {
             list.iter().map(std::net::Ipv4Addr::octets).collect()
@@ -134,6 +137,7 @@ impl Profiles {
             domain_name: dhcp.domain_name.as_deref(),
             mtu: dhcp.mtu,
             ntp: &ntp,
+            rapid_commit: false,
             custom: &custom,
         })
         .map_err(|error| error.to_string())
@@ -179,7 +183,7 @@ mod tests {
                 ProfileChange::Assign(c.id().clone(), 0)
             ]
         );
-        let profile = profiles.get(0).unwrap();
+        let (profile, _) = profiles.get(0).unwrap();
         assert_eq!((profile.present, profile.lease_secs), (1, 3600));
         assert_eq!(profile.server_id, [10, 2, 0, 1]);
         assert_eq!(profile.gateway_mac, [2; 6]);

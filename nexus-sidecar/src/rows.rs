@@ -55,10 +55,10 @@ pub fn load(store: &Store) -> Result<Vec<Row>, RowsError> {
 ///
 /// # Errors
 /// A row that cannot be read.
-pub fn load_profiles(store: &Store) -> Result<BTreeMap<PoolId, u32>, RowsError> {
+pub fn load_profiles(store: &Store) -> Result<BTreeMap<PoolId, u16>, RowsError> {
     let mut profiles = BTreeMap::new();
     for row in store.scan(PROFILE, &[])? {
-        let (pool, id): (PoolId, u32) =
+        let (pool, id): (PoolId, u16) =
             serde_json::from_slice(&row?.value).map_err(|problem| RowsError::Row { problem })?;
         profiles.insert(pool, id);
     }
@@ -69,7 +69,7 @@ pub fn load_profiles(store: &Store) -> Result<BTreeMap<PoolId, u32>, RowsError> 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileChange {
     /// The pool gets this id.
-    Assign(PoolId, u32),
+    Assign(PoolId, u16),
     /// The pool needs none any more.
     Drop(PoolId),
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nexus_abi::BindingKey;
 use nexus_store::{OnDamage, Options, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,12 +16,13 @@ use tokio::task::JoinSet;
 
 use crate::binding_map::Access;
 use crate::centre::CentreClient;
-use crate::config::{SidecarConfig, XdpMode};
+use crate::config::{Identity, SidecarConfig, XdpMode};
 use crate::control::ControlServer;
 use crate::edge_handle::EdgeHandle;
 use crate::edge_task::EdgeTask;
-use crate::fastpath::{AttachMode, FastPath, FastPathConfig};
+use crate::fastpath::{AttachMode, FastPath, FastPathConfig, InterfaceConfig, PuntLimits};
 use crate::metrics::Metrics;
+use crate::packet_events::Hub;
 use crate::radius::RadiusServer;
 use crate::shutdown::{self, Shutdown};
 use crate::status::{Mode, StatusReport};
@@ -44,13 +46,16 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (ifindex, mac) = host::interface(&interface.name)?;
     let store = open_store(&config).await?;
     let metrics = Metrics::new()?;
-    let fast_path = FastPath::open(&FastPathConfig {
+    let mut fast_path = FastPath::open(&FastPathConfig {
         pin_root: config.fast_path.pin_path.clone(),
         max_bindings: config.fast_path.max_bindings,
+        max_circuits: 0,
+        punts: PuntLimits::default(),
     })?;
+    let number = fast_path.number(&interface.name)?;
     let access = Access {
         interface: interface.name.clone(),
-        ifindex,
+        number,
         mac,
         identity: interface.identity.clone(),
     };
@@ -74,11 +79,21 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             AttachMode::Generic
         }
     };
-    let attached = task.map_mut().attach(&interface.name, mode)?;
+    let attached = task.map_mut().attach(&InterfaceConfig {
+        number,
+        name: interface.name.clone(),
+        mode,
+        identity: interface.identity.iter().copied().map(kind).collect(),
+        remote_id: false,
+    })?;
+    for pin in task.map_mut().tidy()? {
+        tracing::info!(pin = %pin.display(), "removed: it is of another interface, size or version");
+    }
     tracing::info!(
         interface = %interface.name, mode = interface.mode.as_str(),
         replaced = attached.replaced, "fast path attached"
     );
+    let events = task.map_mut().events()?;
     let control = ControlServer::bind(&config.control.socket).await?;
     let metrics_listener = metrics_http::bind(config.metrics.listen).await?;
     let radius = match &config.radius {
@@ -93,11 +108,14 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (stop_edge, edge_stop) = shutdown::channel();
     let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
     let mut edge_task = tokio::spawn(task.run(edge_stop));
+    let names = [(number, interface.name.clone())].into();
+    let (hub, packets) = Hub::new(events, edge.clone(), names)?;
+    tasks.spawn(named("packet events", hub.run(front.clone())));
     let centre = CentreClient::new(&config, side, metrics.clone());
     tasks.spawn(named("centre client", centre.run(front.clone())));
     tasks.spawn(named(
         "control socket",
-        control.serve(edge.clone(), front.clone()),
+        control.serve(edge.clone(), packets, front.clone()),
     ));
     tasks.spawn(named(
         "metrics",
@@ -114,7 +132,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     }
     let slow = slow_path(
         interface.name.clone(),
-        ifindex,
+        (ifindex, number),
         edge.clone(),
         metrics,
         front.clone(),
@@ -156,6 +174,14 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     ended
 }
 
+/// The kernel's code of a kind of key.
+const fn kind(identity: Identity) -> u8 {
+    match identity {
+        Identity::Line => BindingKey::KIND_LINE,
+        Identity::Mac => BindingKey::KIND_MAC,
+    }
+}
+
 fn stopped_early(
     ended: Result<Result<(), crate::edge_task::EdgeTaskError>, tokio::task::JoinError>,
 ) -> anyhow::Result<()> {
@@ -194,12 +220,12 @@ async fn named(
 
 async fn slow_path(
     interface: String,
-    ifindex: u32,
+    index: (u32, u8),
     edge: EdgeHandle,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> anyhow::Result<&'static str> {
-    slowpath::run(&interface, ifindex, edge, metrics, shutdown)
+    slowpath::run(&interface, index, edge, metrics, shutdown)
         .await
         .context("the DHCP slow path")?;
     Ok("slow path")

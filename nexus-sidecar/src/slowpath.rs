@@ -10,11 +10,8 @@ mod packet_socket;
 use std::io;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, Outcome, Profile};
-use nexus_dhcp::{
-    Answer, Bytes, OptionTable, Reply, Request, decide, inform, parse_link, parse_message,
-    wire::message,
-};
+use nexus_abi::{Binding, BindingKey, Outcome, Profile, Template};
+use nexus_dhcp::{Request, exchange, wire::message};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::edge_handle::{EdgeError, EdgeHandle};
@@ -22,13 +19,13 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use packet_socket::{PacketSocket, Received};
 
-/// Serves one interface until told to stop.
+/// Serves one interface, of this index and this number in keys, until told to stop.
 ///
 /// Errors: the packet socket cannot be opened (the message says which capability it takes) or
 /// stops working.
 pub async fn run(
     interface: &str,
-    ifindex: u32,
+    (ifindex, number): (u32, u8),
     edge: EdgeHandle,
     metrics: Metrics,
     shutdown: Shutdown,
@@ -38,7 +35,7 @@ pub async fn run(
     let path = SlowPath {
         socket,
         interface: interface.to_owned(),
-        ifindex,
+        number,
         edge,
         metrics,
     };
@@ -58,7 +55,7 @@ pub async fn run(
 struct SlowPath {
     socket: PacketSocket,
     interface: String,
-    ifindex: u32,
+    number: u8,
     edge: EdgeHandle,
     metrics: Metrics,
 }
@@ -66,7 +63,7 @@ struct SlowPath {
 impl SlowPath {
     async fn handle(&self, frame: &Received) {
         let interface = self.interface.as_str();
-        let outcome = match serve(&self.edge, self.ifindex, &frame.bytes).await {
+        let outcome = match serve(&self.edge, self.number, &frame.bytes).await {
             Ok(Served::Reply(outcome, reply)) => match self.socket.send(&reply, frame) {
                 Ok(()) => outcome,
                 Err(error) => {
@@ -90,55 +87,40 @@ enum Served {
     Silently(Outcome),
 }
 
-async fn serve(edge: &EdgeHandle, ifindex: u32, frame: &[u8]) -> Result<Served, EdgeError> {
-    let packet = Bytes(frame);
-    let request = match read(&packet) {
+async fn serve(edge: &EdgeHandle, number: u8, frame: &[u8]) -> Result<Served, EdgeError> {
+    let request = match exchange::read(frame) {
         Ok(request) => request,
         Err(outcome) => return Ok(Served::Silently(outcome)),
     };
-    let Some((key, binding, profile)) = find(edge, &request, ifindex).await? else {
+    let Some((key, binding, profile, template)) = find(edge, &request, number).await? else {
         return Ok(Served::Silently(Outcome::UnknownClient));
     };
-    let now_ns = boot_ns().map_err(|error| EdgeError::Map(error.to_string()))?;
-    let answer = match request.options.message {
-        message::INFORM => inform(&request, &binding, &profile, now_ns),
+    let now_secs = boot_secs().map_err(|error| EdgeError::Map(error.to_string()))?;
+    match request.options.message {
         message::RELEASE => return release(edge, key, &request, &profile).await,
         message::DECLINE => return decline(edge, key, &request, &profile).await,
-        _ => decide(&request, &binding, &profile, now_ns),
-    };
-    Ok(
-        match answer.and_then(|answer| write(&packet, &request, &answer, &profile)) {
-            Ok((outcome, reply)) => Served::Reply(outcome, reply),
-            Err(outcome) => Served::Silently(outcome),
-        },
-    )
-}
-
-fn read(packet: &Bytes<'_>) -> Result<Request, Outcome> {
-    let link = parse_link(packet)?;
-    parse_message(packet, link)?.into_request(packet, &mut OptionTable::default())
-}
-
-fn write(
-    packet: &Bytes<'_>,
-    request: &Request,
-    answer: &Answer,
-    profile: &Profile,
-) -> Result<(Outcome, Vec<u8>), Outcome> {
-    let mut reply = Reply::default();
-    let span = reply.write(packet, request, answer, profile)?;
-    Ok((answer.outcome, reply.frame(span).to_vec()))
+        _ => {}
+    }
+    let reply = exchange::reply(frame, &request, &binding, &profile, &template, now_secs);
+    Ok(match reply {
+        Ok((outcome, reply)) => Served::Reply(outcome, reply),
+        Err(outcome) => Served::Silently(outcome),
+    })
 }
 
 /// The binding of the client: by its line and MAC, else by its MAC, as in the kernel.
 async fn find(
     edge: &EdgeHandle,
     request: &Request,
-    ifindex: u32,
-) -> Result<Option<(BindingKey, Binding, Profile)>, EdgeError> {
-    for key in [request.line_key(ifindex), request.mac_key(ifindex)] {
-        if let Some((binding, profile)) = edge.binding(key).await? {
-            return Ok(Some((key, binding, profile)));
+    number: u8,
+) -> Result<Option<(BindingKey, Binding, Profile, Template)>, EdgeError> {
+    let kinds = [BindingKey::KIND_LINE, BindingKey::KIND_MAC];
+    for key in kinds
+        .iter()
+        .filter_map(|kind| request.key(*kind, number, None))
+    {
+        if let Some((binding, profile, template)) = edge.binding(key).await? {
+            return Ok(Some((key, binding, profile, template)));
         }
     }
     Ok(None)
@@ -191,8 +173,7 @@ fn is_for(request: &Request, profile: &Profile) -> bool {
         && request.options.server == u32::from_ne_bytes(profile.server_id)
 }
 
-fn boot_ns() -> nix::Result<u64> {
+fn boot_secs() -> nix::Result<u32> {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
-    let (seconds, nanos) = (now.tv_sec(), now.tv_nsec());
-    Ok(u64::try_from(seconds).unwrap_or(0) * 1_000_000_000 + u64::try_from(nanos).unwrap_or(0))
+    Ok(u32::try_from(now.tv_sec()).unwrap_or(u32::MAX))
 }

@@ -83,6 +83,8 @@ pub struct BindingReport {
     pub address: String,
     /// Interface, VLANs and MAC: `eth1 100.7 02:00:00:00:00:01`, or `eth1 any 02:..` for a MAC key.
     pub line: String,
+    /// The client's MAC address; `None`: it has no line yet.
+    pub mac: Option<[u8; 6]>,
     /// Shard of the address.
     pub shard: u32,
     /// Epoch it was given under.

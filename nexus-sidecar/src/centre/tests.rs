@@ -217,7 +217,7 @@ impl World {
         .unwrap();
         let access = Access {
             interface: "eth1".to_owned(),
-            ifindex: 3,
+            number: 3,
             mac: [2; 6],
             identity: vec![Identity::Line, Identity::Mac],
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile};
+use nexus_abi::{Binding, BindingKey, Profile, Template};
 use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey};
 use nexus_core::id::SubscriberId;
 use nexus_core::resource::{Resource, ResourceType};
@@ -31,13 +31,14 @@ pub(super) enum Answer {
         Result<Granted, EdgeError>,
     ),
     EndSession(Reply<Result<bool, EdgeError>>, bool),
-    Binding(Reply<Option<(Binding, Profile)>>, BindingKey),
+    Binding(Reply<Option<(Binding, Profile, Template)>>, BindingKey),
     DhcpRelease(Reply<Result<bool, EdgeError>>, Option<LineKey>, bool),
     DhcpDecline(
         Reply<Result<Option<Ipv4Addr>, EdgeError>>,
         Option<LineKey>,
         Option<Result<Granted, EdgeError>>,
     ),
+    Switched(Reply<Result<(), EdgeError>>, Result<(), EdgeError>),
     Status(Reply<StatusReport>),
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
     Report(oneshot::Sender<Heartbeat>),
@@ -77,6 +78,9 @@ impl<M: BindingMap> EdgeTask<M> {
                 Answer::DhcpDecline(reply, line, instead.map(|result| result.map_err(refusal)))
             }
             EdgeRequest::Status(reply) => Answer::Status(reply),
+            EdgeRequest::SwitchPacketEvents(switches, reply) => {
+                Answer::Switched(reply, self.switch_packet_events(&switches))
+            }
             EdgeRequest::Bindings(subscriber, reply) => Answer::Bindings(subscriber, reply),
         }
     }
@@ -137,6 +141,9 @@ impl<M: BindingMap> EdgeTask<M> {
                 };
                 let _ = reply.send(address);
             }
+            Answer::Switched(reply, switched) => {
+                let _ = reply.send(switched);
+            }
             Answer::Status(reply) => {
                 let _ = reply.send(self.status(now));
             }
@@ -162,7 +169,7 @@ impl<M: BindingMap> EdgeTask<M> {
         };
         let no_profile = || EdgeError::Map(format!("pool {} has no DHCP profile", granted.pool));
         let profile_id = self.profiles.id(&granted.pool).ok_or_else(no_profile)?;
-        let profile = self.profiles.get(profile_id).ok_or_else(no_profile)?;
+        let (profile, _) = self.profiles.get(profile_id).ok_or_else(no_profile)?;
         let mask = self
             .edge
             .pool(&granted.pool)
@@ -189,12 +196,12 @@ impl<M: BindingMap> EdgeTask<M> {
         }
     }
 
-    fn binding(&self, key: &BindingKey) -> Option<(Binding, Profile)> {
+    fn binding(&self, key: &BindingKey) -> Option<(Binding, Profile, Template)> {
         let line = self.access.from_kernel(key)?;
         let entry = self.edge.map_entry(&line)?;
         let id = self.profiles.id(&entry.pool)?;
-        debug_assert!(entry.valid_until.is_none_or(|end| end.0 != NEVER_EXPIRES));
-        Some((to_binding(&entry, id), *self.profiles.get(id)?))
+        let (profile, template) = *self.profiles.get(id)?;
+        Some((to_binding(&entry, id), profile, template))
     }
 }
 

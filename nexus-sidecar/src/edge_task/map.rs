@@ -14,8 +14,19 @@ use super::answer::Answer;
 use crate::binding_map::{BindingMap, Repairs, reconcile, to_binding};
 use crate::edge_handle::EdgeError;
 use crate::fastpath::FastPathError;
+use crate::packet_events::Switches;
 
 impl<M: BindingMap> EdgeTask<M> {
+    /// Switches what the kernel tells of single packets.
+    pub(super) fn switch_packet_events(&mut self, switches: &[Switches]) -> Result<(), EdgeError> {
+        for one in switches {
+            self.map
+                .switch(one.interface, one.events, &one.trace)
+                .map_err(|error| EdgeError::Map(error.to_string()))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn put(&mut self, entry: &MapEntry) {
         let written = match self.kernel_entry(entry) {
             Ok((key, binding)) => self

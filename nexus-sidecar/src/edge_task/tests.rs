@@ -86,7 +86,7 @@ async fn open_on(
 ) -> Result<(EdgeTask<MemoryMap>, EdgeHandle, CentreSide), EdgeTaskError> {
     let access = Access {
         interface: "eth1".to_owned(),
-        ifindex: 3,
+        number: 3,
         mac: [2, 0, 0, 0, 0, 0xee],
         identity: vec![Identity::Line, Identity::Mac],
     };
@@ -125,7 +125,12 @@ fn subscriber(n: u8) -> AuthorizedSubscriber {
 }
 
 fn key(n: u8) -> BindingKey {
-    BindingKey::line(3, 100, u16::from(n), [2, 0, 0, 0, 0, n])
+    BindingKey::Line {
+        interface: 3,
+        outer_vid: 100,
+        inner_vid: u16::from(n),
+        mac: [2, 0, 0, 0, 0, n],
+    }
 }
 
 #[tokio::test]
@@ -153,8 +158,8 @@ async fn a_grant_is_durable_and_in_the_map_and_the_centre_hears_of_it() {
     let again = running.edge.authorize(subscriber(1)).await.unwrap();
     assert_eq!((again.address, again.known), (grant.address, true));
     assert_eq!(again.lease_secs, 3600);
-    let (binding, _) = running.edge.binding(key(1)).await.unwrap().unwrap();
-    assert_eq!(binding.valid_until_ns, nexus_abi::NEVER_EXPIRES);
+    let (binding, ..) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    assert_eq!(binding.valid_until_secs, nexus_abi::NEVER_EXPIRES);
     let status = running.edge.status().await.unwrap();
     assert_eq!((status.mode, status.acked), (Mode::Connected, 1));
     assert_eq!(status.kernel_outcomes["ack"], 7);
@@ -352,7 +357,7 @@ async fn a_full_map_does_not_keep_the_sidecar_from_starting() {
     let map = MemoryMap::default();
     map.full.store(true, Ordering::Relaxed);
     let running = Running::start(folder.path(), map.clone()).await;
-    let (binding, _) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    let (binding, ..) = running.edge.binding(key(1)).await.unwrap().unwrap();
     assert_eq!(
         binding.address,
         grant.address.octets(),
