@@ -1,14 +1,16 @@
-//! The kernel's map as the edge task sees it: keys of one interface, and making the map equal to the rows.
+//! The kernel's map as the edge task sees it: the interfaces that keys belong to, and making the map equal to the
+//! rows.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile, Template};
-use nexus_core::edge::{LineKey, MapEntry, Vlans};
+use nexus_core::edge::{At, Circuit, MapEntry, Place, Policies, Vlans};
+use nexus_core::id::PoolId;
 use nexus_core::time::BootTime;
 
-use crate::config::Identity;
-use crate::edge_handle::AuthorizedSubscriber;
-use crate::fastpath::{FastPath, FastPathError};
+use crate::config::{Identity, XdpMode};
+use crate::fastpath::{FastPath, FastPathError, Jiffies};
 
 /// What the edge task needs of the kernel; [`FastPath`] is it.
 pub trait BindingMap: Send + 'static {
@@ -27,7 +29,7 @@ pub trait BindingMap: Send + 'static {
     /// # Errors
     /// If the map cannot be read.
     fn all(&self) -> Result<Vec<(BindingKey, Binding)>, FastPathError>;
-    /// Writes a profile and the template with all of its options.
+    /// Writes a profile and its template with all options.
     ///
     /// # Errors
     /// If the kernel does not take it.
@@ -37,11 +39,26 @@ pub trait BindingMap: Send + 'static {
         profile: &Profile,
         template: &Template,
     ) -> Result<(), FastPathError>;
+    /// Adds the template of a set of options to a profile; `false`: there is one, or no room for one.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    fn add_variant(
+        &mut self,
+        id: u16,
+        set: u32,
+        template: &Template,
+    ) -> Result<bool, FastPathError>;
     /// Packets by outcome.
     ///
     /// # Errors
     /// If the counters cannot be read.
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError>;
+    /// The kernel's jiffies now.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn jiffies(&mut self) -> Result<Jiffies, FastPathError>;
     /// Switches rare events, and the tracing of clients, on or off for an interface.
     ///
     /// # Errors
@@ -77,8 +94,21 @@ impl BindingMap for FastPath {
         Self::put_profile(self, id, profile, template)
     }
 
+    fn add_variant(
+        &mut self,
+        id: u16,
+        set: u32,
+        template: &Template,
+    ) -> Result<bool, FastPathError> {
+        Self::add_variant(self, id, set, template)
+    }
+
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError> {
         Self::counters(self)
+    }
+
+    fn jiffies(&mut self) -> Result<Jiffies, FastPathError> {
+        Self::jiffies(self)
     }
 
     fn switch(
@@ -91,82 +121,128 @@ impl BindingMap for FastPath {
     }
 }
 
-/// The interface that the keys belong to.
+/// An interface towards the subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct Interface {
     /// Its name.
-    pub interface: String,
-    /// Its number in the kernel's keys.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its number, which it keeps over restarts; [`EdgeTask::start`](crate::edge_task::EdgeTask::start)
+    /// gives it.
     pub number: u8,
     /// Its MAC address, which replies come from.
     pub mac: [u8; 6],
-    /// What subscribers are known by on it.
+    /// How XDP is attached to it.
+    pub mode: XdpMode,
+    /// What subscribers are known by on it, in this order.
     pub identity: Vec<Identity>,
+    /// What is done when a subscriber comes up elsewhere or with another MAC.
+    pub policies: Policies,
+    /// Server identifier and source address of replies; `None`: the router of the pool.
+    pub server_id: Option<Ipv4Addr>,
+    /// Pool of subscribers for whom nothing else names one.
+    pub pool: Option<PoolId>,
+}
+
+/// The interfaces that this host serves, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    interfaces: BTreeMap<String, Interface>,
 }
 
 impl Access {
-    /// The key under which DHCP will see a subscriber: its line, if the VLANs are known and lines are
-    /// an identity here; else its MAC address.
-    ///
-    /// # Errors
-    /// Which part of the configuration or of the request does not allow it.
-    pub fn key_of(&self, subscriber: &AuthorizedSubscriber) -> Result<LineKey, String> {
-        let by_line = self.identity.contains(&Identity::Line);
-        let vlans = match subscriber.vlans {
-            Some((outer, inner)) if by_line => Some(Vlans { outer, inner }),
-            _ if self.identity.contains(&Identity::Mac) => None,
-            _ => {
-                return Err(format!(
-                    "the request does not say on which VLANs the subscriber is, and {} knows subscribers by line only: send NAS-Port-Id, or add `mac` to interfaces[0].identity",
-                    self.interface
-                ));
-            }
-        };
-        Ok(LineKey {
-            interface: self.interface.clone(),
-            vlans,
-            mac: subscriber.mac,
-        })
-    }
-
-    /// The kernel's form of a key; `None`: of another interface.
+    /// All interfaces that are served.
     #[must_use]
-    pub fn to_kernel(&self, key: &LineKey) -> Option<BindingKey> {
-        (key.interface == self.interface).then_some(match key.vlans {
-            Some(Vlans { outer, inner }) => BindingKey::Line {
-                interface: self.number,
-                outer_vid: outer,
-                inner_vid: inner,
-                mac: key.mac,
-            },
-            None => BindingKey::Mac {
-                interface: self.number,
-                mac: key.mac,
-            },
-        })
-    }
-
-    /// The key behind the kernel's form; `None`: of another interface or no key at all.
-    #[must_use]
-    pub fn from_kernel(&self, key: &BindingKey) -> Option<LineKey> {
-        if key.interface() != self.number {
-            return None;
+    pub fn new(interfaces: impl IntoIterator<Item = Interface>) -> Self {
+        let named = |interface: Interface| (interface.name.clone(), interface);
+        Self {
+            interfaces: interfaces.into_iter().map(named).collect(),
         }
-        let vlans = match key {
+    }
+
+    /// With these numbers; who has none of them is not served.
+    #[must_use]
+    pub(crate) fn numbered(mut self, numbers: &BTreeMap<String, u8>) -> Self {
+        self.interfaces.retain(|name, interface| {
+            let number = numbers.get(name);
+            interface.number = number.copied().unwrap_or_default();
+            number.is_some()
+        });
+        self
+    }
+
+    /// In the order of their names.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.values()
+    }
+
+    /// The interface of a name.
+    #[must_use]
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.get(name)
+    }
+
+    /// The kernel's form of a place; `None`: of another interface, or no place at all.
+    #[must_use]
+    pub fn to_kernel(&self, place: &Place) -> Option<BindingKey> {
+        let interface = self.interface(&place.interface)?.number;
+        Some(match &place.at {
+            At::Line(Vlans { outer, inner }) => BindingKey::Line {
+                interface,
+                outer_vid: *outer,
+                inner_vid: *inner,
+                mac: place.mac?,
+            },
+            At::Mac => BindingKey::Mac {
+                interface,
+                mac: place.mac?,
+            },
+            At::Vlan(Vlans { outer, inner }) => BindingKey::Vlan {
+                interface,
+                outer_vid: *outer,
+                inner_vid: *inner,
+            },
+            At::Circuit(Circuit {
+                circuit_id,
+                remote_id,
+            }) => BindingKey::Circuit {
+                interface,
+                circuit: nexus_abi::Circuit::new(circuit_id, remote_id).ok()?,
+            },
+        })
+    }
+
+    /// The place behind the kernel's form; `None`: of another interface.
+    #[must_use]
+    pub fn from_kernel(&self, key: &BindingKey) -> Option<Place> {
+        let number = key.interface();
+        let interface = self.interfaces().find(|one| one.number == number)?;
+        let vlans = |outer: &u16, inner: &u16| Vlans {
+            outer: *outer,
+            inner: *inner,
+        };
+        let at = match key {
             BindingKey::Line {
                 outer_vid,
                 inner_vid,
                 ..
-            } => Some(Vlans {
-                outer: *outer_vid,
-                inner: *inner_vid,
+            } => At::Line(vlans(outer_vid, inner_vid)),
+            BindingKey::Mac { .. } => At::Mac,
+            BindingKey::Vlan {
+                outer_vid,
+                inner_vid,
+                ..
+            } => At::Vlan(vlans(outer_vid, inner_vid)),
+            BindingKey::Circuit { circuit, .. } => At::Circuit(Circuit {
+                circuit_id: circuit.circuit_id().to_vec(),
+                remote_id: circuit.remote_id().to_vec(),
             }),
-            _ => None,
         };
-        Some(LineKey {
-            interface: self.interface.clone(),
-            vlans,
-            mac: key.mac()?,
+        Some(Place {
+            interface: interface.name.clone(),
+            at,
+            mac: key.mac(),
         })
     }
 }
@@ -182,6 +258,18 @@ pub fn to_binding(entry: &MapEntry, profile: u16) -> Binding {
         profile,
         last_seen_jiffies: 0,
     }
+}
+
+/// When the kernel last heard the client of an entry, `jiffies` being what they are at `now`; `None`: not
+/// yet. Longer ago than jiffies go round in (49 days at 1000 Hz) is not told apart from what is less.
+#[must_use]
+pub fn last_seen(binding: &Binding, jiffies: Jiffies, now: BootTime) -> Option<BootTime> {
+    if binding.last_seen_jiffies == 0 {
+        return None;
+    }
+    let ticks = u64::from(jiffies.now.wrapping_sub(binding.last_seen_jiffies));
+    let ago = ticks.saturating_mul(1_000_000_000) / u64::from(jiffies.per_sec.max(1));
+    Some(BootTime(now.0.saturating_sub(ago)))
 }
 
 /// What [`reconcile`] has done.
@@ -245,6 +333,8 @@ pub fn reconcile(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use nexus_core::edge::LineKey;
+
     use super::*;
 
     /// A map in memory that counts its writes.
@@ -253,6 +343,8 @@ pub(crate) mod tests {
         pub(crate) entries: std::sync::Arc<std::sync::Mutex<BTreeMap<BindingKey, Binding>>>,
         pub(crate) profiles: std::sync::Arc<std::sync::Mutex<BTreeMap<u16, Profile>>>,
         pub(crate) writes: std::sync::Arc<std::sync::atomic::AtomicU64>,
+        /// The kernel's jiffies, one each second.
+        pub(crate) jiffies: std::sync::Arc<std::sync::atomic::AtomicU32>,
         /// Takes no entry, as a full one.
         pub(crate) full: std::sync::Arc<std::sync::atomic::AtomicBool>,
         /// Lets no entry go.
@@ -309,6 +401,21 @@ pub(crate) mod tests {
             Ok(())
         }
 
+        fn add_variant(&mut self, id: u16, set: u32, _: &Template) -> Result<bool, FastPathError> {
+            let mut profiles = self.profiles.lock().unwrap();
+            let Some(profile) = profiles.get_mut(&id) else {
+                return Ok(false);
+            };
+            profile.sets[profile.variants as usize] = set;
+            profile.variants += 1;
+            Ok(true)
+        }
+
+        fn jiffies(&mut self) -> Result<Jiffies, FastPathError> {
+            let now = self.jiffies.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(Jiffies { now, per_sec: 1 })
+        }
+
         fn switch(&mut self, _: u8, _: bool, _: &[[u8; 6]]) -> Result<(), FastPathError> {
             self.writes
                 .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -320,13 +427,13 @@ pub(crate) mod tests {
         }
     }
 
-    fn binding(last: u8, seen: u32) -> Binding {
+    fn binding(last: u8, last_seen_jiffies: u32) -> Binding {
         Binding {
             valid_until_secs: NEVER_EXPIRES,
-            last_seen_jiffies: seen,
+            last_seen_jiffies,
             address: [10, 0, 0, last],
-            mac: [2, 0, 0, 0, 0, last],
             profile: 0,
+            mac: [2, 0, 0, 0, 0, last],
         }
     }
 
@@ -365,47 +472,35 @@ pub(crate) mod tests {
 
     #[test]
     fn keys_go_to_the_kernel_and_back() {
-        let access = Access {
-            interface: "eth1".to_owned(),
-            number: 3,
+        let interface = |name: &str, number| Interface {
+            name: name.to_owned(),
+            ifindex: 0,
+            number,
             mac: [2, 0, 0, 0, 0, 9],
+            mode: XdpMode::Native,
             identity: vec![Identity::Line],
+            policies: Policies::default(),
+            server_id: None,
+            pool: None,
         };
-        for text in ["eth1 100.7 02:00:00:00:00:01", "eth1 any 02:00:00:00:00:01"] {
-            let key: LineKey = text.parse().unwrap();
-            let kernel = access.to_kernel(&key).unwrap();
-            assert_eq!(access.from_kernel(&kernel), Some(key));
+        let access = Access::new([interface("eth1", 3), interface("eth2", 5)]);
+        let place = |text: &str| text.parse::<LineKey>().unwrap().place();
+        for text in [
+            "eth1 100.7 02:00:00:00:00:01",
+            "eth1 any 02:00:00:00:00:01",
+            "eth2 any 02:00:00:00:00:01",
+            "eth1 vlan 100.7 02:00:00:00:00:01",
+            "eth2 circuit 302f31+0a 02:00:00:00:00:01",
+        ] {
+            let kernel = access.to_kernel(&place(text)).unwrap();
+            assert_eq!(access.from_kernel(&kernel), Some(place(text)));
         }
-        let other: LineKey = "eth2 any 02:00:00:00:00:01".parse().unwrap();
+        let other = place("eth3 any 02:00:00:00:00:01");
         assert_eq!(access.to_kernel(&other), None);
         let elsewhere = BindingKey::Mac {
             interface: 4,
             mac: [2; 6],
         };
         assert_eq!(access.from_kernel(&elsewhere), None);
-    }
-
-    #[test]
-    fn a_subscriber_without_vlans_needs_the_mac_as_an_identity() {
-        let mut access = Access {
-            interface: "eth1".to_owned(),
-            number: 3,
-            mac: [2, 0, 0, 0, 0, 9],
-            identity: vec![Identity::Line],
-        };
-        let mut subscriber = AuthorizedSubscriber {
-            subscriber: nexus_core::id::SubscriberId::new("s").unwrap(),
-            mac: [2, 0, 0, 0, 0, 1],
-            vlans: None,
-            pool: None,
-            metadata: BTreeMap::new(),
-        };
-        assert!(access.key_of(&subscriber).unwrap_err().contains("identity"));
-        access.identity.push(Identity::Mac);
-        assert_eq!(access.key_of(&subscriber).unwrap().vlans, None);
-        subscriber.vlans = Some((0, 0));
-        assert!(access.key_of(&subscriber).unwrap().vlans.is_some());
-        access.identity.remove(0);
-        assert_eq!(access.key_of(&subscriber).unwrap().vlans, None);
     }
 }

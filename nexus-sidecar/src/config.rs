@@ -1,11 +1,14 @@
 //! `sidecar.yaml`: what is written there, and what of it cannot be used.
 
-use std::collections::BTreeSet;
+mod interfaces;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nexus_core::id::OltId;
 use serde::Deserialize;
+
+pub use interfaces::{Identity, InterfaceSection, MAX_INTERFACES, PoliciesSection, XdpMode};
 
 use crate::radius::{RadiusConfig, RadiusConfigError};
 use crate::yaml;
@@ -17,6 +20,9 @@ const MAX_ENDPOINTS: usize = 64;
 /// Most bindings that may be configured: 1 GB of kernel memory.
 const MAX_BINDINGS: u32 = 10_000_000;
 
+/// Most packets that a limit of the slow path can let through at once.
+const MAX_BURST: u32 = 32_767;
+
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +31,11 @@ pub struct SidecarConfig {
     pub olt: OltSection,
     /// nexus-servers as `host:port`, tried in this order.
     pub nexus_endpoints: Vec<String>,
-    /// Interfaces towards the subscribers; one for now.
+    /// Interfaces towards the subscribers.
     pub interfaces: Vec<InterfaceSection>,
+    /// What is done when a subscriber comes up on another line, or another MAC on a line.
+    #[serde(default)]
+    pub policies: PoliciesSection,
     /// Where the bindings are kept.
     #[serde(default)]
     pub storage: StorageSection,
@@ -63,52 +72,6 @@ pub struct OltSection {
     pub capacity: u32,
 }
 
-/// One entry of `interfaces:`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InterfaceSection {
-    /// Name, as `ip link` shows it.
-    pub name: String,
-    /// How XDP is attached.
-    #[serde(default)]
-    pub mode: XdpMode,
-    /// What subscribers are known by.
-    #[serde(default = "default_identity")]
-    pub identity: Vec<Identity>,
-}
-
-/// How XDP is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the driver.
-    #[default]
-    Native,
-    /// Behind the driver: slower, works everywhere.
-    Generic,
-}
-
-impl XdpMode {
-    /// Name as it stands in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-}
-
-/// What a subscriber is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Identity {
-    /// Interface, VLANs and MAC address.
-    Line,
-    /// Interface and MAC address, on whichever VLAN.
-    Mac,
-}
-
 /// `storage:`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +90,35 @@ pub struct FastPathSection {
     /// Most bindings on this host.
     #[serde(default = "default_max_bindings")]
     pub max_bindings: u32,
+    /// How much reaches the slow path.
+    #[serde(default)]
+    pub slow_path_limits: LimitsSection,
+}
+
+/// `fast_path.slow_path_limits:`: packets that the kernel cannot answer, per second and at once. What is more
+/// is dropped, and counted as `flooded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Packets per second of one line: a VLAN pair, or without tags a MAC. 0: no limit.
+    pub line_rate: u32,
+    /// Packets of one line at once.
+    pub line_burst: u32,
+    /// Packets per second of one interface. 0: no limit.
+    pub interface_rate: u32,
+    /// Packets of one interface at once.
+    pub interface_burst: u32,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            line_rate: 200,
+            line_burst: 400,
+            interface_rate: 20_000,
+            interface_burst: 20_000,
+        }
+    }
 }
 
 /// `metrics:`
@@ -163,6 +155,7 @@ impl Default for FastPathSection {
         Self {
             pin_path: default_pin_path(),
             max_bindings: default_max_bindings(),
+            slow_path_limits: LimitsSection::default(),
         }
     }
 }
@@ -186,10 +179,6 @@ impl Default for ControlSection {
 
 const fn default_capacity() -> u32 {
     2000
-}
-
-fn default_identity() -> Vec<Identity> {
-    vec![Identity::Line, Identity::Mac]
 }
 
 fn default_pin_path() -> PathBuf {
@@ -293,18 +282,18 @@ impl SidecarConfig {
                 problem,
             })?;
         if let Some(radius) = &config.radius {
-            radius.check().map_err(|error| ConfigError::Radius {
+            let names: Vec<&str> = config
+                .interfaces
+                .iter()
+                .map(|one| one.name.as_str())
+                .collect();
+            let checked = radius.check().and_then(|_| radius.check_interfaces(&names));
+            checked.map_err(|error| ConfigError::Radius {
                 path: path.to_owned(),
                 error,
             })?;
         }
         Ok(config)
-    }
-
-    /// The one interface.
-    #[must_use]
-    pub fn interface(&self) -> Option<&InterfaceSection> {
-        self.interfaces.first()
     }
 
     fn check(&self) -> Result<(), (String, String)> {
@@ -338,7 +327,21 @@ impl SidecarConfig {
                 )
             })?;
         }
-        self.check_interfaces()?;
+        interfaces::check(&self.interfaces)?;
+        interfaces::check_ipoe(&self.interfaces, self.radius.as_ref())?;
+        self.policies.check("policies")?;
+        let limits = self.fast_path.slow_path_limits;
+        for (field, burst) in [
+            ("line_burst", limits.line_burst),
+            ("interface_burst", limits.interface_burst),
+        ] {
+            if !(1..=MAX_BURST).contains(&burst) {
+                return wrong(
+                    &format!("fast_path.slow_path_limits.{field}"),
+                    format!("{burst} is outside 1..={MAX_BURST}; a rate of 0 switches a limit off"),
+                );
+            }
+        }
         if !(1..=MAX_BINDINGS).contains(&self.fast_path.max_bindings) {
             return wrong(
                 "fast_path.max_bindings",
@@ -356,37 +359,6 @@ impl SidecarConfig {
                     self.metrics.listen
                 ),
             );
-        }
-        Ok(())
-    }
-
-    fn check_interfaces(&self) -> Result<(), (String, String)> {
-        let [interface] = self.interfaces.as_slice() else {
-            let problem = format!(
-                "{} interfaces are given, this version serves exactly one: run one nexus-sidecar for each",
-                self.interfaces.len()
-            );
-            return Err(("interfaces".to_owned(), problem));
-        };
-        let name = interface.name.as_str();
-        // As the kernel has it (dev_valid_name), and no dot-dot in a pin path.
-        let valid = (1..=15).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
-            && name != "."
-            && name != "..";
-        if !valid {
-            let problem = format!(
-                "`{}` is not the name of an interface: 1 to 15 characters, as `ip link` shows it",
-                name.escape_default()
-            );
-            return Err(("interfaces[0].name".to_owned(), problem));
-        }
-        let kinds: BTreeSet<_> = interface.identity.iter().collect();
-        if kinds.is_empty() || kinds.len() != interface.identity.len() {
-            let problem = "name `line`, `mac` or both, each once".to_owned();
-            return Err(("interfaces[0].identity".to_owned(), problem));
         }
         Ok(())
     }

@@ -230,10 +230,7 @@ async fn read_line(
 }
 
 /// All lines of an answer that is whole at once.
-async fn reply(
-    request: serde_json::Result<Request>,
-    edge: &EdgeHandle,
-) -> io::Result<Vec<u8>> {
+async fn reply(request: serde_json::Result<Request>, edge: &EdgeHandle) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     match request {
         Ok(Request::Status) => match edge.status().await {

@@ -6,13 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use nexus_abi::{Binding, BindingKey, Profile, Template};
+use nexus_abi::{Binding, BindingKey};
+use nexus_core::edge::Conflict;
 use nexus_core::id::{PoolId, SubscriberId};
+use nexus_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
 use crate::packet_events::Switches;
+use crate::profiles::Encoded;
+use crate::served::Served;
 use crate::status::{BindingReport, StatusReport};
 
 /// Most requests that wait for the edge task at a time.
@@ -23,13 +29,22 @@ pub const QUEUE_LIMIT: usize = 1024;
 pub struct AuthorizedSubscriber {
     /// Who it is, in the operator's own naming.
     pub subscriber: SubscriberId,
+    /// Name of the interface that it is on; `None`: the only one there is.
+    pub interface: Option<String>,
     /// Hardware address of the client (`chaddr`).
     pub mac: [u8; 6],
     /// Outer and inner VLAN id of the line; 0 for a tag that is not there, so `(0, 0)` is an untagged
-    /// line. `None`: the VLANs are not known, the MAC alone is the key on the whole interface.
+    /// line. `None`: the VLANs are not known.
     pub vlans: Option<(u16, u16)>,
-    /// Pool to take the address from; `None`: the first IPv4 pool in which this host owns shards.
+    /// Circuit-id as DHCP will show it in option 82, byte for byte; `None`: not known.
+    pub circuit_id: Option<Vec<u8>>,
+    /// Remote-id likewise.
+    pub remote_id: Option<Vec<u8>>,
+    /// Pool to take the address from; `None`: that of the interface, else `default_pool`.
     pub pool: Option<PoolId>,
+    /// Pool where nothing else names one; `None`: the pool that the subscriber has an address of, else
+    /// the first IPv4 pool in which this host owns shards.
+    pub default_pool: Option<PoolId>,
     /// What shall stand in the record at the centre: `circuit_id`, `mac`, `nas_port_id`, ...
     pub metadata: BTreeMap<String, String>,
 }
@@ -84,6 +99,15 @@ pub enum EdgeError {
     /// All units of this host's shards are in use, cooling down or in quarantine.
     #[error("pool {0} has no free address in the shards of this host")]
     Exhausted(PoolId),
+    /// What is bound already, and a policy that keeps it.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// The subscriber was refused on this line before, and has to wait for so long.
+    #[error(
+        "the subscriber is kept away from this line for another {} s, by policies.quarantine",
+        .0.as_secs()
+    )]
+    KeptAway(Duration),
     /// Key, MAC or interface are not usable.
     #[error("the line key cannot be used: {0}")]
     BadKey(String),
@@ -117,6 +141,8 @@ impl EdgeError {
             Self::NotIpv4(_) => "not-ipv4",
             Self::NoPool => "no-pool",
             Self::Exhausted(_) => "exhausted",
+            Self::Conflict(conflict) => conflict.label(),
+            Self::KeptAway(_) => "kept-away",
             Self::BadKey(_) => "bad-key",
             Self::Store(_) => "store",
             Self::Map(_) => "map",
@@ -134,8 +160,6 @@ pub(crate) enum EdgeRequest {
     Authorize(Box<AuthorizedSubscriber>, Reply<Result<Grant, EdgeError>>),
     /// [`EdgeHandle::end_session`].
     EndSession(SubscriberId, String, Reply<Result<bool, EdgeError>>),
-    /// [`EdgeHandle::binding`].
-    Binding(BindingKey, Reply<Option<(Binding, Profile, Template)>>),
     /// [`EdgeHandle::dhcp_release`].
     DhcpRelease(BindingKey, Ipv4Addr, Reply<Result<bool, EdgeError>>),
     /// [`EdgeHandle::dhcp_decline`].
@@ -148,6 +172,8 @@ pub(crate) enum EdgeRequest {
     Status(Reply<StatusReport>),
     /// [`EdgeHandle::switch_packet_events`].
     SwitchPacketEvents(Vec<Switches>, Reply<Result<(), EdgeError>>),
+    /// [`EdgeHandle::learn`].
+    Learn(u16, u32),
     /// [`EdgeHandle::bindings`].
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
 }
@@ -156,14 +182,20 @@ pub(crate) enum EdgeRequest {
 #[derive(Clone, Debug)]
 pub struct EdgeHandle {
     requests: mpsc::Sender<EdgeRequest>,
+    served: Served,
     metrics: Metrics,
 }
 
 impl EdgeHandle {
-    /// A handle and the queue that the edge task reads.
-    pub(crate) fn channel(metrics: Metrics) -> (Self, mpsc::Receiver<EdgeRequest>) {
+    /// A handle and the queue that the edge task reads. `served`: what it serves.
+    pub(crate) fn channel(served: Served, metrics: Metrics) -> (Self, mpsc::Receiver<EdgeRequest>) {
         let (requests, queue) = mpsc::channel(QUEUE_LIMIT);
-        (Self { requests, metrics }, queue)
+        let handle = Self {
+            requests,
+            served,
+            metrics,
+        };
+        (handle, queue)
     }
 
     async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> EdgeRequest) -> Result<T, EdgeError> {
@@ -182,8 +214,9 @@ impl EdgeHandle {
 
     /// Gives the subscriber an address, the one it has if it has one. Returns once the row is durable
     /// and the kernel's map has been written, so an Access-Accept may leave at once. Idempotent: the
-    /// same subscriber gets the same address as long as this host can keep it. A new line key moves
-    /// the binding to that line; a key that another subscriber held is taken from it first.
+    /// same subscriber gets the same address as long as this host can keep it. As far as the
+    /// policies of the interface let it, a new line moves the binding there, and a line that another
+    /// subscriber held is taken from it first.
     ///
     /// # Errors
     /// See [`EdgeError`]; nothing has been given then.
@@ -207,21 +240,21 @@ impl EdgeHandle {
             .await?
     }
 
-    /// The entry as the kernel has it now (it may have ended: compare `valid_until_secs` with
-    /// `CLOCK_BOOTTIME`), its profile, and the template with all of that profile's options. `None`: no
-    /// such binding, or no such profile.
-    ///
-    /// # Errors
-    /// [`EdgeError::Busy`] or [`EdgeError::Stopped`].
-    pub async fn binding(
-        &self,
-        key: BindingKey,
-    ) -> Result<Option<(Binding, Profile, Template)>, EdgeError> {
-        self.ask(|reply| EdgeRequest::Binding(key, reply)).await
+    /// The entry as it is served now and its profile, without waiting for the edge task: see
+    /// [`Served::get`].
+    #[must_use]
+    pub fn binding(&self, key: &BindingKey) -> Option<(Binding, Arc<Encoded>)> {
+        self.served.get(key)
     }
 
-    /// DHCPRELEASE (RFC 2131 4.3.4): ends the binding of `key` if `address` is its address; `false`
-    /// if not, and nothing has changed.
+    /// The slow path has served the client of `key`, which has a binding: it is there, as the kernel's own note
+    /// says of the clients that the kernel answers.
+    pub fn seen(&self, key: BindingKey, now: BootTime) {
+        self.served.seen(key, now);
+    }
+
+    /// DHCPRELEASE (RFC 2131 4.3.4): does with the binding of `key` what its pool's `dhcp.release` says, if
+    /// `address` is its address; `false` if not, and nothing has changed.
     ///
     /// # Errors
     /// As [`EdgeHandle::end_session`].
@@ -247,6 +280,19 @@ impl EdgeHandle {
     ) -> Result<Option<Ipv4Addr>, EdgeError> {
         self.ask(|reply| EdgeRequest::DhcpDecline(key, address, reply))
             .await?
+    }
+
+    /// The kernel has no template of this profile with this set of options: it is to get one. Does not wait;
+    /// if the edge task has too much to do, the next client that asks for these options tries again.
+    pub(crate) fn learn(&self, profile: u16, set: u32) {
+        if self.served.is_new(profile, set)
+            && self
+                .requests
+                .try_send(EdgeRequest::Learn(profile, set))
+                .is_err()
+        {
+            self.served.forget(profile, set);
+        }
     }
 
     /// Makes the programs of interfaces tell of single packets, or stop it. Takes up to 0.2 s for each that

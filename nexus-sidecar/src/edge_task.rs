@@ -13,13 +13,15 @@
 
 mod answer;
 mod map;
+mod note;
 mod report;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nexus_core::edge::{
-    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, LineKey, Note, Outgoing, Record,
+    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, Outgoing, Place, Record,
     RecordKind, Refusal, Row, Start,
 };
 use nexus_core::id::{IdError, OltId, Seq, SessionId};
@@ -27,13 +29,15 @@ use nexus_core::time::BootTime;
 use nexus_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::binding_map::{Access, BindingMap};
+use crate::binding_map::{Access, BindingMap, Interface};
 use crate::clock::{ClockError, boot_id, boot_now};
 use crate::edge_handle::{EdgeHandle, EdgeRequest};
 use crate::fastpath::FastPathError;
+use crate::interfaces;
 use crate::metrics::Metrics;
-use crate::profiles::Profiles;
+use crate::profiles::{Gateway, Profiles};
 use crate::rows::{self, RowsError, Writer};
+use crate::served::Served;
 use crate::shutdown::Shutdown;
 use answer::Answer;
 
@@ -133,8 +137,9 @@ pub struct EdgeTask<M> {
     edge: Edge,
     store: Store,
     map: M,
+    /// The same as the map, for the slow path.
+    served: Served,
     access: Access,
-    xdp_mode: &'static str,
     profiles: Profiles,
     metrics: Metrics,
     requests: mpsc::Receiver<EdgeRequest>,
@@ -142,10 +147,12 @@ pub struct EdgeTask<M> {
     commands: mpsc::Sender<Outgoing>,
     pull: watch::Sender<u64>,
     endpoint: Option<String>,
+    /// When it was last read who was seen.
+    seen_read: BootTime,
     /// Entries of this batch that the kernel did not take.
-    map_errors: BTreeMap<LineKey, String>,
-    /// Keys under which the kernel may not have what the machine says.
-    unwritten: BTreeSet<LineKey>,
+    map_errors: BTreeMap<Place, String>,
+    /// Places at which the kernel may not have what the machine says.
+    unwritten: BTreeSet<Place>,
 }
 
 /// Something to work on.
@@ -167,20 +174,22 @@ impl<M: BindingMap> EdgeTask<M> {
         store: Store,
         map: M,
         access: Access,
-        xdp_mode: &'static str,
         metrics: Metrics,
     ) -> Result<(Self, EdgeHandle, CentreSide), EdgeTaskError> {
         let rows = rows::load(&store)?;
         check_owner(&rows, &olt)?;
-        let profiles = Profiles::new(access.mac, rows::load_profiles(&store)?);
+        let access = number_interfaces(access, &store).await?;
+        let profiles = Profiles::new(gateways(&access), rows::load_profiles(&store)?);
         let start = Start {
             olt,
             boot_id: boot_id()?,
             new_session: new_session()?,
         };
         let mut fx = Effects::new();
-        let edge = Edge::restore(boot_now()?, start, rows, &mut fx);
-        let (handle, requests) = EdgeHandle::channel(metrics.clone());
+        let mut edge = Edge::restore(boot_now()?, start, rows, &mut fx);
+        edge.serve_interfaces(access.interfaces().map(|one| one.name.clone()));
+        let served = Served::default();
+        let (handle, requests) = EdgeHandle::channel(served.clone(), metrics.clone());
         let (event_sender, events) = mpsc::channel(EVENTS);
         let (commands, command_receiver) = mpsc::channel(IN_FLIGHT_LIMIT);
         let (pull, pull_receiver) = watch::channel(0);
@@ -188,8 +197,8 @@ impl<M: BindingMap> EdgeTask<M> {
             edge,
             store,
             map,
+            served,
             access,
-            xdp_mode,
             profiles,
             metrics,
             requests,
@@ -197,9 +206,13 @@ impl<M: BindingMap> EdgeTask<M> {
             commands,
             pull,
             endpoint: None,
+            seen_read: BootTime::ZERO,
             map_errors: BTreeMap::new(),
             unwritten: BTreeSet::new(),
         };
+        for entry in task.edge.map_entries() {
+            task.profiles.want(&entry.pool, &entry.key.interface);
+        }
         task.settle(vec![fx]).await?;
         let repairs = task.reconcile()?;
         tracing::info!(
@@ -216,6 +229,11 @@ impl<M: BindingMap> EdgeTask<M> {
             pull: pull_receiver,
         };
         Ok((task, handle, centre))
+    }
+
+    /// The interfaces, with their numbers.
+    pub const fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The kernel's map, to attach the program once the map is right.
@@ -294,6 +312,7 @@ impl<M: BindingMap> EdgeTask<M> {
             Input::Request(request) => answers.push(self.request(now, request, &mut fx)),
             Input::Event(event) => answers.extend(self.event(now, event, &mut fx)),
             Input::Tick => {
+                self.read_seen(now);
                 self.edge.tick(now, &mut fx);
                 self.metrics.observe(&self.status(now));
             }
@@ -346,8 +365,12 @@ impl<M: BindingMap> EdgeTask<M> {
     /// written.
     async fn settle(&mut self, effects: Vec<Effects>) -> Result<(), EdgeTaskError> {
         for action in effects.iter().flat_map(|fx| &fx.actions) {
-            if let Action::RemoveBinding(key) = action {
-                self.remove(key);
+            match action {
+                Action::RemoveBinding(place) => self.remove(place),
+                Action::PutBinding(entry) => {
+                    self.profiles.want(&entry.pool, &entry.key.interface);
+                }
+                _ => {}
             }
         }
         let (changes, writes, problems) = self.profiles.follow(self.edge.pools());
@@ -357,8 +380,10 @@ impl<M: BindingMap> EdgeTask<M> {
             writer.event(&fx.changes).await?;
         }
         writer.finish().await?;
-        for (id, (profile, template)) in writes {
-            self.map.put_profile(id, &profile, &template)?;
+        for (id, encoded) in writes {
+            let (profile, template) = &encoded;
+            self.map.put_profile(id, profile, template)?;
+            self.served.put_profile(id, &encoded);
         }
         for problem in problems {
             tracing::error!(%problem, "subscribers of this pool are not served");
@@ -372,7 +397,7 @@ impl<M: BindingMap> EdgeTask<M> {
     fn act(&mut self, action: Action) {
         match action {
             Action::PutBinding(entry) => self.put(&entry),
-            Action::RemoveBinding(key) => self.remove(&key),
+            Action::RemoveBinding(place) => self.remove(&place),
             Action::Send(outgoing) => {
                 // As many places as may be on their way, so there is always one.
                 if let Err(error) = self.commands.try_send(outgoing) {
@@ -389,40 +414,27 @@ impl<M: BindingMap> EdgeTask<M> {
             Action::Note(note) => self.note(&note),
         }
     }
+}
 
-    fn note(&self, note: &Note) {
-        match note {
-            Note::KeyTaken { key, from, to } => {
-                self.metrics.key_takeover();
-                tracing::warn!(line = %key, %from, %to, "another subscriber is on the line now");
-            }
-            Note::Moved {
-                subscriber,
-                from,
-                to,
-            } => tracing::info!(%subscriber, %from, %to, "a subscriber has moved"),
-            Note::Refused {
-                seq,
-                subscriber,
-                resource,
-                ended,
-                why,
-            } => tracing::error!(
-                %seq, %subscriber, %resource, ended, why = %why.escape_default(),
-                "the centre refused a command"
-            ),
-            Note::NotInRecord {
-                subscriber,
-                resource,
-            } => tracing::warn!(
-                %subscriber, %resource,
-                "a binding has ended: the centre's record does not have it"
-            ),
-            Note::BadPool { pool, why } => {
-                tracing::error!(%pool, %why, "a pool of the configuration cannot be used");
-            }
-        }
-    }
+/// Gives every interface its number, durably.
+async fn number_interfaces(access: Access, store: &Store) -> Result<Access, RowsError> {
+    let names = access.interfaces().map(|one| one.name.clone()).collect();
+    let (numbers, changes) = interfaces::number(rows::load_interfaces(store)?, &names);
+    let mut writer = Writer::new(store);
+    writer.interfaces(&changes).await?;
+    writer.finish().await?;
+    Ok(access.numbered(&numbers))
+}
+
+fn gateways(access: &Access) -> BTreeMap<String, Gateway> {
+    let gateway = |one: &Interface| Gateway {
+        mac: one.mac,
+        server_id: one.server_id,
+    };
+    access
+        .interfaces()
+        .map(|one| (one.name.clone(), gateway(one)))
+        .collect()
 }
 
 /// Whether the rows are of this host.

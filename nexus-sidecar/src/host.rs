@@ -19,7 +19,7 @@ pub enum HostError {
     },
     /// The interface is not there.
     #[error(
-        "there is no network interface {0}: correct interfaces[0].name in the configuration (`ip link` lists them), or create it before the sidecar starts"
+        "there is no network interface {0}: correct the name in the configuration (`ip link` lists them), or create it before the sidecar starts"
     )]
     NoInterface(String),
     /// The interface has no MAC address.

@@ -20,10 +20,12 @@ pub struct Metrics {
     shard_available: IntGaugeVec,
     radius: IntCounterVec,
     dhcp_slow: IntCounterVec,
+    dhcp_slow_dropped: IntCounterVec,
+    ipoe: IntCounterVec,
     dhcp_kernel: IntCounterVec,
     allocations: IntCounterVec,
     centre: IntCounterVec,
-    key_takeovers: IntCounter,
+    line_conflicts: IntCounterVec,
     map_repairs: IntCounterVec,
     queue_full: IntCounter,
 }
@@ -80,6 +82,16 @@ impl Metrics {
             "Packets handled by the slow path, by outcome.",
             &["outcome"],
         )?;
+        let dhcp_slow_dropped = counters(
+            "nexus_sidecar_dhcp_slow_dropped_total",
+            "Packets that the slow path did not look at, by reason: socket (its buffer was full), known (too many RELEASE and DECLINE in work).",
+            &["reason"],
+        )?;
+        let ipoe = counters(
+            "nexus_sidecar_ipoe_packets_total",
+            "Packets of clients without a binding, by what became of them: accept, reject, attached, rejected-before, too-many, no-username, or why nobody could say.",
+            &["result"],
+        )?;
         let allocations = counters(
             "nexus_sidecar_allocations_total",
             "Requests for an address by result: new, known, or why there was none.",
@@ -103,9 +115,10 @@ impl Metrics {
             "nexus_sidecar_lease_left_seconds",
             "Seconds until the lease on this host's shards ends; 0 without a lease.",
         )?;
-        let key_takeovers = IntCounter::new(
-            "nexus_sidecar_key_takeovers_total",
-            "Lines that were taken over by another subscriber.",
+        let line_conflicts = counters(
+            "nexus_sidecar_line_conflicts_total",
+            "Subscribers on another line (moved), with another MAC (mac-changed) or on another one's line (line-taken), by the policy that decided: take-over, refuse, quarantine.",
+            &["conflict", "policy"],
         )?;
         let queue_full = IntCounter::new(
             "nexus_sidecar_edge_queue_full_total",
@@ -113,7 +126,6 @@ impl Metrics {
         )?;
         registry.register(Box::new(pending_releases.clone()))?;
         registry.register(Box::new(lease_left.clone()))?;
-        registry.register(Box::new(key_takeovers.clone()))?;
         registry.register(Box::new(queue_full.clone()))?;
         Ok(Self {
             registry,
@@ -125,10 +137,12 @@ impl Metrics {
             shard_available,
             radius,
             dhcp_slow,
+            dhcp_slow_dropped,
+            ipoe,
             dhcp_kernel,
             allocations,
             centre,
-            key_takeovers,
+            line_conflicts,
             map_repairs,
             queue_full,
         })
@@ -142,6 +156,18 @@ impl Metrics {
     /// Counts a packet of the slow path.
     pub fn dhcp_slow(&self, outcome: Outcome) {
         self.dhcp_slow.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// Counts packets that the slow path did not look at; `reason` is one of a fixed set.
+    pub fn dhcp_slow_dropped(&self, reason: &str, count: u64) {
+        self.dhcp_slow_dropped
+            .with_label_values(&[reason])
+            .inc_by(count);
+    }
+
+    /// Counts a packet of a client without a binding; `result` is one of a fixed set.
+    pub fn ipoe(&self, result: &str) {
+        self.ipoe.with_label_values(&[result]).inc();
     }
 
     /// Packets of the slow path by outcome so far, without those that never happened.
@@ -160,9 +186,11 @@ impl Metrics {
         self.centre.with_label_values(&[method, result]).inc();
     }
 
-    /// Counts a line that changed hands.
-    pub fn key_takeover(&self) {
-        self.key_takeovers.inc();
+    /// Counts a subscriber on another line, with another MAC or on another one's line, by what was done.
+    pub fn line_conflict(&self, conflict: &str, policy: &str) {
+        self.line_conflicts
+            .with_label_values(&[conflict, policy])
+            .inc();
     }
 
     /// Counts entries of the map that were put right.

@@ -87,10 +87,7 @@ impl PacketEvents {
     ///
     /// # Errors
     /// See [`WatchError`].
-    pub async fn watch(
-        &self,
-        wanted: Wanted,
-    ) -> Result<mpsc::Receiver<PacketReport>, WatchError> {
+    pub async fn watch(&self, wanted: Wanted) -> Result<mpsc::Receiver<PacketReport>, WatchError> {
         let (reports, receiver) = mpsc::channel(BACKLOG);
         let (accepted, answer) = oneshot::channel();
         let watch = Watch {
@@ -112,12 +109,16 @@ struct Watcher {
 
 impl Watcher {
     fn wants(&self, event: &Event, report: &PacketReport) -> bool {
-        let traced = event.kind == EventKind::Request as u32
-            || event.kind == EventKind::Verdict as u32;
+        let traced =
+            event.kind == EventKind::Request as u32 || event.kind == EventKind::Verdict as u32;
         match &self.wanted {
             Wanted::Rare => !traced,
             Wanted::Client(mac) => {
-                traced && report.mac.as_deref().is_none_or(|shown| shown == words::show_mac(*mac))
+                traced
+                    && report
+                        .mac
+                        .as_deref()
+                        .is_none_or(|shown| shown == words::show_mac(*mac))
             }
         }
     }
@@ -144,7 +145,7 @@ impl Hub {
     ) -> std::io::Result<(Self, PacketEvents)> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let hub = Self {
-            reader: AsyncFd::new(reader)?,
+            reader: reader.watched()?,
             edge,
             interfaces,
             queue,

@@ -11,8 +11,10 @@
 mod access;
 mod authorizer;
 mod config;
+mod interface;
+mod line_access;
 mod listener;
-mod log_limit;
+pub(crate) mod log_limit;
 mod subscriber;
 mod upstream_client;
 mod users;
@@ -24,7 +26,10 @@ pub use config::{
     ClientConfig, RadiusConfig, RadiusConfigError, SecretText, Settings, UpstreamConfig,
     UpstreamServerConfig,
 };
+pub use interface::InterfaceRule;
+pub use line_access::{LineAccess, LineRequest, Verdict};
 pub use listener::RadiusServer;
+pub use subscriber::Line;
 pub use users::{User, Users, UsersError};
 
 use crate::metrics::Metrics;

@@ -14,13 +14,14 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::binding_map::Access;
+use crate::binding_map::{Access, Interface};
 use crate::centre::CentreClient;
-use crate::config::{Identity, SidecarConfig, XdpMode};
+use crate::config::{Identity, InterfaceSection, SidecarConfig, XdpMode};
 use crate::control::ControlServer;
 use crate::edge_handle::EdgeHandle;
 use crate::edge_task::EdgeTask;
 use crate::fastpath::{AttachMode, FastPath, FastPathConfig, InterfaceConfig, PuntLimits};
+use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
 use crate::packet_events::Hub;
 use crate::radius::RadiusServer;
@@ -41,58 +42,21 @@ const STORE_CACHE: u64 = 64 * 1024 * 1024;
 /// What could not be started, or the failure that ended it; the text says what to do.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let config = SidecarConfig::load(path)?;
-    let interface = config.interface().context("no interface")?;
     host::check_capabilities(config.radius.as_ref().map(|radius| radius.listen))?;
-    let (ifindex, mac) = host::interface(&interface.name)?;
+    let access = access(&config)?;
     let store = open_store(&config).await?;
     let metrics = Metrics::new()?;
-    let mut fast_path = FastPath::open(&FastPathConfig {
-        pin_root: config.fast_path.pin_path.clone(),
-        max_bindings: config.fast_path.max_bindings,
-        max_circuits: 0,
-        punts: PuntLimits::default(),
-    })?;
-    let number = fast_path.number(&interface.name)?;
-    let access = Access {
-        interface: interface.name.clone(),
-        number,
-        mac,
-        identity: interface.identity.clone(),
-    };
+    let fast_path = FastPath::open(&fast_path_config(&config))?;
     let (mut task, edge, side) = EdgeTask::start(
         config.olt.id.clone(),
         store,
         fast_path,
         access,
-        interface.mode.as_str(),
         metrics.clone(),
     )
     .await?;
-    // The map is right by now, so the program never meets a wrong one.
-    let mode = match interface.mode {
-        XdpMode::Native => AttachMode::Native,
-        XdpMode::Generic => {
-            tracing::warn!(
-                interface = %interface.name,
-                "XDP runs in generic mode, behind the driver: use it only where the driver has no native one"
-            );
-            AttachMode::Generic
-        }
-    };
-    let attached = task.map_mut().attach(&InterfaceConfig {
-        number,
-        name: interface.name.clone(),
-        mode,
-        identity: interface.identity.iter().copied().map(kind).collect(),
-        remote_id: false,
-    })?;
-    for pin in task.map_mut().tidy()? {
-        tracing::info!(pin = %pin.display(), "removed: it is of another interface, size or version");
-    }
-    tracing::info!(
-        interface = %interface.name, mode = interface.mode.as_str(),
-        replaced = attached.replaced, "fast path attached"
-    );
+    attach(&mut task)?;
+    let access = task.access().clone();
     let events = task.map_mut().events()?;
     let control = ControlServer::bind(&config.control.socket).await?;
     let metrics_listener = metrics_http::bind(config.metrics.listen).await?;
@@ -108,8 +72,10 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (stop_edge, edge_stop) = shutdown::channel();
     let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
     let mut edge_task = tokio::spawn(task.run(edge_stop));
-    let names = [(number, interface.name.clone())].into();
-    let (hub, packets) = Hub::new(events, edge.clone(), names)?;
+    let names = access
+        .interfaces()
+        .map(|interface| (interface.number, interface.name.clone()));
+    let (hub, packets) = Hub::new(events, edge.clone(), names.collect())?;
     tasks.spawn(named("packet events", hub.run(front.clone())));
     let centre = CentreClient::new(&config, side, metrics.clone());
     tasks.spawn(named("centre client", centre.run(front.clone())));
@@ -126,18 +92,22 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             front.clone(),
         ),
     ));
+    let mut slow_paths = Vec::new();
+    for section in &config.interfaces {
+        let Some(interface) = access.interface(&section.name) else {
+            continue;
+        };
+        let ipoe = ipoe(&config, section, radius.as_ref(), &edge, &metrics)?;
+        slow_paths.push((line(interface), ipoe));
+    }
     if let Some(radius) = radius {
         let serving = radius.serve(edge.clone(), metrics.clone(), front.clone());
         tasks.spawn(named("RADIUS", serving));
     }
-    let slow = slow_path(
-        interface.name.clone(),
-        (ifindex, number),
-        edge.clone(),
-        metrics,
-        front.clone(),
-    );
-    tasks.spawn(slow);
+    for (line, ipoe) in slow_paths {
+        let (edge, metrics, front) = (edge.clone(), metrics.clone(), front.clone());
+        tasks.spawn(slow_path(line, edge, ipoe, metrics, front));
+    }
     tasks.spawn(named("systemd", tell_systemd(edge.clone(), front.clone())));
     notify(&[NotifyState::Ready]);
     tracing::info!(olt = %config.olt.id, "nexus-sidecar is ready");
@@ -172,14 +142,6 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         Err(_) => anyhow::bail!("the edge task did not stop within {STOP_WITHIN:?}"),
     }
     ended
-}
-
-/// The kernel's code of a kind of key.
-const fn kind(identity: Identity) -> u8 {
-    match identity {
-        Identity::Line => BindingKey::KIND_LINE,
-        Identity::Mac => BindingKey::KIND_MAC,
-    }
 }
 
 fn stopped_early(
@@ -218,14 +180,132 @@ async fn named(
     Ok(name)
 }
 
+/// The interfaces as the host has them.
+fn access(config: &SidecarConfig) -> anyhow::Result<Access> {
+    let mut interfaces = Vec::new();
+    for (index, section) in config.interfaces.iter().enumerate() {
+        let field = || format!("interfaces[{index}].name");
+        let (ifindex, mac) = host::interface(&section.name).with_context(field)?;
+        interfaces.push(Interface {
+            name: section.name.clone(),
+            ifindex,
+            number: 0,
+            mac,
+            mode: section.mode,
+            identity: section.identity.clone(),
+            policies: section.policies.over(config.policies).policies(),
+            server_id: section.server_id,
+            pool: section.pool.clone(),
+        });
+    }
+    Ok(Access::new(interfaces))
+}
+
+/// Attaches the program to all interfaces. The map is right by now, so it never meets a wrong one.
+fn attach(task: &mut EdgeTask<FastPath>) -> anyhow::Result<()> {
+    for interface in task.access().clone().interfaces() {
+        let name = &interface.name;
+        let mode = match interface.mode {
+            XdpMode::Native => AttachMode::Native,
+            XdpMode::Generic => {
+                tracing::warn!(
+                    interface = %name,
+                    "XDP runs in generic mode, behind the driver: use it only where the driver has no native one"
+                );
+                AttachMode::Generic
+            }
+        };
+        let attached = task.map_mut().attach(&InterfaceConfig {
+            number: interface.number,
+            name: name.clone(),
+            mode,
+            identity: kinds(interface),
+            remote_id: remote_id(interface),
+        })?;
+        tracing::info!(
+            interface = %name, number = interface.number, mode = interface.mode.as_str(),
+            replaced = attached.replaced, "fast path attached"
+        );
+    }
+    for pin in task.map_mut().tidy()? {
+        tracing::info!(pin = %pin.display(), "removed: it is of another interface, size or version");
+    }
+    Ok(())
+}
+
+fn fast_path_config(config: &SidecarConfig) -> FastPathConfig {
+    let section = &config.fast_path;
+    let limits = section.slow_path_limits;
+    let by_circuit = config
+        .interfaces
+        .iter()
+        .flat_map(|interface| &interface.identity)
+        .any(|identity| identity.kind() == BindingKey::KIND_CIRCUIT);
+    FastPathConfig {
+        pin_root: section.pin_path.clone(),
+        max_bindings: section.max_bindings,
+        max_circuits: if by_circuit { section.max_bindings } else { 0 },
+        punts: PuntLimits {
+            line_rate: limits.line_rate,
+            line_burst: limits.line_burst,
+            interface_rate: limits.interface_rate,
+            interface_burst: limits.interface_burst,
+        },
+    }
+}
+
+fn kinds(interface: &Interface) -> Vec<u8> {
+    let kinds = interface.identity.iter().map(|identity| identity.kind());
+    kinds.collect()
+}
+
+fn remote_id(interface: &Interface) -> bool {
+    interface.identity.contains(&Identity::CircuitIdAndRemoteId)
+}
+
+fn line(interface: &Interface) -> slowpath::Line {
+    slowpath::Line {
+        name: interface.name.clone(),
+        ifindex: interface.ifindex,
+        number: interface.number,
+        kinds: kinds(interface),
+        remote_id: remote_id(interface),
+    }
+}
+
+/// First contacts on an interface, if they are asked about there.
+fn ipoe(
+    config: &SidecarConfig,
+    interface: &InterfaceSection,
+    radius: Option<&RadiusServer>,
+    edge: &EdgeHandle,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Ipoe<slowpath::Received>>> {
+    let Some(section) = &interface.ipoe else {
+        return Ok(None);
+    };
+    let radius = radius.context("ipoe: there is no section radius")?;
+    let settings = section
+        .check()
+        .map_err(|(field, problem)| anyhow::anyhow!("ipoe.{field}: {problem}"))?;
+    Ok(Some(Ipoe::new(
+        &interface.name,
+        config.olt.id.as_str(),
+        settings,
+        radius.lines(),
+        edge.clone(),
+        metrics.clone(),
+    )))
+}
+
 async fn slow_path(
-    interface: String,
-    index: (u32, u8),
+    line: slowpath::Line,
     edge: EdgeHandle,
+    ipoe: Option<Ipoe<slowpath::Received>>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> anyhow::Result<&'static str> {
-    slowpath::run(&interface, index, edge, metrics, shutdown)
+    slowpath::run(line, edge, ipoe, metrics, shutdown)
         .await
         .context("the DHCP slow path")?;
     Ok("slow path")

@@ -1,179 +1,187 @@
 //! The DHCP slow path: what the kernel program has passed on, answered by the same code out of the same bindings.
 //!
-//! One thread per interface: it reads one frame at a time from its packet socket and answers it
-//! before it reads the next. The socket's buffer is its only queue; frames beyond that are dropped
-//! by the kernel, and clients repeat theirs.
+//! ```text
+//! packet socket (RECEIVE_BUFFER; full: dropped by the kernel, counted)
+//!   --> one thread per interface: reads, looks up, and answers whoever has a binding at once
+//!         |-- RELEASE, DECLINE: a task each (NOTICES; more: dropped, counted) --> edge task
+//!         '-- no binding: IPoE, a task per client that waits (max_waiting; more: dropped, counted)
+//!                 --> AAA, edge task --> the reply
+//! ```
+//! Whoever is known never waits behind somebody who is not: a storm of new clients costs the thread a
+//! look-up each, and nothing else stands in its way. Whatever is dropped, its client repeats.
 
 mod filter;
 mod packet_socket;
+mod serve;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use nexus_abi::{Binding, BindingKey, Outcome, Profile, Template};
-use nexus_dhcp::{Request, exchange, wire::message};
-use nix::time::{ClockId, clock_gettime};
+use nexus_abi::Outcome;
+use nexus_dhcp::exchange::Identity;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
-use crate::edge_handle::{EdgeError, EdgeHandle};
+use crate::edge_handle::EdgeHandle;
+use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use packet_socket::{PacketSocket, Received};
+use packet_socket::PacketSocket;
+pub use packet_socket::Received;
+use serve::Step;
 
-/// Serves one interface, of this index and this number in keys, until told to stop.
+/// Most RELEASE and DECLINE in work at a time.
+const NOTICES: usize = 256;
+/// How often the kernel is asked how many frames it had no room for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// An interface, and what clients are known by on it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its number in keys.
+    pub number: u8,
+    /// The kinds of key that are looked up, in this order.
+    pub kinds: Vec<u8>,
+    /// A circuit is circuit-id and remote-id.
+    pub remote_id: bool,
+}
+
+/// Serves one interface until told to stop. `ipoe`: asks who clients without a binding are; without it they
+/// stay unanswered.
 ///
-/// Errors: the packet socket cannot be opened (the message says which capability it takes) or
-/// stops working.
+/// # Errors
+/// The packet socket cannot be opened (the message says which capability it takes) or stops working.
 pub async fn run(
-    interface: &str,
-    (ifindex, number): (u32, u8),
+    line: Line,
     edge: EdgeHandle,
+    ipoe: Option<Ipoe<Received>>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    let socket = PacketSocket::open(interface, ifindex)?;
-    let runtime = tokio::runtime::Handle::current();
-    let path = SlowPath {
-        socket,
-        interface: interface.to_owned(),
-        number,
+    let path = Arc::new(SlowPath {
+        socket: PacketSocket::open(&line.name, line.ifindex)?,
+        line,
         edge,
         metrics,
-    };
-    tokio::task::spawn_blocking(move || {
-        while !shutdown.is_stopped() {
-            if let Some(frame) = path.socket.receive()? {
-                runtime.block_on(path.handle(&frame));
+    });
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || receive(&path, ipoe.as_ref(), &runtime, &shutdown))
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// The thread. What it has begun ends with it.
+fn receive(
+    path: &Arc<SlowPath>,
+    ipoe: Option<&Ipoe<Received>>,
+    runtime: &Handle,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
+    let mut notices = JoinSet::new();
+    // Bounded by the clients that may wait.
+    let mut questions = JoinSet::new();
+    let mut looked_at = Instant::now();
+    while !shutdown.is_stopped() {
+        while notices.try_join_next().is_some() || questions.try_join_next().is_some() {}
+        if looked_at.elapsed() >= LOOK_EVERY {
+            looked_at = Instant::now();
+            let lost = path.socket.dropped()?;
+            path.metrics.dhcp_slow_dropped("socket", lost);
+        }
+        let Some(frame) = path.socket.receive()? else {
+            continue;
+        };
+        match path.step(&frame) {
+            None => {}
+            Some(Step::Reply(outcome, reply)) => path.send(outcome, &reply, &frame),
+            Some(Step::Silence(outcome)) => path.metrics.dhcp_slow(outcome),
+            Some(Step::Tell(_)) if notices.len() >= NOTICES => {
+                path.metrics.dhcp_slow_dropped("known", 1);
+            }
+            Some(Step::Tell(notice)) => {
+                let path = Arc::clone(path);
+                notices.spawn_on(async move { path.tell(notice).await }, runtime);
+            }
+            Some(Step::Unknown(outcome, contact)) => {
+                path.metrics.dhcp_slow(outcome);
+                if let Some(ipoe) = ipoe
+                    && let Some(contact) = contact
+                    && let Some(question) = ipoe.arrive(&contact, frame)
+                {
+                    let path = Arc::clone(path);
+                    let work = async move {
+                        if let Some(frame) = question.ask().await {
+                            path.answer(&frame);
+                        }
+                    };
+                    questions.spawn_on(work, runtime);
+                }
             }
         }
-        Ok(())
-    })
-    .await
-    .map_err(io::Error::other)?
+    }
+    Ok(())
 }
 
 /// The slow path of one interface.
 struct SlowPath {
     socket: PacketSocket,
-    interface: String,
-    number: u8,
+    line: Line,
     edge: EdgeHandle,
     metrics: Metrics,
 }
 
 impl SlowPath {
-    async fn handle(&self, frame: &Received) {
-        let interface = self.interface.as_str();
-        let outcome = match serve(&self.edge, self.number, &frame.bytes).await {
-            Ok(Served::Reply(outcome, reply)) => match self.socket.send(&reply, frame) {
-                Ok(()) => outcome,
-                Err(error) => {
-                    tracing::warn!(interface, %error, "a DHCP reply could not be sent");
-                    Outcome::NoRoom
-                }
-            },
-            Ok(Served::Silently(outcome)) => outcome,
+    fn step(&self, frame: &Received) -> Option<Step> {
+        let interface = self.line.name.as_str();
+        let identity = Identity {
+            interface: self.line.number,
+            kinds: &self.line.kinds,
+            remote_id: self.line.remote_id,
+        };
+        match serve::step(&self.edge, identity, &frame.bytes) {
+            Ok(step) => Some(step),
             Err(error) => {
                 tracing::warn!(interface, %error, "a DHCP message could not be served");
-                Outcome::Internal
+                self.metrics.dhcp_slow(Outcome::Internal);
+                None
             }
-        };
-        self.metrics.dhcp_slow(outcome);
-    }
-}
-
-/// What became of a frame.
-enum Served {
-    Reply(Outcome, Vec<u8>),
-    Silently(Outcome),
-}
-
-async fn serve(edge: &EdgeHandle, number: u8, frame: &[u8]) -> Result<Served, EdgeError> {
-    let request = match exchange::read(frame) {
-        Ok(request) => request,
-        Err(outcome) => return Ok(Served::Silently(outcome)),
-    };
-    let Some((key, binding, profile, template)) = find(edge, &request, number).await? else {
-        return Ok(Served::Silently(Outcome::UnknownClient));
-    };
-    let now_secs = boot_secs().map_err(|error| EdgeError::Map(error.to_string()))?;
-    match request.options.message {
-        message::RELEASE => return release(edge, key, &request, &profile).await,
-        message::DECLINE => return decline(edge, key, &request, &profile).await,
-        _ => {}
-    }
-    let reply = exchange::reply(frame, &request, &binding, &profile, &template, now_secs);
-    Ok(match reply {
-        Ok((outcome, reply)) => Served::Reply(outcome, reply),
-        Err(outcome) => Served::Silently(outcome),
-    })
-}
-
-/// The binding of the client: by its line and MAC, else by its MAC, as in the kernel.
-async fn find(
-    edge: &EdgeHandle,
-    request: &Request,
-    number: u8,
-) -> Result<Option<(BindingKey, Binding, Profile, Template)>, EdgeError> {
-    let kinds = [BindingKey::KIND_LINE, BindingKey::KIND_MAC];
-    for key in kinds
-        .iter()
-        .filter_map(|kind| request.key(*kind, number, None))
-    {
-        if let Some((binding, profile, template)) = edge.binding(key).await? {
-            return Ok(Some((key, binding, profile, template)));
         }
     }
-    Ok(None)
-}
 
-/// DHCPRELEASE is never answered (RFC 2131 4.3.4).
-async fn release(
-    edge: &EdgeHandle,
-    key: BindingKey,
-    request: &Request,
-    profile: &Profile,
-) -> Result<Served, EdgeError> {
-    if !is_for(request, profile) {
-        return Ok(Served::Silently(Outcome::OtherServer));
+    /// Answers a client that has just got its binding.
+    fn answer(&self, frame: &Received) {
+        match self.step(frame) {
+            Some(Step::Reply(outcome, reply)) => self.send(outcome, &reply, frame),
+            Some(Step::Silence(outcome)) => self.metrics.dhcp_slow(outcome),
+            // The binding was taken away again, or stands under a key that DHCP does not see.
+            Some(Step::Unknown(outcome, _)) => self.metrics.dhcp_slow(outcome),
+            Some(Step::Tell(_)) => self.metrics.dhcp_slow(Outcome::UnknownClient),
+            None => {}
+        }
     }
-    let address = Ipv4Addr::from(request.client_address().to_ne_bytes());
-    let released = edge.dhcp_release(key, address).await?;
-    tracing::info!(%address, released, "DHCPRELEASE");
-    Ok(Served::Silently(if released {
-        Outcome::SlowMessage
-    } else {
-        Outcome::Malformed
-    }))
-}
 
-/// DHCPDECLINE is never answered (RFC 2131 4.3.3): the client starts again with a DISCOVER.
-async fn decline(
-    edge: &EdgeHandle,
-    key: BindingKey,
-    request: &Request,
-    profile: &Profile,
-) -> Result<Served, EdgeError> {
-    if !is_for(request, profile) {
-        return Ok(Served::Silently(Outcome::OtherServer));
+    fn send(&self, outcome: Outcome, reply: &[u8], to: &Received) {
+        let interface = self.line.name.as_str();
+        self.metrics.dhcp_slow(match self.socket.send(reply, to) {
+            Ok(()) => outcome,
+            Err(error) => {
+                tracing::warn!(interface, %error, "a DHCP reply could not be sent");
+                Outcome::NoRoom
+            }
+        });
     }
-    let address = Ipv4Addr::from(request.options.requested.to_ne_bytes());
-    let instead = edge.dhcp_decline(key, address).await?;
-    tracing::warn!(%address, ?instead, "DHCPDECLINE: somebody else answers for the address");
-    Ok(Served::Silently(if instead.is_some() {
-        Outcome::SlowMessage
-    } else {
-        Outcome::Malformed
-    }))
-}
 
-/// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5). One that is on its way to
-/// another address only passes through here, whatever it names.
-fn is_for(request: &Request, profile: &Profile) -> bool {
-    request.is_for(profile.server_id)
-        && request.options.server == u32::from_ne_bytes(profile.server_id)
-}
-
-fn boot_secs() -> nix::Result<u32> {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
-    Ok(u32::try_from(now.tv_sec()).unwrap_or(u32::MAX))
+    async fn tell(&self, notice: serve::Notice) {
+        let interface = self.line.name.as_str();
+        self.metrics
+            .dhcp_slow(notice.tell(&self.edge).await.unwrap_or_else(|error| {
+                tracing::warn!(interface, %error, "a DHCP message could not be served");
+                Outcome::Internal
+            }));
+    }
 }

@@ -35,6 +35,19 @@ pub struct ShardReport {
     pub available: u64,
 }
 
+/// One interface towards the subscribers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    /// Its name.
+    pub name: String,
+    /// Its number in the kernel's keys.
+    pub number: u8,
+    /// How XDP is attached: `native` or `generic`.
+    pub xdp_mode: String,
+    /// What subscribers are known by on it, in this order: `line`, `vlan`, ...
+    pub identity: Vec<String>,
+}
+
 /// The answer to `status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
@@ -62,10 +75,8 @@ pub struct StatusReport {
     pub suspended: u64,
     /// Releases the centre has not acknowledged.
     pub pending_releases: u64,
-    /// Interface towards the subscribers.
-    pub interface: String,
-    /// How XDP is attached: `native` or `generic`.
-    pub xdp_mode: String,
+    /// Interfaces towards the subscribers, by name.
+    pub interfaces: Vec<InterfaceReport>,
     /// Packets seen by the XDP program, by outcome label.
     pub kernel_outcomes: BTreeMap<String, u64>,
     /// Packets handled by the slow path, by outcome label.
@@ -81,7 +92,8 @@ pub struct BindingReport {
     pub pool: String,
     /// The address.
     pub address: String,
-    /// Interface, VLANs and MAC: `eth1 100.7 02:00:00:00:00:01`, or `eth1 any 02:..` for a MAC key.
+    /// Interface, place on it, and MAC: `eth1 100.7 02:00:00:00:00:01`, as [`LineKey`](nexus_core::edge::LineKey)
+    /// prints it.
     pub line: String,
     /// The client's MAC address; `None`: it has no line yet.
     pub mac: Option<[u8; 6]>,

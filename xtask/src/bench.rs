@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: ours and the reference in one run, medians and ratios, goals and whether they hold.
 
+mod dhcp;
 mod fastpath;
 
 use std::path::Path;
@@ -13,6 +14,8 @@ use crate::console;
 /// What can be measured.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Bench {
+    /// Full exchanges, round trips, processor time, storms and first contact, against Kea, dnsmasq and ISC dhcpd.
+    Dhcp,
     /// The kernel program's time per frame over live traffic, against trivial programs.
     Fastpath,
 }
@@ -89,6 +92,16 @@ impl Goal {
         })
     }
 
+    /// `value` may not be below `least`.
+    fn figure_at_least(name: &'static str, least: f64, value: f64) -> Self {
+        Self {
+            name,
+            goal: format!(">= {least}"),
+            value,
+            holds: value >= least,
+        }
+    }
+
     /// No ratio of `rows` may be below `least`. `None` if there are no rows.
     fn at_least<'a>(
         name: &'static str,
@@ -108,6 +121,7 @@ impl Goal {
 /// `cargo xtask bench`. A goal that does not hold is a result, not a failure.
 pub fn run(root: &Path, bench: Bench, json: bool) -> Result<()> {
     let report = match bench {
+        Bench::Dhcp => dhcp::run(root)?,
         Bench::Fastpath => fastpath::run(root)?,
     };
     if json {
@@ -133,10 +147,11 @@ fn table(report: &Report) -> String {
         ratio,
     } in &report.rows
     {
-        let reference = reference.map_or_else(String::new, |reference| format!("{reference:.0}"));
+        let value = figure(*value);
+        let reference = reference.map_or_else(String::new, figure);
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         lines.push(format!(
-            "| {name} | {value:.0} {unit} | {reference} | {ratio} |"
+            "| {name} | {value} {unit} | {reference} | {ratio} |"
         ));
     }
     lines.extend([
@@ -162,6 +177,16 @@ fn table(report: &Report) -> String {
     lines.join("\n")
 }
 
+/// Whole numbers, but no fewer than two digits of a small one.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 10.0 => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.1}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{value:.3}"),
+    }
+}
+
 /// The middle one; of two middle ones the mean. 0 if there is none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
@@ -182,6 +207,14 @@ mod tests {
         assert!((median(vec![9.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
         assert!((median(vec![4.0, 1.0, 2.0, 9.0]) - 3.0).abs() < 1e-9);
         assert!(median(Vec::new()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn small_figures_keep_their_digits() {
+        assert_eq!(
+            [0.0, 0.0625, 3.04, 297.4].map(figure),
+            ["0", "0.062", "3.0", "297"]
+        );
     }
 
     #[test]

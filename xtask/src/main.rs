@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod captures;
 mod ci;
 mod console;
 mod demo;
@@ -10,6 +11,7 @@ mod lint;
 mod prepare;
 mod shell;
 mod test;
+mod unpack;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ enum Task {
     },
     /// Compile the kernel programs to BPF objects (needs no root).
     BuildEbpf,
+    /// Make the captures of real DHCP clients and relays anew, with their programs (root).
+    Captures,
     /// Everything that CI checks, in its order: fmt --check, clippy, lint, test.
     Ci,
     /// The main job with real parts, as a timeline with evidence (root).
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
         }
         Some(Task::Bench { name, json }) => bench::run(&root, name, json),
         Some(Task::BuildEbpf) => build_ebpf::run(&root),
+        Some(Task::Captures) => captures::run(&root),
         Some(Task::Ci) => ci::run(&root),
         Some(Task::Demo { keep, json, clean }) => {
             demo::run(&root, demo::Options { keep, json, clean })

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use nexus_testkit::bpf;
+use nexus_testkit::{bpf, relay};
 
-use crate::{console, shell};
+use crate::{console, shell, unpack};
 
 /// A program and the Debian package that it comes from.
 pub struct Tool {
@@ -50,6 +50,11 @@ pub const TOOLS: &[Tool] = &[
         "a DHCP server to try the clients with",
     ),
     tool("dhclient", "isc-dhcp-client", "another DHCP client"),
+    tool("dhcpcd", "dhcpcd-base", "another DHCP client"),
+    tool("systemd-networkd", "systemd", "another DHCP client"),
+    tool("unshare", "util-linux", "clients with files of their own"),
+    tool("dhcrelay", "isc-dhcp-relay", "a DHCP relay with option 82"),
+    tool("dnsmasq", "dnsmasq-base", "another DHCP relay"),
     tool("radclient", "freeradius-utils", "a RADIUS client"),
     tool("freeradius", "freeradius", "an upstream RADIUS server"),
 ];
@@ -61,11 +66,21 @@ pub const EMULATOR: &[Tool] = &[tool(
     "other kernels than this machine's",
 )];
 
+/// What `cargo xtask bench dhcp` measures with and compares with.
+pub const SERVERS: &[Tool] = &[
+    tool("perfdhcp", "kea-admin", "a load generator"),
+    tool("kea-dhcp4", "kea-dhcp4-server", "a DHCP server"),
+    tool("dnsmasq", "dnsmasq-base", "a DHCP server"),
+    tool("dhcpd", "isc-dhcp-server", "a DHCP server"),
+];
+
 /// `cargo xtask prepare`
 pub fn all() -> Result<()> {
     run()?;
-    ensure(EMULATOR)?;
-    show(EMULATOR);
+    for tools in [EMULATOR, SERVERS] {
+        ensure(tools)?;
+        show(tools);
+    }
     Ok(())
 }
 
@@ -73,6 +88,7 @@ pub fn all() -> Result<()> {
 pub fn run() -> Result<()> {
     ensure(TOOLS)?;
     show(TOOLS);
+    dhcp_helper()?;
     if shell::is_root() {
         let mounted = if bpf::ensure_bpffs()? {
             "mounted just now"
@@ -86,6 +102,24 @@ pub fn run() -> Result<()> {
             bpf::BPFFS
         );
     }
+    Ok(())
+}
+
+/// The one relay that Debian does not let stand beside `dhcrelay`: unpacked, not installed.
+fn dhcp_helper() -> Result<()> {
+    let package = relay::Kind::DhcpHelper.name();
+    let cache = shell::cache()?;
+    std::fs::create_dir_all(&cache)
+        .with_context(|| format!("cannot create {}", cache.display()))?;
+    unpack::kept(&cache, package, |unpacked| {
+        vec![(format!("{unpacked}/usr/sbin/{package}"), package)]
+    })?;
+    let program = relay::dhcp_helper()?;
+    eprintln!(
+        "{} {package:10} {:24} another DHCP relay",
+        console::tick(),
+        program.display()
+    );
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use nexus_testkit::command;
+pub use nexus_testkit::programs::cache;
 
 use crate::console;
 
@@ -44,25 +45,16 @@ pub fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where this project keeps what it has built or downloaded once: `~/.cache/nexus`.
-pub fn cache() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .context("neither HOME nor XDG_CACHE_HOME is set: there is no place for a cache")?;
-    Ok(cache.join("nexus"))
-}
-
 /// Whether this process is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Where a program is; root's directories are searched too, whatever the PATH.
+/// Where a program is; root's and systemd's directories are searched too, whatever the PATH.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .chain(["/usr/sbin", "/sbin", "/lib/systemd"].map(PathBuf::from))
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
 }

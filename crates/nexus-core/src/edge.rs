@@ -14,7 +14,9 @@ mod command;
 mod configure;
 mod effect;
 mod holding;
+mod idle;
 mod key;
+mod policy;
 mod records;
 mod report;
 mod restore;
@@ -33,7 +35,9 @@ pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
 pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
 pub use effect::{Action, Change, Effects, MapEntry, Note};
 use holding::Rest;
-pub use key::{KeyError, KeyProblem, LineKey, Vlans};
+pub use key::{At, CIRCUIT_LIMIT, Circuit, KeyError, KeyProblem, LineKey, Place, Vlans};
+use policy::KeptAway;
+pub use policy::{Conflict, KEEP_AWAY, KEPT_AWAY_LIMIT, Policies, Policy};
 pub use records::{Record, RecordKind};
 use records::{Reserved, Snapshot};
 pub use report::{BindingView, EdgeView, Heartbeat, ShardView};
@@ -73,6 +77,8 @@ pub struct Authorized {
     pub metadata: BTreeMap<String, String>,
     /// Now, RFC 3339, for the centre's record.
     pub timestamp: String,
+    /// What is done if it, its line or its MAC was bound otherwise.
+    pub policies: Policies,
 }
 
 /// What a subscriber has been given.
@@ -112,6 +118,15 @@ pub enum Denied {
     /// The key cannot stand for a client.
     #[error(transparent)]
     Key(#[from] KeyProblem),
+    /// What is bound already, and a policy that keeps it.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// It was refused for a conflict before, and has to wait for so long.
+    #[error(
+        "the subscriber is kept away from this line for another {} s, by policies.quarantine",
+        .0.as_secs()
+    )]
+    KeptAway(Duration),
 }
 
 /// A subscriber in a pool: at most one binding.
@@ -136,6 +151,9 @@ struct Held {
     row: BindingRow,
     resource: Resource,
     validity: Validity,
+    /// When its subscriber was authorized or its client seen last, whichever is later; after a restart the
+    /// restart, until the kernel's map has been read.
+    active: BootTime,
 }
 
 #[derive(Clone, Debug)]
@@ -163,7 +181,7 @@ pub struct Edge {
     pools: BTreeMap<PoolId, PoolState>,
     shards: BTreeMap<(PoolId, ShardId), ShardRow>,
     bindings: BTreeMap<Who, Held>,
-    keys: BTreeMap<(ResourceType, LineKey), Who>,
+    keys: BTreeMap<(ResourceType, Place), Who>,
     unacked: BTreeSet<Who>,
     keyless: BTreeMap<Who, BootTime>,
     reserved: BTreeMap<(PoolId, Resource), Reserved>,
@@ -175,11 +193,25 @@ pub struct Edge {
     sending: bool,
     resend_at: Option<BootTime>,
     snapshot: Option<Snapshot>,
+    /// Interfaces that are served; `None`: whichever.
+    served: Option<BTreeSet<String>>,
+    /// Not kept on disk: who asks again after a restart is judged again.
+    kept_away: KeptAway,
+    /// Whatever was seen up to then is in [`Held::active`].
+    seen_until: BootTime,
+    /// Behind it the next look for silent bindings begins.
+    idle_cursor: Option<Who>,
 }
 
 impl Edge {
-    /// Gives the subscriber a resource, the one it has if it has one. Idempotent. A new line moves the
-    /// binding there; a line of another subscriber is taken from it first.
+    /// From now on only these interfaces are served: a binding on another one is in nobody's way.
+    pub fn serve_interfaces(&mut self, names: impl IntoIterator<Item = String>) {
+        self.served = Some(names.into_iter().collect());
+    }
+
+    /// Gives the subscriber a resource, the one it has if it has one. Idempotent. As far as the policies
+    /// let it, a new line or MAC moves the binding there, and a line of another subscriber is taken from it
+    /// first.
     ///
     /// # Errors
     /// Why it gets nothing.
@@ -195,6 +227,7 @@ impl Edge {
             pool: self.choose_pool(&request)?,
             subscriber: request.subscriber.clone(),
         };
+        self.judge(now, &request, fx)?;
         let granted = if self.bindings.contains_key(&who) {
             self.give_again(now, &who, request, fx)?
         } else {
@@ -251,47 +284,54 @@ impl Edge {
         !all.is_empty()
     }
 
-    /// DHCPRELEASE: ends the binding of this line if `resource` is its own; `false` if not.
+    /// DHCPRELEASE: does what the pool's rule says with the binding of this place, if `resource` is its
+    /// own; `false` if not, and nothing has changed.
     pub fn dhcp_release(
         &mut self,
         now: BootTime,
-        key: &LineKey,
+        place: &Place,
         resource: Resource,
         fx: &mut Effects,
     ) -> bool {
         self.settle(now, fx);
-        let Some(who) = self.who_on(key, resource) else {
+        let Some(who) = self.who_on(place, resource) else {
             return false;
         };
+        if self.keeps_released(&who) {
+            self.seen(place, now);
+            return true;
+        }
         self.release(now, &who, "dhcp-release", Rest::CoolDown, fx);
         self.pump(fx);
         true
     }
 
-    /// DHCPDECLINE: puts `resource` into quarantine and gives the subscriber of this line another one.
-    /// `None`: it is not the resource of this line, and nothing has changed.
+    /// DHCPDECLINE: puts `resource` into quarantine and gives the subscriber of this place another one.
+    /// `None`: it is not the resource of this place, and nothing has changed.
     ///
     /// # Errors
     /// Why there is no other one; the quarantine holds all the same.
     pub fn dhcp_decline(
         &mut self,
         now: BootTime,
-        key: &LineKey,
+        place: &Place,
         resource: Resource,
         timestamp: String,
         fx: &mut Effects,
     ) -> Option<Result<Granted, Denied>> {
         self.settle(now, fx);
-        let who = self.who_on(key, resource)?;
-        let metadata = self.bindings.get(&who)?.row.metadata.clone();
+        let who = self.who_on(place, resource)?;
+        let row = &self.bindings.get(&who)?.row;
+        let (key, metadata) = (row.key.clone()?, row.metadata.clone());
         self.release(now, &who, "dhcp-decline", Rest::Quarantine, fx);
         let again = Authorized {
             subscriber: who.subscriber,
             kind: resource.kind(),
             pool: Some(who.pool),
-            key: key.clone(),
+            key,
             metadata,
             timestamp,
+            policies: Policies::default(),
         };
         let granted = self.authorize(now, again, fx);
         self.pump(fx);
@@ -299,7 +339,7 @@ impl Edge {
     }
 
     /// Lets time pass: ends rests, pushes unacknowledged bindings on or suspends them, ends bindings
-    /// without a line, empties draining shards, sends again. To be called every second or so.
+    /// without a line and silent ones, empties draining shards, sends again. To be called every second or so.
     pub fn tick(&mut self, now: BootTime, fx: &mut Effects) {
         self.settle(now, fx);
         self.push_on(now, fx);
@@ -312,6 +352,7 @@ impl Edge {
         for who in late {
             self.release(now, &who, "line-taken-over", Rest::Unheard, fx);
         }
+        self.end_idle(now, fx);
         self.give_back(fx);
         if self.resend_at.is_some_and(|at| at <= now) {
             self.resend_at = None;
@@ -368,8 +409,8 @@ impl Edge {
         })
     }
 
-    fn who_on(&self, key: &LineKey, resource: Resource) -> Option<Who> {
-        let who = self.keys.get(&(resource.kind(), key.clone()))?;
+    fn who_on(&self, place: &Place, resource: Resource) -> Option<Who> {
+        let who = self.keys.get(&(resource.kind(), place.clone()))?;
         (self.bindings.get(who)?.resource == resource).then(|| who.clone())
     }
 

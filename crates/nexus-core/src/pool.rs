@@ -14,7 +14,7 @@ pub use error::PoolError;
 pub use space::{MAX_SHARDS, MAX_UNITS_PER_SHARD};
 pub use spec::{
     DEFAULT_COOL_DOWN, DEFAULT_DELEGATED_LENGTH, DEFAULT_LEASE_TIME, DEFAULT_SHARDING_FACTOR,
-    DhcpSpec, PoolSpec,
+    DhcpSpec, PoolSpec, Release,
 };
 
 use crate::id::{PoolId, ShardId};

@@ -2,6 +2,8 @@
 
 /// Private enterprise number of the ADSL Forum (RFC 4679).
 pub const VENDOR_ADSL_FORUM: u32 = 3561;
+/// Private enterprise number under which Nokia's service routers number their attributes.
+pub const VENDOR_NOKIA_SR: u32 = 6527;
 
 /// An attribute's place in the name space: an IETF number, or a vendor's number inside
 /// Vendor-Specific (RFC 2865 section 5.26).
@@ -58,6 +60,7 @@ attributes! {
     NAS_IPV6_ADDRESS = Self::Ietf(95), "NAS-IPv6-Address", "RFC 3162 2.1";
     AGENT_CIRCUIT_ID = Self::Vendor(VENDOR_ADSL_FORUM, 1), "Agent-Circuit-Id", "RFC 4679 3.3.1";
     AGENT_REMOTE_ID = Self::Vendor(VENDOR_ADSL_FORUM, 2), "Agent-Remote-Id", "RFC 4679 3.3.2";
+    ALC_DHCP_VENDOR_CLASS_ID = Self::Vendor(VENDOR_NOKIA_SR, 36), "Alc-DHCP-Vendor-Class-Id", "dictionary of Nokia SR";
 }
 
 impl AttributeId {

@@ -1,6 +1,6 @@
 //! Who a request is about: the MAC address, the VLANs of the line, and the subscriber id.
 
-mod braces;
+pub mod braces;
 mod template;
 mod vlan_pattern;
 

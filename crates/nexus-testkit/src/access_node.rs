@@ -21,8 +21,9 @@ use crate::wire::Wire;
 pub const OLT_INTERFACE: &str = "access0";
 /// Name of a subscriber's interface.
 pub const SUBSCRIBER_INTERFACE: &str = "eth0";
+/// Name of the access node's interface towards the OLT.
+pub const UPLINK: &str = "uplink0";
 
-const UPLINK: &str = "uplink0";
 /// Ports of one line, as the kernel program has them.
 const LINE_PORTS: usize = 16;
 
@@ -167,6 +168,12 @@ impl AccessNetwork {
     /// As [`Wire::open`].
     pub fn uplink(&self) -> Result<Wire> {
         Wire::open(&self.node, UPLINK)
+    }
+
+    /// The access node, with [`UPLINK`].
+    #[must_use]
+    pub const fn node(&self) -> &Namespace {
+        &self.node
     }
 
     /// Names of all its namespaces.

@@ -61,6 +61,12 @@ impl Process {
         self.child.as_ref().map_or(0, Child::id)
     }
 
+    /// The file that it writes to.
+    #[must_use]
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Everything it has written so far.
     #[must_use]
     pub fn log(&self) -> String {

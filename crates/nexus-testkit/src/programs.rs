@@ -1,12 +1,29 @@
 //! The programs of this repository as cargo has built them.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
-/// Where cargo puts programs: beside this one, or above it where this one is a test.
+static PROFILE: OnceLock<&str> = OnceLock::new();
+
+/// From now on programs are those that cargo has built with this profile, `release`, whichever this one was built
+/// with. The first call counts.
+pub fn use_profile(name: &'static str) {
+    let _ = PROFILE.set(name);
+}
+
+/// Where cargo puts programs: beside this one, or above it where this one is a test; or where [`use_profile`] says.
 #[must_use]
 pub fn directory() -> PathBuf {
+    let own = own_directory();
+    match (PROFILE.get(), own.parent()) {
+        (Some(profile), Some(target)) => target.join(profile),
+        _ => own,
+    }
+}
+
+fn own_directory() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
     let beside = this.parent().unwrap_or(Path::new("target/debug"));
     if beside.ends_with("deps") {
@@ -31,6 +48,18 @@ pub fn path(name: &str) -> Result<String> {
     path.to_str()
         .map(str::to_owned)
         .context("a path that is not UTF-8")
+}
+
+/// Where this project keeps what it has built or downloaded once: `~/.cache/nexus`.
+///
+/// # Errors
+/// If neither `HOME` nor `XDG_CACHE_HOME` is set.
+pub fn cache() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither HOME nor XDG_CACHE_HOME is set: there is no place for a cache")?;
+    Ok(cache.join("nexus"))
 }
 
 #[cfg(test)]

@@ -125,6 +125,13 @@ pub struct DhcpDocument {
     ntp: Vec<String>,
     /// Interface MTU.
     mtu: Option<u16>,
+    /// What a DHCPRELEASE does: cool-down (the binding ends and its address cools down) or keep (it stays);
+    /// cool-down if not given.
+    #[schema(required = false, example = "cool-down")]
+    release: String,
+    /// How long a client may be silent before its binding ends, at least the lease time; never if not given.
+    #[schema(example = "24h")]
+    idle_release: Option<String>,
     /// Further options: code to value in hexadecimal digits.
     #[schema(required = false)]
     options: BTreeMap<String, String>,
@@ -569,6 +576,8 @@ mod tests {
         spec.dhcp.domain_name = Some(String::new());
         spec.dhcp.ntp = vec![String::new()];
         spec.dhcp.mtu = Some(1);
+        spec.dhcp.release = nexus_core::pool::Release::Keep;
+        spec.dhcp.idle_release = Some(spec.dhcp.lease_time);
         spec.dhcp.options.insert(1, String::new());
         let json = serde_json::to_value(&spec).unwrap();
         let keys = |value: &serde_json::Value| -> BTreeSet<String> {

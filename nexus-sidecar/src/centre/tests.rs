@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures::Stream;
+use nexus_core::edge::Policies;
 use nexus_core::id::SubscriberId;
 use nexus_proto::v1;
 use nexus_proto::v1::nexus_server::{Nexus, NexusServer};
@@ -15,9 +16,9 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::binding_map::Access;
 use crate::binding_map::tests::MemoryMap;
-use crate::config::Identity;
+use crate::binding_map::{Access, Interface};
+use crate::config::{Identity, XdpMode};
 use crate::edge_handle::{AuthorizedSubscriber, EdgeHandle};
 use crate::edge_task::EdgeTask;
 use crate::shutdown::{self, Stopper};
@@ -215,19 +216,23 @@ impl World {
             nexus_store::Options::default(),
         )
         .unwrap();
-        let access = Access {
-            interface: "eth1".to_owned(),
-            number: 3,
+        let access = Access::new([Interface {
+            name: "eth1".to_owned(),
+            ifindex: 3,
+            number: 0,
             mac: [2; 6],
+            mode: XdpMode::Native,
             identity: vec![Identity::Line, Identity::Mac],
-        };
+            policies: Policies::default(),
+            server_id: None,
+            pool: None,
+        }]);
         let metrics = Metrics::new().unwrap();
         let (task, edge, side) = EdgeTask::start(
             config.olt.id.clone(),
             store,
             MemoryMap::default(),
             access,
-            "native",
             metrics.clone(),
         )
         .await
@@ -273,9 +278,13 @@ impl World {
     async fn authorize(&self, name: &str, last: u8) {
         let subscriber = AuthorizedSubscriber {
             subscriber: SubscriberId::new(name).unwrap(),
+            interface: None,
             mac: [2, 0, 0, 0, 0, last],
             vlans: None,
+            circuit_id: None,
+            remote_id: None,
             pool: None,
+            default_pool: None,
             metadata: BTreeMap::new(),
         };
         self.edge.authorize(subscriber).await.unwrap();

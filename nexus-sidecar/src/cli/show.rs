@@ -39,11 +39,14 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
         status.endpoint.as_deref().unwrap_or("not reached yet"),
         status.config_revision
     )?;
-    writeln!(
-        text,
-        "Interface    {}, XDP {}",
-        status.interface, status.xdp_mode
-    )?;
+    for interface in &status.interfaces {
+        let identity = interface.identity.join(", ");
+        writeln!(
+            text,
+            "Interface    {} (number {}), XDP {}, subscribers known by {identity}",
+            interface.name, interface.number, interface.xdp_mode
+        )?;
+    }
     writeln!(
         text,
         "Bindings     {} acknowledged, {} not yet, {} suspended; {} releases on their way",
@@ -157,7 +160,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::status::ShardReport;
+    use crate::status::{InterfaceReport, ShardReport};
 
     #[test]
     fn a_status_shows_mode_time_left_shards_and_counts() {
@@ -182,8 +185,12 @@ mod tests {
             unacked: 2,
             suspended: 0,
             pending_releases: 1,
-            interface: "eth1".to_owned(),
-            xdp_mode: "native".to_owned(),
+            interfaces: vec![InterfaceReport {
+                name: "eth1".to_owned(),
+                number: 3,
+                xdp_mode: "native".to_owned(),
+                identity: vec!["circuit-id".to_owned(), "mac".to_owned()],
+            }],
             kernel_outcomes: BTreeMap::from([("ack".to_owned(), 12)]),
             slow_outcomes: BTreeMap::new(),
         });
@@ -194,6 +201,7 @@ mod tests {
             "DHCP in the kernel: ack 12",
             "DHCP slow path: no packets",
             "not reached yet",
+            "eth1 (number 3), XDP native, subscribers known by circuit-id, mac",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

@@ -18,7 +18,9 @@ fn a_short_file_is_enough_and_the_rest_has_defaults() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.olt.name, "olt-east-01");
     assert_eq!(config.olt.capacity, 2000);
-    let interface = config.interface().unwrap();
+    let [interface] = config.interfaces.as_slice() else {
+        panic!("one interface");
+    };
     assert_eq!(interface.mode, XdpMode::Native);
     assert_eq!(interface.identity, [Identity::Line, Identity::Mac]);
     assert_eq!(
@@ -33,6 +35,7 @@ fn a_short_file_is_enough_and_the_rest_has_defaults() {
 #[test]
 fn what_is_wrong_is_said_with_file_field_and_remedy() {
     let with = |extra: &str| format!("{GOOD}{extra}\n");
+    let interface = |extra: &str| GOOD.replace("name: eth1", &format!("name: eth1\n    {extra}"));
     for (text, expected) in [
         ("olt: [".to_owned(), "sidecar.yaml"),
         (with("colour: blue"), "colour"),
@@ -62,7 +65,29 @@ fn what_is_wrong_is_said_with_file_field_and_remedy() {
             GOOD.replace("eth1", "a-name-that-is-too-long"),
             "interfaces[0].name",
         ),
-        (with("  - name: eth2"), "exactly one"),
+        (with("  - name: eth1"), "interfaces[1].name"),
+        (
+            GOOD.replace("- name: eth1", &"- name: eth1\n  ".repeat(65)),
+            "1 to 64 interfaces",
+        ),
+        (interface("identity: [line, mac, line]"), "each once"),
+        (
+            interface("identity: [circuit-id, circuit-id+remote-id]"),
+            "not both",
+        ),
+        (interface("identity: [remote-id]"), "remote-id"),
+        (
+            interface("server_id: 224.0.0.1"),
+            "interfaces[0].server_id: 224.0.0.1",
+        ),
+        (interface("server_id: gateway"), "invalid IPv4 address"),
+        (
+            interface("policies: {quarantine: 2d}"),
+            "interfaces[0].policies.quarantine: 2d",
+        ),
+        (with("policies: {quarantine: 0s}"), "policies.quarantine"),
+        (with("policies: {mac_changes: ignore}"), "ignore"),
+        (with("policies: {macs: refuse}"), "macs"),
         (
             GOOD.replace("name: eth1", "name: eth1\n    identity: []"),
             "interfaces[0].identity",
@@ -85,6 +110,54 @@ fn what_is_wrong_is_said_with_file_field_and_remedy() {
         assert!(error.contains(expected), "{text}\n=> {error}");
         assert!(error.contains("sidecar.yaml"), "{error}");
     }
+}
+
+#[test]
+fn interfaces_have_what_is_theirs_and_the_rest_from_the_host() {
+    use nexus_core::edge::Policy;
+
+    let config = parse(
+        "
+olt: {id: olt-east-01}
+nexus_endpoints: ['127.0.0.1:9001']
+policies: {subscriber_moves: refuse, quarantine: 5m}
+interfaces:
+  - name: eth1
+    identity: [circuit-id+remote-id, vlan]
+    server_id: 192.0.2.1
+    pool: business
+    policies: {mac_changes: quarantine}
+  - {name: bond0.5, mode: generic, policies: {subscriber_moves: take-over}}
+",
+    )
+    .unwrap();
+    let [eth1, bond] = config.interfaces.as_slice() else {
+        panic!("two interfaces");
+    };
+    assert_eq!(
+        eth1.identity,
+        [Identity::CircuitIdAndRemoteId, Identity::Vlan]
+    );
+    assert_eq!(eth1.server_id.unwrap().to_string(), "192.0.2.1");
+    assert_eq!(eth1.pool.as_ref().unwrap().as_str(), "business");
+    let policies = |interface: &InterfaceSection| {
+        let policies = interface.policies.over(config.policies).policies();
+        (
+            policies.subscriber_moves,
+            policies.mac_changes,
+            policies.quarantine.as_secs(),
+        )
+    };
+    assert_eq!(policies(eth1), (Policy::Refuse, Policy::Quarantine, 300));
+    assert_eq!(policies(bond), (Policy::TakeOver, Policy::TakeOver, 300));
+    let all = "identity: [line, vlan, circuit-id, mac]";
+    let text = GOOD.replace("name: eth1", &format!("name: eth1\n    {all}"));
+    let names = parse(&text).unwrap().interfaces[0]
+        .identity
+        .iter()
+        .map(|identity| identity.as_str())
+        .collect::<Vec<_>>();
+    assert_eq!(names, ["line", "vlan", "circuit-id", "mac"]);
 }
 
 #[test]

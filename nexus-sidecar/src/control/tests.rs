@@ -4,6 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::served::Served;
 use crate::shutdown;
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn a_request_that_makes_no_sense_and_an_edge_that_is_gone_are_answered_wit
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let server = ControlServer::bind(&path).await.unwrap();
-    let (edge, queue) = EdgeHandle::channel(Metrics::new().unwrap());
+    let (edge, queue) = EdgeHandle::channel(Served::default(), Metrics::new().unwrap());
     let packets = PacketEvents::nobody();
     drop(queue);
     let (stopper, stop) = shutdown::channel();

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, Profile, Template};
-use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey};
+use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey, Place};
 use nexus_core::id::SubscriberId;
 use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::time::BootTime;
 use tokio::sync::oneshot;
 
 use super::EdgeTask;
-use crate::binding_map::{BindingMap, to_binding};
+use crate::binding_map::BindingMap;
 use crate::clock::wall_now;
 use crate::edge_handle::{AuthorizedSubscriber, EdgeError, EdgeRequest, Grant, Reply};
 use crate::status::{BindingReport, StatusReport};
@@ -31,13 +30,13 @@ pub(super) enum Answer {
         Result<Granted, EdgeError>,
     ),
     EndSession(Reply<Result<bool, EdgeError>>, bool),
-    Binding(Reply<Option<(Binding, Profile, Template)>>, BindingKey),
-    DhcpRelease(Reply<Result<bool, EdgeError>>, Option<LineKey>, bool),
+    DhcpRelease(Reply<Result<bool, EdgeError>>, Option<Place>, bool),
     DhcpDecline(
         Reply<Result<Option<Ipv4Addr>, EdgeError>>,
-        Option<LineKey>,
+        Option<Place>,
         Option<Result<Granted, EdgeError>>,
     ),
+    Nothing,
     Switched(Reply<Result<(), EdgeError>>, Result<(), EdgeError>),
     Status(Reply<StatusReport>),
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
@@ -60,26 +59,29 @@ impl<M: BindingMap> EdgeTask<M> {
                 let ended = self.edge.end_session(now, &subscriber, &reason, fx);
                 Answer::EndSession(reply, ended)
             }
-            EdgeRequest::Binding(key, reply) => Answer::Binding(reply, key),
             EdgeRequest::DhcpRelease(key, address, reply) => {
-                let line = self.access.from_kernel(&key);
-                let released = line.as_ref().is_some_and(|line| {
+                let place = self.access.from_kernel(&key);
+                let released = place.as_ref().is_some_and(|place| {
                     self.edge
-                        .dhcp_release(now, line, Resource::Ipv4(address), fx)
+                        .dhcp_release(now, place, Resource::Ipv4(address), fx)
                 });
-                Answer::DhcpRelease(reply, line, released)
+                Answer::DhcpRelease(reply, place, released)
             }
             EdgeRequest::DhcpDecline(key, address, reply) => {
-                let line = self.access.from_kernel(&key);
-                let instead = line.as_ref().and_then(|line| {
+                let place = self.access.from_kernel(&key);
+                let instead = place.as_ref().and_then(|place| {
                     self.edge
-                        .dhcp_decline(now, line, Resource::Ipv4(address), wall_now(), fx)
+                        .dhcp_decline(now, place, Resource::Ipv4(address), wall_now(), fx)
                 });
-                Answer::DhcpDecline(reply, line, instead.map(|result| result.map_err(refusal)))
+                Answer::DhcpDecline(reply, place, instead.map(|result| result.map_err(refusal)))
             }
             EdgeRequest::Status(reply) => Answer::Status(reply),
             EdgeRequest::SwitchPacketEvents(switches, reply) => {
                 Answer::Switched(reply, self.switch_packet_events(&switches))
+            }
+            EdgeRequest::Learn(profile, set) => {
+                self.learn(profile, set);
+                Answer::Nothing
             }
             EdgeRequest::Bindings(subscriber, reply) => Answer::Bindings(subscriber, reply),
         }
@@ -92,30 +94,34 @@ impl<M: BindingMap> EdgeTask<M> {
         reply: Reply<Result<Grant, EdgeError>>,
         fx: &mut Effects,
     ) -> Answer {
-        let key = match self.access.key_of(&subscriber) {
-            Ok(key) => key,
+        let (interface, key) = match self.access.key_of(&subscriber) {
+            Ok(found) => found,
             Err(why) => return Answer::Authorize(reply, None, Err(EdgeError::BadKey(why))),
         };
         let metadata = labels(subscriber.metadata, &key);
-        let place = (key.clone(), subscriber.subscriber.clone());
+        let on = (key.clone(), subscriber.subscriber.clone());
         let request = Authorized {
             subscriber: subscriber.subscriber,
             kind: ResourceType::Ipv4,
-            pool: subscriber.pool,
+            pool: subscriber
+                .pool
+                .or_else(|| interface.pool.clone())
+                .or(subscriber.default_pool),
             key,
             metadata,
             timestamp: wall_now(),
+            policies: interface.policies,
         };
         let granted = self.edge.authorize(now, request, fx).map_err(refusal);
-        Answer::Authorize(reply, Some(place), granted)
+        Answer::Authorize(reply, Some(on), granted)
     }
 
     /// Gives an answer. Somebody who does not wait any more does not get it.
     pub(super) fn answer(&mut self, now: BootTime, answer: Answer) {
         match answer {
-            Answer::Authorize(reply, place, granted) => {
-                let key = place.as_ref().map(|(key, _)| key);
-                let grant = granted.and_then(|granted| self.grant(now, key, &granted));
+            Answer::Authorize(reply, on, granted) => {
+                let place = on.as_ref().map(|(key, _)| key.place());
+                let grant = granted.and_then(|granted| self.grant(now, place.as_ref(), &granted));
                 self.metrics.allocation(match &grant {
                     Ok(grant) if grant.known => "known",
                     Ok(_) => "new",
@@ -126,21 +132,19 @@ impl<M: BindingMap> EdgeTask<M> {
             Answer::EndSession(reply, ended) => {
                 let _ = reply.send(Ok(ended));
             }
-            Answer::Binding(reply, key) => {
-                let _ = reply.send(self.binding(&key));
+            Answer::DhcpRelease(reply, place, released) => {
+                let _ = reply.send(self.written(place.as_ref()).map(|()| released));
             }
-            Answer::DhcpRelease(reply, key, released) => {
-                let _ = reply.send(self.written(key.as_ref()).map(|()| released));
-            }
-            Answer::DhcpDecline(reply, key, instead) => {
+            Answer::DhcpDecline(reply, place, instead) => {
                 let address = match instead {
                     None => Ok(None),
                     Some(granted) => granted
-                        .and_then(|granted| self.grant(now, key.as_ref(), &granted))
+                        .and_then(|granted| self.grant(now, place.as_ref(), &granted))
                         .map(|grant| Some(grant.address)),
                 };
                 let _ = reply.send(address);
             }
+            Answer::Nothing => {}
             Answer::Switched(reply, switched) => {
                 let _ = reply.send(switched);
             }
@@ -160,15 +164,17 @@ impl<M: BindingMap> EdgeTask<M> {
     fn grant(
         &self,
         now: BootTime,
-        key: Option<&LineKey>,
+        place: Option<&Place>,
         granted: &Granted,
     ) -> Result<Grant, EdgeError> {
-        self.written(key)?;
+        self.written(place)?;
         let Resource::Ipv4(address) = granted.resource else {
             return Err(EdgeError::NotIpv4(granted.pool.clone()));
         };
         let no_profile = || EdgeError::Map(format!("pool {} has no DHCP profile", granted.pool));
-        let profile_id = self.profiles.id(&granted.pool).ok_or_else(no_profile)?;
+        let profile_id = place
+            .and_then(|place| self.profiles.id(&granted.pool, &place.interface))
+            .ok_or_else(no_profile)?;
         let (profile, _) = self.profiles.get(profile_id).ok_or_else(no_profile)?;
         let mask = self
             .edge
@@ -189,19 +195,11 @@ impl<M: BindingMap> EdgeTask<M> {
         })
     }
 
-    fn written(&self, key: Option<&LineKey>) -> Result<(), EdgeError> {
-        match key.and_then(|key| self.map_errors.get(key)) {
+    fn written(&self, place: Option<&Place>) -> Result<(), EdgeError> {
+        match place.and_then(|place| self.map_errors.get(place)) {
             Some(error) => Err(EdgeError::Map(error.clone())),
             None => Ok(()),
         }
-    }
-
-    fn binding(&self, key: &BindingKey) -> Option<(Binding, Profile, Template)> {
-        let line = self.access.from_kernel(key)?;
-        let entry = self.edge.map_entry(&line)?;
-        let id = self.profiles.id(&entry.pool)?;
-        let (profile, template) = *self.profiles.get(id)?;
-        Some((to_binding(&entry, id), profile, template))
     }
 }
 
@@ -230,5 +228,7 @@ fn refusal(denied: Denied) -> EdgeError {
         Denied::NoPool => EdgeError::NoPool,
         Denied::Exhausted(pool) => EdgeError::Exhausted(pool),
         Denied::Key(problem) => EdgeError::BadKey(problem.to_string()),
+        Denied::Conflict(conflict) => EdgeError::Conflict(conflict),
+        Denied::KeptAway(left) => EdgeError::KeptAway(left),
     }
 }

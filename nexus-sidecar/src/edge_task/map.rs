@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use nexus_abi::{Binding, BindingKey};
-use nexus_core::edge::{Effects, LineKey, MapEntry};
+use nexus_core::edge::{Effects, MapEntry, Place};
 use nexus_core::time::BootTime;
+use nexus_dhcp::profile::select;
 
 use super::EdgeTask;
 use super::answer::Answer;
@@ -27,59 +28,79 @@ impl<M: BindingMap> EdgeTask<M> {
         Ok(())
     }
 
+    /// Gives the kernel a template for a set of options.
+    pub(super) fn learn(&mut self, id: u16, set: u32) {
+        let Some((profile, all)) = self.profiles.get(id) else {
+            return;
+        };
+        match self.map.add_variant(id, set, &select(profile, all, set)) {
+            Ok(added) => tracing::debug!(profile = id, set, added, "a set of options"),
+            Err(error) => {
+                tracing::warn!(profile = id, set, %error, "clients that ask for these options stay with the slow path");
+            }
+        }
+    }
+
     pub(super) fn put(&mut self, entry: &MapEntry) {
-        let written = match self.kernel_entry(entry) {
+        let wanted = self.kernel_entry(entry);
+        let written = match &wanted {
             Ok((key, binding)) => self
                 .map
-                .put(&key, &binding)
+                .put(key, binding)
                 .map_err(|error| error.to_string()),
-            Err(why) => Err(why),
+            Err(why) => Err(why.clone()),
         };
         match written {
-            Ok(()) => self.written_now(&entry.key),
+            Ok(()) => self.written_now(&entry.key.place()),
             Err(error) => {
+                let place = entry.key.place();
                 tracing::error!(line = %entry.key, address = %entry.address, %error, "a binding could not be written");
-                self.remove(&entry.key);
-                self.unwritten.insert(entry.key.clone());
-                self.map_errors.insert(entry.key.clone(), error);
+                self.remove(&place);
+                self.unwritten.insert(place.clone());
+                self.map_errors.insert(place, error);
             }
+        }
+        // What the kernel does not take, the slow path serves.
+        if let Ok((key, binding)) = wanted {
+            self.served.put(key, binding);
         }
     }
 
-    pub(super) fn remove(&mut self, key: &LineKey) {
-        let removed = self
-            .access
-            .to_kernel(key)
-            .map_or(Ok(()), |kernel| self.map.remove(&kernel));
+    pub(super) fn remove(&mut self, place: &Place) {
+        let kernel = self.access.to_kernel(place);
+        if let Some(kernel) = &kernel {
+            self.served.remove(kernel);
+        }
+        let removed = kernel.map_or(Ok(()), |kernel| self.map.remove(&kernel));
         match removed {
-            Ok(()) => self.written_now(key),
+            Ok(()) => self.written_now(place),
             Err(error) => {
-                tracing::error!(line = %key, %error, "a binding could not be removed");
-                self.unwritten.insert(key.clone());
-                self.map_errors.insert(key.clone(), error.to_string());
+                tracing::error!(line = %place, %error, "a binding could not be removed");
+                self.unwritten.insert(place.clone());
+                self.map_errors.insert(place.clone(), error.to_string());
             }
         }
     }
 
-    fn written_now(&mut self, key: &LineKey) {
-        self.map_errors.remove(key);
-        self.unwritten.remove(key);
+    fn written_now(&mut self, place: &Place) {
+        self.map_errors.remove(place);
+        self.unwritten.remove(place);
     }
 
     /// Tries again what the map did not take, up to the first that it still does not.
     pub(super) fn mend(&mut self) {
-        while let Some(key) = self.unwritten.first().cloned() {
-            match self.edge.map_entry(&key) {
+        while let Some(place) = self.unwritten.first().cloned() {
+            match self.edge.map_entry(&place) {
                 // Of an interface that is not configured any more; the kernel has nothing of it.
-                Some(_) if self.access.to_kernel(&key).is_none() => self.written_now(&key),
+                Some(_) if self.access.to_kernel(&place).is_none() => self.written_now(&place),
                 Some(entry) => self.put(&entry),
-                None => self.remove(&key),
+                None => self.remove(&place),
             }
             self.map_errors.clear();
-            if self.unwritten.contains(&key) {
+            if self.unwritten.contains(&place) {
                 return;
             }
-            tracing::info!(line = %key, "the map is right again");
+            tracing::info!(line = %place, "the map is right again");
         }
     }
 
@@ -90,7 +111,7 @@ impl<M: BindingMap> EdgeTask<M> {
             if let Answer::Authorize(_, Some((key, subscriber)), result) = answer
                 && let Ok(granted) = result
                 && !granted.known
-                && let Some(error) = self.map_errors.get(key)
+                && let Some(error) = self.map_errors.get(&key.place())
             {
                 self.edge
                     .withdraw(now, &granted.pool, subscriber, key, &mut fx);
@@ -103,11 +124,11 @@ impl<M: BindingMap> EdgeTask<M> {
     fn kernel_entry(&self, entry: &MapEntry) -> Result<(BindingKey, Binding), String> {
         let key = self
             .access
-            .to_kernel(&entry.key)
-            .ok_or_else(|| format!("{} is not configured any more", entry.key.interface))?;
+            .to_kernel(&entry.key.place())
+            .ok_or_else(|| format!("the kernel program does not serve {}: its interface is not configured any more, or it has no keys of this kind", entry.key))?;
         let profile = self
             .profiles
-            .id(&entry.pool)
+            .id(&entry.pool, &entry.key.interface)
             .ok_or_else(|| format!("pool {} has no DHCP profile", entry.pool))?;
         Ok((key, to_binding(entry, profile)))
     }
@@ -125,6 +146,7 @@ impl<M: BindingMap> EdgeTask<M> {
             }
         }
         let repairs = reconcile(&mut self.map, &wanted)?;
+        self.served.replace(wanted);
         for (key, error) in &repairs.failed {
             if let Some(line) = self.access.from_kernel(key) {
                 tracing::error!(%line, %error, "a binding could not be written");

@@ -7,8 +7,8 @@ use nexus_core::id::SubscriberId;
 use nexus_core::time::BootTime;
 
 use super::EdgeTask;
-use crate::binding_map::BindingMap;
-use crate::status::{BindingReport, Mode, ShardReport, StatusReport};
+use crate::binding_map::{BindingMap, Interface};
+use crate::status::{BindingReport, InterfaceReport, Mode, ShardReport, StatusReport};
 
 impl<M: BindingMap> EdgeTask<M> {
     pub(super) fn status(&self, now: BootTime) -> StatusReport {
@@ -59,8 +59,7 @@ impl<M: BindingMap> EdgeTask<M> {
             unacked: view.unacked,
             suspended: view.suspended,
             pending_releases: view.pending_releases,
-            interface: self.access.interface.clone(),
-            xdp_mode: self.xdp_mode.to_owned(),
+            interfaces: self.access.interfaces().map(interface_report).collect(),
             kernel_outcomes: self.kernel_outcomes(),
             slow_outcomes: Outcome::ALL
                 .iter()
@@ -110,5 +109,15 @@ impl<M: BindingMap> EdgeTask<M> {
                 BTreeMap::new()
             }
         }
+    }
+}
+
+fn interface_report(interface: &Interface) -> InterfaceReport {
+    let identity = interface.identity.iter().map(|identity| identity.as_str());
+    InterfaceReport {
+        name: interface.name.clone(),
+        number: interface.number,
+        xdp_mode: interface.mode.as_str().to_owned(),
+        identity: identity.map(str::to_owned).collect(),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nexus_abi::BindingKey;
-use nexus_core::edge::{PoolGrant, ShardGrant};
+use nexus_core::edge::{Conflict, Policies, Policy, PoolGrant, ShardGrant};
 use nexus_core::id::{Epoch, PoolId, ShardId, SubscriberId};
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::ResourceType;
@@ -14,8 +14,9 @@ use nexus_store::Options;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::binding_map::Interface;
 use crate::binding_map::tests::MemoryMap;
-use crate::config::Identity;
+use crate::config::{Identity, XdpMode};
 use crate::edge_handle::{AuthorizedSubscriber, EdgeError, QUEUE_LIMIT};
 use crate::shutdown::{self, Stopper};
 use crate::status::Mode;
@@ -84,15 +85,24 @@ async fn open_on(
     store: Store,
     map: MemoryMap,
 ) -> Result<(EdgeTask<MemoryMap>, EdgeHandle, CentreSide), EdgeTaskError> {
-    let access = Access {
-        interface: "eth1".to_owned(),
-        number: 3,
-        mac: [2, 0, 0, 0, 0, 0xee],
-        identity: vec![Identity::Line, Identity::Mac],
-    };
+    let access = Access::new([interface(Policies::default())]);
     let olt = OltId::new(olt).unwrap();
     let metrics = Metrics::new().unwrap();
-    EdgeTask::start(olt, store, map, access, "native", metrics).await
+    EdgeTask::start(olt, store, map, access, metrics).await
+}
+
+fn interface(policies: Policies) -> Interface {
+    Interface {
+        name: "eth1".to_owned(),
+        ifindex: 3,
+        number: 0,
+        mac: [2, 0, 0, 0, 0, 0xee],
+        mode: XdpMode::Native,
+        identity: vec![Identity::Line, Identity::Mac],
+        policies,
+        server_id: None,
+        pool: None,
+    }
 }
 
 fn pool() -> PoolId {
@@ -117,16 +127,20 @@ fn config() -> EdgeConfig {
 fn subscriber(n: u8) -> AuthorizedSubscriber {
     AuthorizedSubscriber {
         subscriber: SubscriberId::new(format!("sub-{n}")).unwrap(),
+        interface: None,
         mac: [2, 0, 0, 0, 0, n],
         vlans: Some((100, u16::from(n))),
+        circuit_id: None,
+        remote_id: None,
         pool: None,
+        default_pool: None,
         metadata: BTreeMap::new(),
     }
 }
 
 fn key(n: u8) -> BindingKey {
     BindingKey::Line {
-        interface: 3,
+        interface: 0,
         outer_vid: 100,
         inner_vid: u16::from(n),
         mac: [2, 0, 0, 0, 0, n],
@@ -158,7 +172,7 @@ async fn a_grant_is_durable_and_in_the_map_and_the_centre_hears_of_it() {
     let again = running.edge.authorize(subscriber(1)).await.unwrap();
     assert_eq!((again.address, again.known), (grant.address, true));
     assert_eq!(again.lease_secs, 3600);
-    let (binding, ..) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    let (binding, _) = running.edge.binding(&key(1)).unwrap();
     assert_eq!(binding.valid_until_secs, nexus_abi::NEVER_EXPIRES);
     let status = running.edge.status().await.unwrap();
     assert_eq!((status.mode, status.acked), (Mode::Connected, 1));
@@ -222,7 +236,7 @@ async fn a_release_leaves_the_map_and_a_decline_brings_another_address() {
     assert!(!edge.dhcp_release(key(1), first.address).await.unwrap());
     assert!(edge.dhcp_release(key(1), second).await.unwrap());
     assert!(map.entries.lock().unwrap().is_empty());
-    assert_eq!(edge.binding(key(1)).await.unwrap(), None);
+    assert_eq!(edge.binding(&key(1)), None);
     assert!(edge.bindings(None).await.unwrap().is_empty());
     running.stop().await;
 }
@@ -357,7 +371,7 @@ async fn a_full_map_does_not_keep_the_sidecar_from_starting() {
     let map = MemoryMap::default();
     map.full.store(true, Ordering::Relaxed);
     let running = Running::start(folder.path(), map.clone()).await;
-    let (binding, ..) = running.edge.binding(key(1)).await.unwrap().unwrap();
+    let (binding, _) = running.edge.binding(&key(1)).unwrap();
     assert_eq!(
         binding.address,
         grant.address.octets(),
@@ -429,5 +443,232 @@ async fn labels_are_cut_to_what_the_centre_takes_so_that_no_accepted_binding_is_
     assert!(metadata.keys().all(|key| (1..=256).contains(&key.len())));
     assert!(metadata.values().all(|value| value.len() <= 256));
     assert_eq!(metadata["line"], "eth1 100.1 02:00:00:00:00:01");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_move_leaves_the_map_and_the_binding_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let strict = Policies {
+        subscriber_moves: Policy::Refuse,
+        mac_changes: Policy::Quarantine,
+        ..Policies::default()
+    };
+    let access = Access::new([interface(strict)]);
+    let metrics = Metrics::new().unwrap();
+    let olt = OltId::new("olt-1").unwrap();
+    let (task, edge, centre) = EdgeTask::start(olt, store, map.clone(), access, metrics.clone())
+        .await
+        .unwrap();
+    let (stopper, shutdown) = shutdown::channel();
+    let running = Running {
+        edge,
+        centre,
+        stopper,
+        task: tokio::spawn(task.run(shutdown)),
+    };
+    running.registered().await;
+    let grant = running.edge.authorize(subscriber(1)).await.unwrap();
+    let elsewhere = AuthorizedSubscriber {
+        vlans: Some((100, 99)),
+        ..subscriber(1)
+    };
+    let refused = running.edge.authorize(elsewhere).await.unwrap_err();
+    assert_eq!(refused, EdgeError::Conflict(Conflict::Moved));
+    assert!(!refused.is_transient(), "RADIUS answers Access-Reject");
+    assert!(refused.to_string().contains("policies.subscriber_moves"));
+    let other_mac = AuthorizedSubscriber {
+        mac: [2, 0, 0, 0, 0, 0x77],
+        ..subscriber(1)
+    };
+    let refused = running.edge.authorize(other_mac.clone()).await;
+    assert_eq!(refused, Err(EdgeError::Conflict(Conflict::MacChanged)));
+    let refused = running.edge.authorize(other_mac).await.unwrap_err();
+    assert!(matches!(refused, EdgeError::KeptAway(_)), "{refused}");
+    let entries = map.entries.lock().unwrap().clone();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[&key(1)].address, grant.address.octets());
+    let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+    for line in [
+        r#"line_conflicts_total{conflict="moved",policy="refuse"} 1"#,
+        r#"line_conflicts_total{conflict="mac-changed",policy="quarantine"} 1"#,
+        r#"allocations_total{result="kept-away"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_binding_that_neither_kernel_nor_slow_path_sees_ends_where_its_pool_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let (mut task, edge, _centre) = open("olt-1", folder.path(), map.clone()).await.unwrap();
+    let start = boot_now().unwrap();
+    let after = |secs| start + Duration::from_secs(secs);
+    let mut config = config();
+    config.pools[0].spec.dhcp.idle_release = Some(config.pools[0].spec.dhcp.lease_time);
+    let mut fx = Effects::new();
+    let day = Duration::from_secs(86_400);
+    task.edge.registered(start, start, day, config, &mut fx);
+    task.edge.snapshot_begin();
+    task.edge.snapshot_end(start, &mut fx);
+    for n in 1..=3 {
+        let (reply, _) = oneshot::channel();
+        let request = EdgeRequest::Authorize(Box::new(subscriber(n)), reply);
+        task.request(start, request, &mut fx);
+    }
+    for seq in 1..=3 {
+        task.edge.acked(Seq(seq), &mut fx);
+    }
+    task.settle(vec![fx]).await.unwrap();
+    let seen = after(3000);
+    map.entries
+        .lock()
+        .unwrap()
+        .get_mut(&key(2))
+        .unwrap()
+        .last_seen_jiffies = 1000 + 3000;
+    edge.seen(key(3), seen);
+    let mut fx = Effects::new();
+    let mut left = Vec::new();
+    for now in [3590, 3640, 3651, 6590, 6651] {
+        let jiffies = 1000 + u32::try_from(now).unwrap();
+        map.jiffies.store(jiffies, Ordering::Relaxed);
+        task.read_seen(after(now));
+        task.edge.tick(after(now), &mut fx);
+        left.push(task.edge.bindings(None).count());
+    }
+    assert_eq!(left, [3, 3, 2, 2, 0], "read at 3590, 3651, 6590 and 6651");
+}
+
+/// A task on eth1 and the interfaces that come with it.
+async fn on_interfaces(
+    folder: &Path,
+    map: MemoryMap,
+    names: &[&str],
+) -> (EdgeTask<MemoryMap>, EdgeHandle) {
+    let interfaces = names.iter().zip(3..).map(|(name, ifindex)| Interface {
+        name: (*name).to_owned(),
+        ifindex,
+        mac: [2, 0, 0, 0, 1, u8::try_from(ifindex).unwrap()],
+        server_id: (*name == "eth2").then_some(Ipv4Addr::new(192, 0, 2, 1)),
+        pool: (*name == "eth2").then(|| PoolId::new("business").unwrap()),
+        ..interface(Policies::default())
+    });
+    let store = Store::open(folder, Options::default()).unwrap();
+    let olt = OltId::new("olt-1").unwrap();
+    let metrics = Metrics::new().unwrap();
+    let access = Access::new(interfaces);
+    let started = EdgeTask::start(olt, store, map, access, metrics).await;
+    let (task, edge, _) = started.unwrap();
+    (task, edge)
+}
+
+fn numbers<M: BindingMap>(task: &EdgeTask<M>) -> Vec<(&str, u8)> {
+    let interfaces = task.access().interfaces();
+    interfaces
+        .map(|one| (one.name.as_str(), one.number))
+        .collect()
+}
+
+/// The pool that a subscriber on an interface gets an address of, and its profile.
+async fn bound_on(
+    task: &mut EdgeTask<MemoryMap>,
+    n: u8,
+    name: &str,
+) -> (PoolId, nexus_abi::Profile) {
+    let (reply, answer) = oneshot::channel();
+    let subscriber = AuthorizedSubscriber {
+        interface: Some(name.to_owned()),
+        default_pool: Some(pool()),
+        ..subscriber(n)
+    };
+    let request = EdgeRequest::Authorize(Box::new(subscriber), reply);
+    task.batch(Input::Request(request)).await.unwrap();
+    let grant = answer.await.unwrap().unwrap();
+    let profile = task.map.profiles.lock().unwrap()[&grant.profile_id];
+    (grant.pool, profile)
+}
+
+#[tokio::test]
+async fn each_interface_has_its_own_number_pool_and_profile_and_keeps_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let (task, _) = on_interfaces(folder.path(), map.clone(), &["eth2"]).await;
+    assert_eq!(numbers(&task), [("eth2", 0)]);
+    drop(task);
+    let (mut task, _) = on_interfaces(folder.path(), map.clone(), &["eth1", "eth2"]).await;
+    assert_eq!(numbers(&task), [("eth1", 1), ("eth2", 0)]);
+    let now = boot_now().unwrap();
+    let mut config = config();
+    let business = PoolId::new("business").unwrap();
+    let spec = PoolSpec::minimal(business.clone(), ResourceType::Ipv4, "10.9.0.0/16");
+    let shards = config.pools[0].shards.clone();
+    config.pools.push(PoolGrant { spec, shards });
+    let mut fx = Effects::new();
+    let day = Duration::from_secs(86_400);
+    task.edge.registered(now, now, day, config, &mut fx);
+    task.edge.snapshot_begin();
+    task.edge.snapshot_end(now, &mut fx);
+    task.settle(vec![fx]).await.unwrap();
+    let (first, on_eth1) = bound_on(&mut task, 1, "eth1").await;
+    assert_eq!(first, pool());
+    assert_eq!(on_eth1.server_id, [100, 64, 0, 1]);
+    assert_eq!(on_eth1.gateway_mac, [2, 0, 0, 0, 1, 3]);
+    let (second, on_eth2) = bound_on(&mut task, 2, "eth2").await;
+    assert_eq!(second, business);
+    assert_eq!(on_eth2.server_id, [192, 0, 2, 1]);
+    assert_eq!(on_eth2.gateway_mac, [2, 0, 0, 0, 1, 4]);
+    assert_eq!(
+        map.profiles.lock().unwrap().len(),
+        2,
+        "what is not used has none"
+    );
+    let before = map.entries.lock().unwrap().clone();
+    drop(task);
+    // What was on an interface that is not configured any more leaves the map and stays on disk.
+    let (task, edge) = on_interfaces(folder.path(), map.clone(), &["eth1"]).await;
+    assert_eq!(numbers(&task), [("eth1", 1)]);
+    assert_eq!(task.edge.bindings(None).count(), 2);
+    assert_eq!(map.entries.lock().unwrap().len(), 1);
+    drop((task, edge));
+    let (task, _) = on_interfaces(folder.path(), map.clone(), &["eth1", "eth2"]).await;
+    assert_eq!(numbers(&task), [("eth1", 1), ("eth2", 0)]);
+    assert_eq!(map.entries.lock().unwrap().len(), before.len());
+}
+
+#[tokio::test]
+async fn a_subscriber_whose_circuit_is_not_known_or_too_long_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = MemoryMap::default();
+    let store = Store::open(folder.path(), Options::default()).unwrap();
+    let one = Interface {
+        identity: vec![Identity::CircuitId],
+        ..interface(Policies::default())
+    };
+    let olt = OltId::new("olt-1").unwrap();
+    let (task, edge, centre) =
+        EdgeTask::start(olt, store, map, Access::new([one]), Metrics::new().unwrap())
+            .await
+            .unwrap();
+    let (stopper, shutdown) = shutdown::channel();
+    let running = Running {
+        edge,
+        centre,
+        stopper,
+        task: tokio::spawn(task.run(shutdown)),
+    };
+    running.registered().await;
+    let refused = running.edge.authorize(subscriber(1)).await.unwrap_err();
+    assert!(matches!(&refused, EdgeError::BadKey(why) if why.contains("Agent-Circuit-Id")));
+    let long = AuthorizedSubscriber {
+        circuit_id: Some(vec![1; 127]),
+        ..subscriber(1)
+    };
+    let refused = running.edge.authorize(long).await.unwrap_err();
+    assert!(matches!(&refused, EdgeError::BadKey(why) if why.contains("127 bytes")));
     running.stop().await;
 }

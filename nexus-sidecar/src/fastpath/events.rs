@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aya::maps::{Map, MapData, RingBuf};
 use nexus_abi::{Event, map};
+use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes as _;
 
 use super::FastPathError;
@@ -28,6 +29,20 @@ impl EventReader {
         RingBuf::try_from(Map::RingBuf(data))
             .map(Self)
             .map_err(failed)
+    }
+
+    /// In a form that tasks can wait for.
+    ///
+    /// # Errors
+    /// If the runtime cannot wait for it.
+    #[expect(
+        unsafe_code,
+        reason = "tokio has to be told that the descriptor stays open"
+    )]
+    pub fn watched(self) -> std::io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is the map's, which this owns, so it stays open and the same as long as this
+        // lives.
+        unsafe { AsyncFd::register(self) }.map_err(|error| error.into_parts().1)
     }
 
     /// The oldest event that nobody has read; `None`: there is none at the moment.

@@ -1,6 +1,7 @@
 //! What a scraper, a probe and a stranger get.
 
 use super::*;
+use crate::served::Served;
 use crate::shutdown;
 
 async fn ask(address: SocketAddr, request: &str) -> String {
@@ -17,7 +18,7 @@ async fn metrics_are_served_and_everything_else_is_answered_plainly() {
     let address = listener.local_addr().unwrap();
     let metrics = Metrics::new().unwrap();
     metrics.allocation("new");
-    let (edge, queue) = EdgeHandle::channel(metrics.clone());
+    let (edge, queue) = EdgeHandle::channel(Served::default(), metrics.clone());
     drop(queue);
     let (stopper, stop) = shutdown::channel();
     let serving = tokio::spawn(serve(listener, metrics, edge, stop));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use nexus_abi::{Event, EventKind, Outcome};
-use nexus_dhcp::{Bytes, Link, Packet as _, Request, exchange, parse_link, wire};
+use nexus_dhcp::{Bytes, Link, Request, exchange, parse_link, wire};
 use serde::{Deserialize, Serialize};
 
 /// Bytes from the IP header to the first option.
@@ -192,10 +192,7 @@ fn meaning(outcome: Outcome) -> &'static str {
 /// A reply: type, address, lease, server.
 fn reply(frame: &[u8]) -> Option<String> {
     let link = parse_link(&Bytes(frame)).ok()?;
-    let address: [u8; 4] = frame
-        .get(link.payload + YIADDR..)?
-        .first_chunk()
-        .copied()?;
+    let address: [u8; 4] = frame.get(link.payload + YIADDR..)?.first_chunk().copied()?;
     let mut options = frame.get(link.payload + HEADERS..)?;
     let (mut kind, mut lease, mut server) = (None, None, None);
     while let [code, rest @ ..] = options {

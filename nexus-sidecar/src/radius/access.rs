@@ -1,5 +1,8 @@
 //! One Access-Request from proof to address: what it is answered with, and why.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use nexus_radius::password::{Credentials, next_hop_attributes};
 use nexus_radius::server::AccessRequest;
 use nexus_radius::upstream::UpstreamError;
@@ -15,9 +18,9 @@ use crate::edge_handle::AuthorizedSubscriber;
 const NOT_AN_ADDRESS: [[u8; 4]; 2] = [[255, 255, 255, 254], [255, 255, 255, 255]];
 
 /// Who knows the subscribers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Backend {
-    Users(Users),
+    Users(Arc<Users>),
     Upstream(UpstreamClient),
 }
 
@@ -26,7 +29,7 @@ pub(super) enum Backend {
 pub(super) struct Access<A> {
     pub(super) authorizer: A,
     pub(super) backend: Backend,
-    pub(super) identity: Identity,
+    pub(super) identity: Arc<Identity>,
 }
 
 /// The end of an Access-Request. `outcome` is a label for the counter, of a fixed set.
@@ -59,7 +62,7 @@ impl Answer {
     }
 
     /// An Access-Reject that does not tell a guesser which half of the guess was wrong.
-    fn reject(note: &str) -> Self {
+    pub(super) fn reject(note: &str) -> Self {
         let (code, note) = (Code::ACCESS_REJECT, note.to_owned());
         Self::Reply {
             code,
@@ -84,42 +87,24 @@ impl<A: Authorizer> Access<A> {
             Ok(credentials) => credentials,
             Err(error) => return Answer::refuse("bad-credentials", error),
         };
-        match self.prove(&request.packet, credentials).await {
-            Ok(proof) => self.accept(&request.packet, proof).await,
+        match self.backend.prove(&request.packet, credentials).await {
+            Ok(proof) => {
+                let from = request.key.from.ip();
+                self.accept(from, &request.packet, proof).await
+            }
             Err(answer) => answer,
         }
     }
 
-    async fn prove(
-        &self,
-        request: &Packet,
-        credentials: &Credentials,
-    ) -> Result<Proof<'_>, Answer> {
-        match &self.backend {
-            Backend::Users(users) => prove_by_file(users, request, credentials).map(Proof::File),
-            Backend::Upstream(upstream) => {
-                let reply = ask_upstream(upstream, request, credentials).await?;
-                match reply.code {
-                    Code::ACCESS_ACCEPT => Ok(Proof::Upstream(reply.attributes)),
-                    code => Err(passed_on(code, &reply.attributes)),
-                }
-            }
-        }
-    }
-
-    async fn accept(&self, request: &Packet, proof: Proof<'_>) -> Answer {
-        if let Some(address) = proof.static_address() {
-            let note = format!(
-                "the upstream server gave the static Framed-IP-Address {address}; \
-                 static addresses are not supported, let it send Framed-Pool or neither"
-            );
+    async fn accept(&self, from: IpAddr, request: &Packet, proof: Proof<'_>) -> Answer {
+        if let Err(note) = proof.check() {
             return Answer::refuse("static-address", note);
         }
         let attributes = &request.attributes;
         let subscriber =
             match self
                 .identity
-                .subscriber(attributes, proof.user(), proof.framed_pool())
+                .subscriber(from, attributes, proof.user(), proof.framed_pool())
             {
                 Ok(subscriber) => subscriber,
                 Err(error) => return Answer::refuse("bad-identity", error),
@@ -143,30 +128,66 @@ impl<A: Authorizer> Access<A> {
     }
 }
 
+impl Backend {
+    /// Asks whether the subscriber is who it says.
+    ///
+    /// # Errors
+    /// What the request is answered with if not.
+    pub(super) async fn prove(
+        &self,
+        request: &Packet,
+        credentials: &Credentials,
+    ) -> Result<Proof<'_>, Answer> {
+        match self {
+            Self::Users(users) => prove_by_file(users, request, credentials).map(Proof::File),
+            Self::Upstream(upstream) => {
+                let reply = ask_upstream(upstream, request, credentials).await?;
+                match reply.code {
+                    Code::ACCESS_ACCEPT => Ok(Proof::Upstream(reply.attributes)),
+                    code => Err(passed_on(code, &reply.attributes)),
+                }
+            }
+        }
+    }
+}
+
 /// Why the subscriber is who it says.
-enum Proof<'a> {
+pub(super) enum Proof<'a> {
     File(&'a User),
     /// The attributes of the upstream server's Access-Accept.
     Upstream(Attributes),
 }
 
 impl Proof<'_> {
-    const fn user(&self) -> Option<&User> {
+    pub(super) const fn user(&self) -> Option<&User> {
         match self {
             Self::File(user) => Some(user),
             Self::Upstream(_) => None,
         }
     }
 
-    const fn upstream(&self) -> Option<&Attributes> {
+    pub(super) const fn upstream(&self) -> Option<&Attributes> {
         match self {
             Self::File(_) => None,
             Self::Upstream(attributes) => Some(attributes),
         }
     }
 
-    fn framed_pool(&self) -> Option<&[u8]> {
+    pub(super) fn framed_pool(&self) -> Option<&[u8]> {
         self.upstream()?.get(AttributeId::FRAMED_POOL)
+    }
+
+    /// Whether an address can be given on it.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.static_address().map_or(Ok(()), |address| {
+            Err(format!(
+                "the upstream server gave the static Framed-IP-Address {address}; \
+                 static addresses are not supported, let it send Framed-Pool or neither"
+            ))
+        })
     }
 
     fn static_address(&self) -> Option<String> {
@@ -283,7 +304,7 @@ fn accept_attributes(
     Ok(attributes)
 }
 
-fn describe(subscriber: &AuthorizedSubscriber) -> String {
+pub(super) fn describe(subscriber: &AuthorizedSubscriber) -> String {
     let mac = subscriber.metadata.get("mac").map_or("", String::as_str);
     match subscriber.vlans {
         Some((outer, 0)) => format!("{} ({mac}, VLAN {outer})", subscriber.subscriber),

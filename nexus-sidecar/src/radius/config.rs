@@ -15,6 +15,7 @@ use nexus_radius::server::{Client, ClientTable};
 use nexus_radius::upstream::{UpstreamLimits, UpstreamServer};
 use serde::Deserialize;
 
+use super::interface::{self, InterfaceChoice, InterfaceRule};
 use super::users::{Users, UsersError};
 
 /// Most AAA servers; each has sockets of its own.
@@ -26,18 +27,23 @@ const MAX_IN_FLIGHT: usize = 16_384;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RadiusConfig {
-    /// Where Access-Requests are received. On a host with several addresses name the one that the
-    /// NAS sends to, so that replies come from it.
+    /// Where Access-Requests are received, if there are clients. On a host with several addresses name
+    /// the one that the NAS sends to, so that replies come from it.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// Who may ask.
+    /// Who may ask; none where IPoE alone brings subscribers in.
+    #[serde(default)]
     pub clients: Vec<ClientConfig>,
     /// YAML file with the subscribers; this or `upstream`.
     pub users_file: Option<PathBuf>,
     /// AAA servers that know the subscribers; this or `users_file`.
     pub upstream: Option<UpstreamConfig>,
-    /// Pool of subscribers for whom neither the users file nor Framed-Pool names one. Default: the
-    /// first IPv4 pool in which this host owns shards.
+    /// On which interface the subscribers of a request are, where that is not the client's: the first rule
+    /// that fits counts. A host with one interface needs neither.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceRule>,
+    /// Pool of subscribers for whom neither the users file nor Framed-Pool nor their interface names one.
+    /// Default: the first IPv4 pool in which this host owns shards.
     pub default_pool: Option<PoolId>,
     /// Subscriber id where the users file has none: text with attribute names in braces.
     #[serde(default = "default_subscriber_id")]
@@ -56,6 +62,8 @@ pub struct RadiusConfig {
 pub struct ClientConfig {
     /// `192.0.2.7` or `192.0.2.0/24`; the longest prefix decides.
     pub address: String,
+    /// Interface that its subscribers are on.
+    pub interface: Option<String>,
     /// Shared secret; this or `secret_file`.
     pub secret: Option<SecretText>,
     /// File with the shared secret; one newline at its end does not count.
@@ -98,6 +106,13 @@ pub struct UpstreamServerConfig {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(pub(super) String);
+
+impl SecretText {
+    /// What stands there.
+    pub(crate) const fn octets(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
 
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,7 +176,7 @@ pub enum RadiusConfigError {
     Users(#[from] UsersError),
 }
 
-fn wrong(field: impl Into<String>, problem: impl fmt::Display) -> RadiusConfigError {
+pub(super) fn wrong(field: impl Into<String>, problem: impl fmt::Display) -> RadiusConfigError {
     RadiusConfigError::Field {
         field: field.into(),
         problem: problem.to_string(),
@@ -171,12 +186,14 @@ fn wrong(field: impl Into<String>, problem: impl fmt::Display) -> RadiusConfigEr
 /// The section, checked, with its files read.
 #[derive(Debug)]
 pub struct Settings {
-    pub(super) listen: SocketAddr,
+    /// `None`: nobody may ask.
+    pub(super) listen: Option<SocketAddr>,
     pub(super) clients: ClientTable,
     pub(super) backend: BackendSettings,
     pub(super) default_pool: Option<PoolId>,
     pub(super) subscriber_id: Template,
     pub(super) nas_port_id: Vec<VlanPattern>,
+    pub(super) interfaces: InterfaceChoice,
     pub(super) max_in_flight: usize,
 }
 
@@ -191,17 +208,19 @@ pub(super) enum BackendSettings {
 }
 
 impl RadiusConfig {
+    /// Checks that all interfaces that are named are among those of the host.
+    ///
+    /// # Errors
+    /// The first that is not, or a client whose interface nothing says.
+    pub fn check_interfaces(&self, interfaces: &[&str]) -> Result<(), RadiusConfigError> {
+        interface::check(&self.interfaces, &self.clients, interfaces)
+    }
+
     /// Checks the section and reads the files that it names.
     ///
     /// # Errors
     /// The first thing that is wrong, with the name of its field.
     pub fn check(&self) -> Result<Settings, RadiusConfigError> {
-        if self.clients.is_empty() {
-            return Err(wrong(
-                "radius.clients",
-                "there are none, so nobody could ask; add the NAS",
-            ));
-        }
         if !(1..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
             let problem = format!("{} is outside 1..={MAX_IN_FLIGHT}", self.max_in_flight);
             return Err(wrong("radius.max_in_flight", problem));
@@ -235,7 +254,7 @@ impl RadiusConfig {
             }
         };
         Ok(Settings {
-            listen: self.listen,
+            listen: (!self.clients.is_empty()).then_some(self.listen),
             clients,
             backend,
             default_pool: self.default_pool.clone(),
@@ -244,6 +263,7 @@ impl RadiusConfig {
                 .parse()
                 .map_err(|error| wrong("radius.subscriber_id", error))?,
             nas_port_id: patterns.collect::<Result<_, _>>()?,
+            interfaces: InterfaceChoice::new(&self.interfaces, &self.clients)?,
             max_in_flight: self.max_in_flight,
         })
     }
@@ -252,24 +272,22 @@ impl RadiusConfig {
 impl ClientConfig {
     fn check(&self, index: usize) -> Result<Client, RadiusConfigError> {
         let field = format!("radius.clients[{index}]");
-        let single = |address: IpAddr| IpNet::from(address);
-        let network = self
-            .address
-            .parse()
-            .or_else(|_| self.address.parse().map(single));
-        let network: IpNet = network.map_err(|_: AddrParseError| {
-            let problem = format!(
-                "{:?} is neither an address nor address/prefix length",
-                self.address
-            );
-            wrong(format!("{field}.address"), problem)
-        })?;
         Ok(Client {
-            network,
+            network: network(&field, &self.address)?,
             secret: read_secret(&field, self.secret.as_ref(), self.secret_file.as_deref())?,
             require_message_authenticator: self.require_message_authenticator,
         })
     }
+}
+
+/// The network of a client, which may be one address.
+pub(super) fn network(field: &str, address: &str) -> Result<IpNet, RadiusConfigError> {
+    let network = address.parse();
+    let network = network.or_else(|_| address.parse().map(|single: IpAddr| IpNet::from(single)));
+    network.map_err(|_: AddrParseError| {
+        let problem = format!("{address:?} is neither an address nor address/prefix length");
+        wrong(format!("{field}.address"), problem)
+    })
 }
 
 impl UpstreamConfig {

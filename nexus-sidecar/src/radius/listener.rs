@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::access::{Access, Answer, Backend};
 use super::authorizer::Authorizer;
 use super::config::{BackendSettings, Settings};
+use super::line_access::LineAccess;
 use super::log_limit::LogLimit;
 use super::subscriber::Identity;
 use super::upstream_client::UpstreamTask;
@@ -30,10 +31,12 @@ const GRACE: Duration = Duration::from_secs(3);
 /// A RADIUS server whose sockets are open and that does not serve yet.
 #[derive(Debug)]
 pub struct RadiusServer {
-    socket: UdpSocket,
+    /// `None`: there are no clients.
+    socket: Option<UdpSocket>,
     backend: Backend,
     upstream: Option<UpstreamTask>,
-    identity: Identity,
+    identity: Arc<Identity>,
+    lines: LineAccess,
     server: Server,
     work_lifetime: Duration,
 }
@@ -45,16 +48,16 @@ impl RadiusServer {
     /// If one of them cannot be opened.
     pub async fn bind(settings: Settings) -> Result<Self, RadiusError> {
         let listen = settings.listen;
-        let socket = listen_on(listen).map_err(|error| RadiusError::Listen {
-            address: listen,
-            error,
-        })?;
+        let socket = listen.map(|address| {
+            listen_on(address).map_err(|error| RadiusError::Listen { address, error })
+        });
+        let socket = socket.transpose()?;
         let mut limits = Limits {
             in_flight: settings.max_in_flight,
             ..Limits::default()
         };
         let (backend, upstream) = match settings.backend {
-            BackendSettings::Users(users) => (Backend::Users(users), None),
+            BackendSettings::Users(users) => (Backend::Users(Arc::new(users)), None),
             BackendSettings::Upstream {
                 servers,
                 limits: upstream_limits,
@@ -67,18 +70,27 @@ impl RadiusServer {
                 (Backend::Upstream(client), Some(task))
             }
         };
-        let identity = Identity {
+        let identity = Arc::new(Identity {
             subscriber_id: settings.subscriber_id,
             nas_port_id: settings.nas_port_id,
+            interfaces: settings.interfaces,
             default_pool: settings.default_pool,
-        };
+        });
         let server = Server::new(settings.clients, limits);
         let work_lifetime = limits.work_lifetime;
+        let lines = LineAccess::new(
+            backend.clone(),
+            Arc::clone(&identity),
+            upstream.as_ref().and_then(UpstreamTask::local_address),
+            settings.max_in_flight,
+            work_lifetime,
+        );
         Ok(Self {
             socket,
             backend,
             upstream,
             identity,
+            lines,
             server,
             work_lifetime,
         })
@@ -87,9 +99,19 @@ impl RadiusServer {
     /// Where it listens; with port 0 in the configuration, on which port.
     ///
     /// # Errors
-    /// If the kernel cannot tell.
+    /// If it does not listen, or the kernel cannot tell.
     pub fn local_address(&self) -> std::io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket
+            .as_ref()
+            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected))?
+            .local_addr()
+    }
+
+    /// The same users file or AAA servers for clients that DHCP has shown. It works while
+    /// [`RadiusServer::serve`] does, and `serve` returns once all clones of it are gone.
+    #[must_use]
+    pub fn lines(&self) -> LineAccess {
+        self.lines.clone()
     }
 
     /// Serves until `shutdown`, then lets requests in work finish for up to 3 seconds.
@@ -102,22 +124,27 @@ impl RadiusServer {
         let upstream = self
             .upstream
             .map(|task| tokio::spawn(task.run(metrics.clone())));
+        drop(self.lines);
         let access = Access {
             authorizer,
             backend: self.backend,
             identity: self.identity,
         };
-        let mut listener = Listener {
-            socket: self.socket,
-            server: self.server,
-            access: Arc::new(access),
-            work: JoinSet::new(),
-            work_lifetime: self.work_lifetime,
-            metrics,
-            log: LogLimit::default(),
-        };
-        listener.run(&mut shutdown).await;
-        drop(listener);
+        if let Some(socket) = self.socket {
+            let mut listener = Listener {
+                socket,
+                server: self.server,
+                access: Arc::new(access),
+                work: JoinSet::new(),
+                work_lifetime: self.work_lifetime,
+                metrics,
+                log: LogLimit::default(),
+            };
+            listener.run(&mut shutdown).await;
+        } else {
+            shutdown.wait().await;
+            drop(access);
+        }
         if let Some(upstream) = upstream {
             // It ends now that nobody can ask it.
             drop(upstream.await);

@@ -8,13 +8,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// When each kind was last logged, and how often it was not since then.
 #[derive(Debug, Default)]
-pub(super) struct LogLimit {
+pub(crate) struct LogLimit {
     kinds: BTreeMap<&'static str, (Instant, u64)>,
 }
 
 impl LogLimit {
     /// Whether to log now; if so, how many of this kind went unsaid before.
-    pub(super) fn pass(&mut self, now: Instant, kind: &'static str) -> Option<u64> {
+    pub(crate) fn pass(&mut self, now: Instant, kind: &'static str) -> Option<u64> {
         match self.kinds.get_mut(kind) {
             Some((last, unsaid)) if now < *last + PAUSE => {
                 *unsaid += 1;

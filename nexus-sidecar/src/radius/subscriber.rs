@@ -1,11 +1,13 @@
 //! From an Access-Request to the subscriber: id, MAC, line, and what the record shall say.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use nexus_core::id::{IdError, PoolId, SubscriberId};
 use nexus_radius::identity::{MissingAttribute, Template, VlanOutOfRange, VlanPattern, parse_mac};
 use nexus_radius::{AttributeId, Attributes};
 
+use super::interface::InterfaceChoice;
 use super::users::User;
 use crate::edge_handle::AuthorizedSubscriber;
 
@@ -30,26 +32,57 @@ pub(super) enum SubscriberError {
     Vlan(#[from] VlanOutOfRange),
 }
 
+/// Where a subscriber is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Interface that it is on; `None`: the only one there is.
+    pub interface: Option<String>,
+    /// Hardware address of the client.
+    pub mac: [u8; 6],
+    /// Outer and inner VLAN id, 0 for a tag that is not there; `None`: not known.
+    pub vlans: Option<(u16, u16)>,
+}
+
 /// How subscribers are recognised.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) subscriber_id: Template,
     pub(super) nas_port_id: Vec<VlanPattern>,
+    pub(super) interfaces: InterfaceChoice,
     pub(super) default_pool: Option<PoolId>,
 }
 
 impl Identity {
-    /// The subscriber of a request. `user` is its entry in the users file, `framed_pool` the pool
-    /// that the upstream server named.
+    /// The subscriber of a request that came `from` a client. `user` is its entry in the users file,
+    /// `framed_pool` the pool that the upstream server named.
     pub(super) fn subscriber(
         &self,
+        from: IpAddr,
+        request: &Attributes,
+        user: Option<&User>,
+        framed_pool: Option<&[u8]>,
+    ) -> Result<AuthorizedSubscriber, SubscriberError> {
+        let line = Line {
+            interface: self.interfaces.choose(from, request).map(str::to_owned),
+            mac: mac(request)?,
+            vlans: self.vlans(request)?,
+        };
+        self.on_line(&line, &self.subscriber_id, request, user, framed_pool)
+    }
+
+    /// The subscriber on a line that is known already; `subscriber_id` makes its id, unless the users
+    /// file has one.
+    pub(super) fn on_line(
+        &self,
+        line: &Line,
+        subscriber_id: &Template,
         request: &Attributes,
         user: Option<&User>,
         framed_pool: Option<&[u8]>,
     ) -> Result<AuthorizedSubscriber, SubscriberError> {
         let subscriber = match user.and_then(|user| user.subscriber_id.clone()) {
             Some(id) => id,
-            None => SubscriberId::new(self.subscriber_id.render(request)?)?,
+            None => SubscriberId::new(subscriber_id.render(request)?)?,
         };
         let framed_pool = framed_pool.map(|name| {
             let name = std::str::from_utf8(name).map_err(|_| SubscriberError::PoolNotText)?;
@@ -57,15 +90,18 @@ impl Identity {
         });
         let pool = framed_pool
             .transpose()?
-            .or_else(|| user.and_then(|user| user.pool.clone()))
-            .or_else(|| self.default_pool.clone());
-        let mac = mac(request)?;
+            .or_else(|| user.and_then(|user| user.pool.clone()));
+        let octets = |id| request.get(id).map(<[u8]>::to_vec);
         Ok(AuthorizedSubscriber {
             subscriber,
-            mac,
-            vlans: self.vlans(request)?,
+            interface: line.interface.clone(),
+            mac: line.mac,
+            vlans: line.vlans,
+            circuit_id: octets(AttributeId::AGENT_CIRCUIT_ID),
+            remote_id: octets(AttributeId::AGENT_REMOTE_ID),
             pool,
-            metadata: metadata(request, mac, user),
+            default_pool: self.default_pool.clone(),
+            metadata: metadata(request, line.mac, user),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The task that talks to the AAA servers: sockets and timer around `nexus_radius::upstream`.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -94,6 +94,12 @@ impl UpstreamTask {
                 sockets,
             },
         ))
+    }
+
+    /// Address of this host towards the first server.
+    pub(super) fn local_address(&self) -> Option<IpAddr> {
+        let socket = self.sockets.first()?.first()?;
+        Some(socket.local_addr().ok()?.ip())
     }
 
     /// Works until all handles are gone.

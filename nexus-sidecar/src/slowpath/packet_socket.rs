@@ -5,8 +5,11 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use nexus_dhcp::wire::ETHERTYPE_CVLAN;
-use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, recvmsg, sendto, setsockopt};
-use nix::{libc, setsockopt_impl, sockopt_impl};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{
+    ControlMessageOwned, LinkAddr, MsgFlags, getsockopt, recvmsg, sendto, setsockopt,
+};
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::filter;
@@ -16,10 +19,18 @@ sockopt_impl!(
     Auxdata, SetOnly, libc::SOL_PACKET, libc::PACKET_AUXDATA, bool
 );
 
+sockopt_impl!(
+    /// Frames since the last look, and those that found no room (packet(7)).
+    Statistics, GetOnly, libc::SOL_PACKET, libc::PACKET_STATISTICS, libc::tpacket_stats
+);
+
 /// Most bytes of a frame that is read; a larger one is cut and then malformed.
 const FRAME_MAX: usize = 2048;
-/// Bytes of the socket's buffer, the slow path's only queue: some 800 frames.
-const QUEUE_BYTES: usize = 1 << 20;
+/// Bytes of the buffer for frames that wait for the thread. The kernel doubles it and charges a frame 1 to 5
+/// kilobytes, whatever its length: some 10 thousand frames, two seconds of a reconnect storm.
+const RECEIVE_BUFFER: usize = 16 << 20;
+/// Bytes of the buffer for replies that wait for the interface.
+const SEND_BUFFER: usize = 4 << 20;
 /// Longest wait in one call, so that the caller can look whether it shall stop.
 pub const WAIT_MAX: Duration = Duration::from_millis(200);
 /// Offset of the EtherType, which is where an outer tag goes.
@@ -50,8 +61,11 @@ impl PacketSocket {
         .map_err(|error| explain(interface, &error))?;
         socket.attach_filter(&filter::dhcp_on(ifindex))?;
         socket.set_read_timeout(Some(WAIT_MAX))?;
-        socket.set_write_timeout(Some(WAIT_MAX))?;
-        socket.set_recv_buffer_size(QUEUE_BYTES)?;
+        // Beyond net.core.rmem_max only with CAP_NET_ADMIN, which the fast path needs as well.
+        if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        }
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         setsockopt(&socket, Auxdata, &true)?;
         Ok(Self { socket, ifindex })
     }
@@ -77,9 +91,16 @@ impl PacketSocket {
         }
     }
 
-    /// Sends a frame out of the interface that `to` came from; waits at most [`WAIT_MAX`].
+    /// Frames that found no room in the buffer since the last call.
+    pub fn dropped(&self) -> io::Result<u64> {
+        Ok(u64::from(getsockopt(&self.socket, Statistics)?.tp_drops))
+    }
+
+    /// Sends a frame out of the interface that `to` came from. Waits for nothing: an interface that takes no
+    /// more is an error.
     pub fn send(&self, frame: &[u8], to: &Received) -> io::Result<()> {
-        let sent = sendto(self.socket.as_raw_fd(), frame, &to.from, MsgFlags::empty())?;
+        let fd = self.socket.as_raw_fd();
+        let sent = sendto(fd, frame, &to.from, MsgFlags::MSG_DONTWAIT)?;
         if sent == frame.len() {
             Ok(())
         } else {
@@ -100,10 +121,10 @@ fn explain(interface: &str, error: &io::Error) -> io::Error {
 }
 
 fn receive(socket: &Socket) -> io::Result<Received> {
-    let mut bytes = vec![0; FRAME_MAX];
+    let mut buffer = [0; FRAME_MAX];
     let mut control = nix::cmsg_space!([u8; 32]);
     let (len, from, tag) = {
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let mut buffers = [IoSliceMut::new(&mut buffer)];
         let message = recvmsg::<LinkAddr>(
             socket.as_raw_fd(),
             &mut buffers,
@@ -124,10 +145,13 @@ fn receive(socket: &Socket) -> io::Result<Received> {
             .ok_or_else(|| io::Error::other("a frame without a source"))?;
         (message.bytes, from, tag)
     };
-    bytes.truncate(len);
-    if let Some(tag) = tag.filter(|_| bytes.len() >= TAG_OFFSET) {
-        bytes.splice(TAG_OFFSET..TAG_OFFSET, tag);
-    }
+    // As large as the frame: thousands may be kept while their clients wait.
+    let (head, rest) = buffer
+        .get(..len)
+        .unwrap_or_default()
+        .split_at(TAG_OFFSET.min(len));
+    let tag = tag.as_ref().filter(|_| head.len() == TAG_OFFSET);
+    let bytes = [head, tag.map_or(&[], |tag| tag.as_slice()), rest].concat();
     Ok(Received { bytes, from })
 }
 

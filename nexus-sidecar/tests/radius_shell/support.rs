@@ -45,6 +45,7 @@ impl Authorizer for PlayedEdge {
         Ok(FramedAddress {
             pool: subscriber
                 .pool
+                .or(subscriber.default_pool)
                 .unwrap_or(PoolId::new("residential-ipv4").unwrap()),
             address: ADDRESS,
             mask: Ipv4Addr::new(255, 192, 0, 0),

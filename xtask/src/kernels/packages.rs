@@ -4,19 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nexus_testkit::command;
 
-use crate::{console, prepare, shell};
+use crate::unpack::kept;
+use crate::{prepare, shell};
 
 /// Packages that depend on the newest kernel of a series: Debian 12's own, and its backport.
 pub const SERIES: [&str; 2] = ["linux-image-amd64", "linux-image-6.12-amd64"];
 const PREFIX: &str = "linux-image-";
-
-/// Unpacking a kernel takes seconds; not so on a machine that does much else.
-const UNPACKING: Duration = Duration::from_secs(5 * 60);
 
 /// A kernel to try.
 pub struct Kernel {
@@ -107,48 +104,6 @@ fn newest(cache: &Path) -> Result<BTreeSet<String>> {
 fn dependency(line: &str) -> Option<String> {
     let name = line.trim().strip_prefix("Depends: ")?;
     name.starts_with(PREFIX).then(|| name.to_owned())
-}
-
-/// The folder in the cache with the files of `package` that `wanted` names (where it is when
-/// unpacked, and what it is called in the cache; one that is not there is left out). It is whole or
-/// not there.
-fn kept(
-    cache: &Path,
-    package: &str,
-    wanted: impl Fn(&str) -> Vec<(String, &'static str)>,
-) -> Result<PathBuf> {
-    let folder = cache.join(package);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    eprintln!("- {package} is not in {}: downloaded once", cache.display());
-    let work = cache.join(format!(".{package}.new"));
-    let _ = fs::remove_dir_all(&work);
-    let done = (|| {
-        let files = work.join("files");
-        fs::create_dir_all(&files).with_context(|| format!("cannot create {}", files.display()))?;
-        let archive = prepare::download(package, &work)?;
-        let unpacked = work.join("unpacked");
-        let mut unpack = Command::new("dpkg");
-        unpack.arg("-x").arg(&archive).arg(&unpacked);
-        let finished = command::run(&mut unpack, UNPACKING)?;
-        if !finished.status.success() {
-            bail!("cannot unpack {package}: {}", finished.stderr.trim());
-        }
-        let mut first = None;
-        for (from, name) in wanted(&unpacked.display().to_string()) {
-            if Path::new(&from).is_file() {
-                fs::copy(&from, files.join(name)).with_context(|| format!("cannot copy {from}"))?;
-                first = first.or(Some(name));
-            }
-        }
-        first.with_context(|| format!("{package} does not hold what was looked for"))?;
-        fs::rename(&files, &folder).with_context(|| format!("cannot make {}", folder.display()))
-    })();
-    let _ = fs::remove_dir_all(&work);
-    done?;
-    eprintln!("{} {}", console::tick(), folder.display());
-    Ok(folder)
 }
 
 /// Older kernels in the cache are not tried again.

@@ -1,7 +1,10 @@
 //! What the machine wants done, in two steps: first the changes of rows, durably; then the actions, in order.
 
+use std::time::Duration;
+
 use super::command::Outgoing;
-use super::key::LineKey;
+use super::key::{LineKey, Place};
+use super::policy::Conflict;
 use super::row::{Row, RowKey};
 use crate::id::{PoolId, Seq, SubscriberId};
 use crate::resource::Resource;
@@ -19,11 +22,11 @@ pub enum Change {
 /// Something that may be done only after all changes are durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Write this entry into the kernel's map, over whatever stands under its key.
+    /// Write this entry into the kernel's map, over whatever stands at its place.
     PutBinding(MapEntry),
-    /// Remove the entry of this key from the kernel's map. Before the changes are durable as well, because
+    /// Remove the entry of this place from the kernel's map. Before the changes are durable as well, because
     /// the rest of its address is counted from now.
-    RemoveBinding(LineKey),
+    RemoveBinding(Place),
     /// Send a command to the centre. Answer with acked, refused or lost.
     Send(Outgoing),
     /// Read the centre's records anew, from the beginning.
@@ -56,6 +59,30 @@ pub enum Note {
         from: SubscriberId,
         /// Who has it now.
         to: SubscriberId,
+    },
+    /// A policy has kept what is bound, and refused a newcomer.
+    NotLet {
+        /// What was in its way.
+        conflict: Conflict,
+        /// The newcomer.
+        subscriber: SubscriberId,
+        /// Where it came up.
+        key: LineKey,
+        /// Whose binding is kept; its own, if it is bound otherwise.
+        holder: SubscriberId,
+        /// Where that one is.
+        on: LineKey,
+        /// How long the newcomer is refused there from now on, whatever changes meanwhile.
+        quarantine: Option<Duration>,
+    },
+    /// A subscriber came up on its line with another MAC.
+    MacChanged {
+        /// Who.
+        subscriber: SubscriberId,
+        /// With the MAC that it had.
+        from: LineKey,
+        /// With the MAC that it has now.
+        to: LineKey,
     },
     /// A subscriber came up on another line.
     Moved {

@@ -1,9 +1,10 @@
 //! Giving, taking back and keeping alive what subscribers hold.
 
+use super::policy::change;
 use super::{
-    Action, Authorized, BindingRow, Command, Denied, Edge, Effects, Granted, Held, LineKey,
-    MapEntry, Note, OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow, UnitState,
-    Validity, What, Who,
+    Action, Authorized, BindingRow, Command, Conflict, Denied, Edge, Effects, Granted, Held,
+    LineKey, MapEntry, Note, OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow,
+    UnitState, Validity, What, Who,
 };
 use crate::id::{Epoch, PoolId, Seq, ShardId};
 use crate::resource::{Resource, ResourceType};
@@ -96,12 +97,24 @@ impl Edge {
         if old_key.as_ref() != Some(&request.key) {
             self.claim(now, &request.key, resource.kind(), who, fx);
             if let Some(old) = old_key {
-                self.keys.remove(&(resource.kind(), old.clone()));
-                remove_entry(resource, &old, fx);
-                fx.note(Note::Moved {
-                    subscriber: who.subscriber.clone(),
-                    from: old,
-                    to: request.key.clone(),
+                // Another MAC at the same place is written over the one that was allowed there.
+                if old.place() != request.key.place() {
+                    self.keys.remove(&(resource.kind(), old.place()));
+                    remove_entry(resource, &old, fx);
+                }
+                let (subscriber, to) = (who.subscriber.clone(), request.key.clone());
+                let from = old;
+                fx.note(match change(&from, &to) {
+                    Some(Conflict::MacChanged) => Note::MacChanged {
+                        subscriber,
+                        from,
+                        to,
+                    },
+                    _ => Note::Moved {
+                        subscriber,
+                        from,
+                        to,
+                    },
                 });
             }
             self.keyless.remove(who);
@@ -114,6 +127,7 @@ impl Edge {
         }
         if let Some(held) = self.bindings.get_mut(who) {
             held.validity = validity;
+            held.active = now;
         }
         self.put_entry(who, fx);
         Ok(Granted {
@@ -166,7 +180,7 @@ impl Edge {
         self.unacked.remove(who);
         self.keyless.remove(who);
         if let Some(key) = &held.row.key {
-            self.keys.remove(&(held.resource.kind(), key.clone()));
+            self.keys.remove(&(held.resource.kind(), key.place()));
             remove_entry(held.resource, key, fx);
         }
         self.free_unit(now, &who.pool, held.resource, rest, fx);
@@ -219,8 +233,9 @@ impl Edge {
         }));
     }
 
-    /// Ends rests that are over, and suspends what the lease does not carry any more.
+    /// Ends rests and quarantines that are over, and suspends what the lease does not carry any more.
     pub(super) fn settle(&mut self, now: BootTime, fx: &mut Effects) {
+        self.kept_away.settle(now);
         for (id, state) in &mut self.pools {
             for (shard, unit) in state.allocator.settle(now) {
                 if let Some(resource) = state.allocator.pool().resource(shard, unit) {
@@ -360,6 +375,7 @@ impl Edge {
             row,
             resource,
             validity,
+            active: now,
         };
         self.bindings.insert(who.clone(), held);
         self.save_binding(who, fx);
@@ -372,7 +388,7 @@ impl Edge {
         })
     }
 
-    /// Makes a line the subscriber's own; whoever had it loses it first. Its entry goes at once and not only
+    /// Makes a place the subscriber's own; whoever had it loses it first. Its entry goes at once and not only
     /// with the new one: should its binding end meanwhile, the address rests from then on.
     fn claim(
         &mut self,
@@ -382,7 +398,7 @@ impl Edge {
         who: &Who,
         fx: &mut Effects,
     ) {
-        let place = (kind, key.clone());
+        let place = (kind, key.place());
         if let Some(other) = self.keys.insert(place, who.clone())
             && other != *who
         {
@@ -545,7 +561,7 @@ fn until(validity: Validity) -> Option<BootTime> {
 
 fn remove_entry(resource: Resource, key: &LineKey, fx: &mut Effects) {
     if resource.kind() == ResourceType::Ipv4 {
-        fx.act(Action::RemoveBinding(key.clone()));
+        fx.act(Action::RemoveBinding(key.place()));
     }
 }
 

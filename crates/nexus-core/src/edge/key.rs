@@ -1,10 +1,24 @@
-//! What DHCP will see a subscriber under: a line and a MAC address on it, or a MAC address alone.
+//! What DHCP will see a subscriber under: a key says where it is and which MAC address it has there.
+//!
+//! | text | place | the MAC |
+//! |---|---|---|
+//! | `eth1 100.7 02:00:00:00:00:01` | a VLAN pair and a MAC; others may share the VLANs | is part of the place |
+//! | `eth1 any 02:00:00:00:00:01` | a MAC, on whichever VLAN of the interface | is part of the place |
+//! | `eth1 vlan 100.7 02:00:00:00:00:01` | a VLAN pair that belongs to one subscriber | is the one allowed there |
+//! | `eth1 circuit 302f31 02:00:00:00:00:01` | a circuit-id of option 82, in hexadecimal digits | is the one allowed there |
+//! | `eth1 circuit 302f31+0a 02:00:00:00:00:01` | circuit-id and remote-id | is the one allowed there |
+//!
+//! Two keys are of one [`Place`] if they agree in all but a MAC that is only allowed.
 
-use std::fmt;
-use std::str::FromStr;
+mod text;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use text::KeyError;
+
+/// Most bytes of circuit-id and remote-id together; the kernel's map holds no more.
+pub const CIRCUIT_LIMIT: usize = 126;
 
 /// The VLAN tags of a line; 0 for a tag that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,25 +29,50 @@ pub struct Vlans {
     pub inner: u16,
 }
 
-/// An exact key; nothing is truncated or hashed. Prints as `eth1 100.7 02:00:00:00:00:01`, with `any`
-/// in place of the VLANs for a MAC alone.
+/// A circuit as a relay or access node names it in option 82 (RFC 3046 section 2.0), byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Circuit {
+    /// Agent Circuit ID, at least one byte.
+    pub circuit_id: Vec<u8>,
+    /// Agent Remote ID; empty where it does not count.
+    pub remote_id: Vec<u8>,
+}
+
+/// What a client is found by on its interface, besides its MAC.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum At {
+    /// A VLAN pair that others may share: the MAC tells them apart.
+    Line(Vlans),
+    /// Nothing: the MAC alone.
+    Mac,
+    /// A VLAN pair that belongs to one subscriber.
+    Vlan(Vlans),
+    /// A circuit that belongs to one subscriber.
+    Circuit(Circuit),
+}
+
+/// An exact key; nothing is truncated or hashed. Its text form is at the head of this file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LineKey {
     /// Interface that the frames arrive on.
     pub interface: String,
-    /// VLAN tags of the line; `None`: the MAC, on whichever VLAN of the interface.
-    pub vlans: Option<Vlans>,
+    /// Where on it.
+    pub at: At,
     /// Hardware address of the client.
     pub mac: [u8; 6],
 }
 
-/// Why a text is not a key.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "`{0}` is not a line key: write it as `eth1 100.7 02:00:00:00:00:01` or `eth1 any 02:00:00:00:00:01`"
-)]
-pub struct KeyError(String);
+/// Where at most one subscriber is bound at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Interface that the frames arrive on.
+    pub interface: String,
+    /// Where on it.
+    pub at: At,
+    /// The MAC, if it is part of the place.
+    pub mac: Option<[u8; 6]>,
+}
 
 /// Why a key cannot stand for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -50,9 +89,44 @@ pub enum KeyProblem {
     /// A multicast or all-zero address.
     #[error("the MAC address is not that of one station")]
     Mac,
+    /// No circuit-id.
+    #[error("the circuit-id is empty")]
+    NoCircuit,
+    /// More bytes than the kernel's map holds.
+    #[error(
+        "circuit-id and remote-id have {0} bytes together, {CIRCUIT_LIMIT} are the most: let the access node send shorter ones"
+    )]
+    CircuitTooLong(usize),
+}
+
+impl At {
+    /// Whether the MAC is part of the place, and not only the one that is allowed there.
+    #[must_use]
+    pub const fn has_mac(&self) -> bool {
+        matches!(self, Self::Line(_) | Self::Mac)
+    }
+
+    /// The VLAN tags, if they are known.
+    #[must_use]
+    pub const fn vlans(&self) -> Option<Vlans> {
+        match self {
+            Self::Line(vlans) | Self::Vlan(vlans) => Some(*vlans),
+            Self::Mac | Self::Circuit(_) => None,
+        }
+    }
 }
 
 impl LineKey {
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            interface: self.interface.clone(),
+            mac: self.at.has_mac().then_some(self.mac),
+            at: self.at.clone(),
+        }
+    }
+
     /// Whether the key can stand for a client.
     ///
     /// # Errors
@@ -61,13 +135,10 @@ impl LineKey {
         if self.interface.is_empty() || self.interface.contains(' ') {
             return Err(KeyProblem::NoInterface);
         }
-        if let Some(Vlans { outer, inner }) = self.vlans {
-            if let Some(vid) = [outer, inner].into_iter().find(|vid| *vid > 4094) {
-                return Err(KeyProblem::Vlan(vid));
-            }
-            if outer == 0 && inner != 0 {
-                return Err(KeyProblem::InnerAlone(inner));
-            }
+        match &self.at {
+            At::Line(vlans) | At::Vlan(vlans) => vlans.check()?,
+            At::Circuit(circuit) => circuit.check()?,
+            At::Mac => {}
         }
         let [first, ..] = self.mac;
         if first & 1 == 1 || self.mac == [0; 6] {
@@ -77,107 +148,31 @@ impl LineKey {
     }
 }
 
-impl fmt::Display for LineKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.interface)?;
-        match self.vlans {
-            Some(Vlans { outer, inner }) => write!(f, "{outer}.{inner}")?,
-            None => f.write_str("any")?,
+impl Vlans {
+    fn check(self) -> Result<(), KeyProblem> {
+        let Self { outer, inner } = self;
+        if let Some(vid) = [outer, inner].into_iter().find(|vid| *vid > 4094) {
+            return Err(KeyProblem::Vlan(vid));
         }
-        let [a, b, c, d, e, g] = self.mac;
-        write!(f, " {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        if outer == 0 && inner != 0 {
+            return Err(KeyProblem::InnerAlone(inner));
+        }
+        Ok(())
     }
 }
 
-impl FromStr for LineKey {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        parse(text).ok_or_else(|| KeyError(text.escape_default().to_string()))
+impl Circuit {
+    fn check(&self) -> Result<(), KeyProblem> {
+        let bytes = self.circuit_id.len().saturating_add(self.remote_id.len());
+        if self.circuit_id.is_empty() {
+            return Err(KeyProblem::NoCircuit);
+        }
+        if bytes > CIRCUIT_LIMIT {
+            return Err(KeyProblem::CircuitTooLong(bytes));
+        }
+        Ok(())
     }
-}
-
-impl TryFrom<String> for LineKey {
-    type Error = KeyError;
-
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        text.parse()
-    }
-}
-
-impl From<LineKey> for String {
-    fn from(key: LineKey) -> Self {
-        key.to_string()
-    }
-}
-
-fn parse(text: &str) -> Option<LineKey> {
-    let mut parts = text.split(' ');
-    let (interface, vlans, mac) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || interface.is_empty() {
-        return None;
-    }
-    let vlans = if vlans == "any" {
-        None
-    } else {
-        let (outer, inner) = vlans.split_once('.')?;
-        Some(Vlans {
-            outer: outer.parse().ok()?,
-            inner: inner.parse().ok()?,
-        })
-    };
-    let mut bytes = [0; 6];
-    let mut octets = mac.split(':');
-    for byte in &mut bytes {
-        *byte = octets
-            .next()
-            .filter(|octet| octet.len() == 2)
-            .and_then(|octet| u8::from_str_radix(octet, 16).ok())?;
-    }
-    octets.next().is_none().then(|| LineKey {
-        interface: interface.to_owned(),
-        vlans,
-        mac: bytes,
-    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_prints_what_it_parses() {
-        for text in [
-            "eth1 100.7 02:00:00:00:00:01",
-            "eth1 0.0 02:00:00:00:00:01",
-            "olt-0 any aa:bb:cc:dd:ee:ff",
-        ] {
-            assert_eq!(text.parse::<LineKey>().unwrap().to_string(), text);
-        }
-        for text in [
-            "",
-            "eth1",
-            "eth1 1 02:00:00:00:00:01",
-            "eth1 any 02:00",
-            "e any 2:0:0:0:0:1",
-        ] {
-            assert!(text.parse::<LineKey>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn keys_that_stand_for_no_client_are_refused() {
-        let key = |text: &str| text.parse::<LineKey>().unwrap().check();
-        assert_eq!(key("e 4094.1 02:00:00:00:00:01"), Ok(()));
-        assert_eq!(
-            key("e 4095.1 02:00:00:00:00:01"),
-            Err(KeyProblem::Vlan(4095))
-        );
-        assert_eq!(
-            key("e 0.1 02:00:00:00:00:01"),
-            Err(KeyProblem::InnerAlone(1))
-        );
-        assert_eq!(key("e any 01:00:00:00:00:01"), Err(KeyProblem::Mac));
-        assert_eq!(key("e any 00:00:00:00:00:00"), Err(KeyProblem::Mac));
-    }
-}
+mod tests;

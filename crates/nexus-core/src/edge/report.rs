@@ -1,7 +1,7 @@
 //! What the machine says of itself: to the centre with each heartbeat, to people, and to the kernel's map.
 
 use super::holding::entry;
-use super::{BindingRow, Edge, LineKey, MapEntry, Validity};
+use super::{BindingRow, Edge, MapEntry, Place, Validity};
 use crate::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::pool::Pool;
 use crate::resource::{Resource, ResourceType};
@@ -67,6 +67,8 @@ pub struct EdgeView {
     pub pending: u64,
     /// Releases among them.
     pub pending_releases: u64,
+    /// Newcomers that are kept away.
+    pub kept_away: u64,
 }
 
 /// One binding.
@@ -156,6 +158,7 @@ impl Edge {
             suspended: count(suspended),
             pending: count(self.outbox.len()),
             pending_releases: count(self.outbox.releases()),
+            kept_away: count(self.kept_away.len()),
         }
     }
 
@@ -187,10 +190,10 @@ impl Edge {
             .filter_map(|(who, held)| entry(who, held))
     }
 
-    /// The entry of the IPv4 binding under a key, if it has one.
+    /// The entry of the IPv4 binding at a place, if it has one.
     #[must_use]
-    pub fn map_entry(&self, key: &LineKey) -> Option<MapEntry> {
-        let who = self.keys.get(&(ResourceType::Ipv4, key.clone()))?;
+    pub fn map_entry(&self, place: &Place) -> Option<MapEntry> {
+        let who = self.keys.get(&(ResourceType::Ipv4, place.clone()))?;
         entry(who, self.bindings.get(who)?)
     }
 

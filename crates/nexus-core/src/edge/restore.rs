@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Outbox;
+use super::policy::KeptAway;
 use super::records::Reserved;
 use super::{
     Action, BindingRow, Edge, EdgeRow, Effects, Held, PoolState, QUARANTINE, Row, UnitRow,
@@ -59,6 +60,10 @@ impl Edge {
             sending: false,
             resend_at: None,
             snapshot: None,
+            served: None,
+            kept_away: KeptAway::default(),
+            seen_until: BootTime::ZERO,
+            idle_cursor: None,
         };
         let mut commands = BTreeMap::new();
         let mut units = Vec::new();
@@ -185,7 +190,7 @@ impl Edge {
         match &binding.key {
             Some(key) => {
                 self.keys
-                    .insert((row.resource.kind(), key.clone()), who.clone());
+                    .insert((row.resource.kind(), key.place()), who.clone());
             }
             None => {
                 self.keyless.insert(who.clone(), now);
@@ -198,6 +203,7 @@ impl Edge {
             row: binding,
             resource: row.resource,
             validity,
+            active: now,
         };
         self.bindings.insert(who, held);
     }

@@ -1,6 +1,8 @@
 //! The edge machine, rule by rule; whole histories against a model centre are in `history`.
 
 mod history;
+mod lifecycle;
+mod policy;
 
 use super::*;
 use crate::id::Epoch;
@@ -51,14 +53,24 @@ pub(super) fn subscriber(n: u32) -> SubscriberId {
     SubscriberId::new(format!("sub-{n}")).unwrap()
 }
 
+/// 0 to 4: lines that may be shared; 5 and 6, 7 and 8: two MACs on a VLAN pair and on a circuit of one subscriber;
+/// 9: a MAC alone.
 pub(super) fn line(n: u16) -> LineKey {
+    let vlans = |inner| Vlans { outer: 100, inner };
+    let circuit = Circuit {
+        circuit_id: b"0/1/5".to_vec(),
+        remote_id: vec![0],
+    };
+    let (at, mac) = match n {
+        5 | 6 => (At::Vlan(vlans(6)), n - 4),
+        7 | 8 => (At::Circuit(circuit), n - 6),
+        9 => (At::Mac, 1),
+        _ => (At::Line(vlans(n + 1)), 1),
+    };
     LineKey {
         interface: "eth1".to_owned(),
-        vlans: Some(Vlans {
-            outer: 100,
-            inner: n + 1,
-        }),
-        mac: [2, 0, 0, 0, 0, 1],
+        at,
+        mac: [2, 0, 0, 0, 0, u8::try_from(mac).unwrap()],
     }
 }
 
@@ -70,6 +82,7 @@ pub(super) fn request(sub: u32, on: u16) -> Authorized {
         key: line(on),
         metadata: BTreeMap::new(),
         timestamp: "2026-11-22T08:00:00Z".to_owned(),
+        policies: Policies::default(),
     }
 }
 
@@ -357,12 +370,12 @@ fn a_subscriber_on_a_new_line_keeps_its_address_and_the_old_line_ends() {
     let second = authorize(&mut edge, &mut shell, 201, 1, 2).unwrap();
     assert_eq!(second.resource, first.resource);
     let actions = shell.take();
-    assert!(actions.contains(&Action::RemoveBinding(line(1))));
+    assert!(actions.contains(&Action::RemoveBinding(line(1).place())));
     let put = |action: &Action| matches!(action, Action::PutBinding(e) if e.key == line(2) && e.valid_until.is_none());
     assert!(actions.iter().any(put));
     let sent = |action: &Action| matches!(action, Action::Send(out) if out.seq == Seq(2));
     assert!(actions.iter().any(sent), "the record learns of the line");
-    assert!(edge.map_entry(&line(1)).is_none());
+    assert!(edge.map_entry(&line(1).place()).is_none());
 }
 
 #[test]
@@ -392,7 +405,7 @@ fn a_declined_address_rests_and_the_subscriber_gets_another_at_once() {
     let first = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
     let mut fx = Effects::new();
     let decline = |edge: &mut Edge, resource, fx: &mut Effects| {
-        edge.dhcp_decline(at(201), &line(1), resource, String::new(), fx)
+        edge.dhcp_decline(at(201), &line(1).place(), resource, String::new(), fx)
     };
     assert!(decline(&mut edge, address("10.0.0.9"), &mut fx).is_none());
     let second = decline(&mut edge, first.resource, &mut fx)
@@ -417,8 +430,8 @@ fn a_release_cools_down_for_others_but_not_for_the_same_subscriber_over_restarts
     let mut edge = ready(&mut shell);
     let first = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
     let mut fx = Effects::new();
-    assert!(edge.dhcp_release(at(201), &line(1), first.resource, &mut fx));
-    assert!(!edge.dhcp_release(at(201), &line(1), first.resource, &mut fx));
+    assert!(edge.dhcp_release(at(201), &line(1).place(), first.resource, &mut fx));
+    assert!(!edge.dhcp_release(at(201), &line(1).place(), first.resource, &mut fx));
     shell.run(fx);
     let mut edge = shell.restart(at(202), "boot-a");
     for n in 10..24 {
@@ -662,7 +675,7 @@ fn an_address_whose_client_heard_nothing_rests_as_long_as_its_dhcp_lease() {
 #[test]
 fn an_address_that_its_client_gave_back_rests_for_the_cool_down() {
     let (mut edge, mut shell) = full_but_one(|edge, resource, fx| {
-        assert!(edge.dhcp_release(at(1000), &line(1), resource, fx));
+        assert!(edge.dhcp_release(at(1000), &line(1).place(), resource, fx));
     });
     let mut next = |now| authorize(&mut edge, &mut shell, now, 20, 20);
     assert_eq!(next(1000 + 599), Err(Denied::Exhausted(pool_id())));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::PoolError;
 use super::space::{Space, value};
-use super::spec::PoolSpec;
+use super::spec::{PoolSpec, Release};
 
 /// Most bytes that the options of a pool may take in a reply template.
 pub const MAX_OPTIONS_LEN: usize = 256;
@@ -32,6 +32,14 @@ pub struct Dhcp {
     pub ntp: Vec<Ipv4Addr>,
     /// Interface MTU (option 26).
     pub mtu: Option<u16>,
+    /// `siaddr` of replies.
+    pub next_server: Option<Ipv4Addr>,
+    /// Clients may ask for rapid commit (option 80).
+    pub rapid_commit: bool,
+    /// What a DHCPRELEASE does.
+    pub release: Release,
+    /// How long a client may be silent before its binding ends; `None`: for ever.
+    pub idle_release: Option<Duration>,
     /// Further options, code to value.
     pub options: BTreeMap<u8, Vec<u8>>,
 }
@@ -46,6 +54,10 @@ impl Dhcp {
             domain_name: domain_name(spec)?,
             ntp: addresses(spec, "dhcp.ntp", &spec.dhcp.ntp)?,
             mtu: mtu(spec)?,
+            next_server: next_server(spec)?,
+            rapid_commit: spec.dhcp.rapid_commit,
+            release: spec.dhcp.release,
+            idle_release: idle_release(spec)?,
             options: options(spec)?,
         };
         let len = dhcp.encoded_len();
@@ -136,6 +148,20 @@ fn lease_time(spec: &PoolSpec) -> Result<Duration, PoolError> {
     ))
 }
 
+/// A client renews at half of its lease time and is silent in between.
+fn idle_release(spec: &PoolSpec) -> Result<Option<Duration>, PoolError> {
+    let lease = spec.dhcp.lease_time;
+    match spec.dhcp.idle_release {
+        Some(idle) if idle < lease => {
+            let problem = format!(
+                "is shorter than dhcp.lease_time {lease}: a client that is there would lose its address between two renewals, give at least {lease}"
+            );
+            Err(value(spec, "dhcp.idle_release", &idle.to_string(), problem))
+        }
+        idle => Ok(idle.map(Duration::from)),
+    }
+}
+
 fn domain_name(spec: &PoolSpec) -> Result<Option<String>, PoolError> {
     let Some(name) = spec.dhcp.domain_name.as_deref() else {
         return Ok(None);
@@ -164,6 +190,12 @@ fn mtu(spec: &PoolSpec) -> Result<Option<u16>, PoolError> {
         }
         mtu => Ok(mtu),
     }
+}
+
+fn next_server(spec: &PoolSpec) -> Result<Option<Ipv4Addr>, PoolError> {
+    let text = spec.dhcp.next_server.as_slice();
+    let parsed = addresses(spec, "dhcp.next_server", text)?;
+    Ok(parsed.first().copied())
 }
 
 fn options(spec: &PoolSpec) -> Result<BTreeMap<u8, Vec<u8>>, PoolError> {

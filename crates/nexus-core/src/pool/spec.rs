@@ -87,12 +87,45 @@ pub struct DhcpSpec {
     /// Interface MTU (option 26).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// `siaddr` of replies, where clients that boot over the network go next (RFC 2131 section 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_server: Option<String>,
+    /// A client that asks for it gets its lease in one exchange (option 80, RFC 4039).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rapid_commit: bool,
+    /// What a DHCPRELEASE does.
+    #[serde(skip_serializing_if = "Release::is_default")]
+    pub release: Release,
+    /// How long a client may be silent before its binding ends, at least one lease time; never if not
+    /// given. Only for pools whose subscribers use DHCP: nothing else shows that they are there.
+    #[serde(
+        deserialize_with = "deserialize_idle_release",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub idle_release: Option<HumanDuration>,
     /// Further options: code to value in hexadecimal digits.
     #[serde(
         deserialize_with = "deserialize_options",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub options: BTreeMap<u16, String>,
+}
+
+/// What becomes of a binding whose client sends DHCPRELEASE (RFC 2131 section 4.3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Release {
+    /// It ends, and the address cools down.
+    #[default]
+    CoolDown,
+    /// It stays for its subscriber, until the session ends otherwise.
+    Keep,
+}
+
+impl Release {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for DhcpSpec {
@@ -104,6 +137,10 @@ impl Default for DhcpSpec {
             domain_name: None,
             ntp: Vec::new(),
             mtu: None,
+            next_server: None,
+            rapid_commit: false,
+            release: Release::CoolDown,
+            idle_release: None,
             options: BTreeMap::new(),
         }
     }
@@ -209,4 +246,15 @@ impl Visitor<'_> for CodeVisitor {
 
 fn deserialize_lease_time<'de, D: Deserializer<'de>>(d: D) -> Result<HumanDuration, D::Error> {
     named("dhcp.lease_time", d)
+}
+
+fn deserialize_idle_release<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<HumanDuration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(d)? else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|error| serde::de::Error::custom(format!("dhcp.idle_release: {error}")))
 }

@@ -255,6 +255,26 @@ fn every_mistake_in_a_pool_is_named_with_field_value_and_remedy() {
         ),
         (with("dhcp: {lease_time: 0s}"), &["dhcp.lease_time `0s`"]),
         (
+            with("dhcp: {release: free}"),
+            &["free", "cool-down", "keep"],
+        ),
+        (
+            with("dhcp: {idle_release: 24}"),
+            &["dhcp.idle_release", "`24`", "30s, 10m or 24h"],
+        ),
+        (
+            with("dhcp: {lease_time: 2h, idle_release: 119m}"),
+            &[
+                "dhcp.idle_release `119m`",
+                "dhcp.lease_time 2h",
+                "at least 2h",
+            ],
+        ),
+        (
+            with("dhcp: {idle_release: 59m}"),
+            &["dhcp.idle_release `59m`", "at least 1h"],
+        ),
+        (
             with("dhcp: {lease_time: 1500ms}"),
             &["dhcp.lease_time `1500ms`", "whole seconds"],
         ),

@@ -1,7 +1,7 @@
 //! Text with placeholders in braces, split up.
 
 /// A part of such text.
-pub(super) enum Piece<'a> {
+pub enum Piece<'a> {
     /// Stands for itself; never empty.
     Text(&'a str),
     /// What stood between `{` and `}`.
@@ -9,7 +9,8 @@ pub(super) enum Piece<'a> {
 }
 
 /// The pieces of `text` in order, or nothing if its braces do not pair.
-pub(super) fn split(text: &str) -> Option<Vec<Piece<'_>>> {
+#[must_use]
+pub fn split(text: &str) -> Option<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     for (index, part) in text.split('{').enumerate() {
         let mut literal = part;

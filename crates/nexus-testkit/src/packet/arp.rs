@@ -2,7 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::{ETH_P_ARP, ETH_P_IPV4, MAC_BROADCAST, Mac, Tag};
+use super::reader::Reader;
+use super::{
+    ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IPV4, ETH_P_QINQ1, MAC_BROADCAST, Mac, PacketError,
+    Tag,
+};
 
 /// An ARP packet in its frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +73,38 @@ impl Arp {
         out.resize(out.len().max(60), 0);
         out
     }
+
+    /// Reads a packet back; what pads the frame is ignored.
+    ///
+    /// # Errors
+    /// If it is not ARP for IPv4 over Ethernet, or is cut off.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
+        let mut at = Reader::new(bytes, "the ARP packet");
+        let (destination, source) = (at.array()?, at.array()?);
+        let mut tags = Vec::new();
+        let mut ether_type = at.u16()?;
+        while [ETH_P_8021Q, ETH_P_8021AD, ETH_P_QINQ1].contains(&ether_type) {
+            tags.push(Tag {
+                protocol: ether_type,
+                tci: at.u16()?,
+            });
+            ether_type = at.u16()?;
+        }
+        let kinds: [u16; 3] = [at.u16()?, at.u16()?, at.u16()?];
+        if ether_type != ETH_P_ARP || kinds != [1, ETH_P_IPV4, 0x0604] {
+            return Err(PacketError::Not("ARP for IPv4 over Ethernet"));
+        }
+        Ok(Self {
+            destination,
+            source,
+            tags,
+            operation: at.u16()?,
+            sender_mac: at.array()?,
+            sender: Ipv4Addr::from(at.array::<4>()?),
+            target_mac: at.array()?,
+            target: Ipv4Addr::from(at.array::<4>()?),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +119,16 @@ mod tests {
         assert_eq!(bytes[12..22], [8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
         assert_eq!(bytes[22..32], [2, 0, 0, 0, 0, 9, 10, 0, 0, 2]);
         assert_eq!(bytes[32..42], [0, 0, 0, 0, 0, 0, 10, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_packet_reads_back_as_it_was_written_and_a_cut_one_is_an_error() {
+        let (me, it) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 1));
+        let sent = Arp::who_has([2, 0, 0, 0, 0, 9], me, it)
+            .tag(Tag::s_vlan(200))
+            .tag(Tag::c_vlan(30));
+        let bytes = sent.build();
+        assert_eq!(Arp::parse(&bytes).unwrap(), sent);
+        assert!(Arp::parse(&bytes[..40]).is_err());
     }
 }

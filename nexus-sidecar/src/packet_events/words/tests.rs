@@ -37,7 +37,10 @@ fn a_traced_request_says_who_asks_for_what() {
         report.text,
         "REQUEST from 02:00:00:00:00:21 on untagged, xid deadbeef, asks for 100.64.3.7, selects server 100.64.0.1"
     );
-    assert_eq!((report.kind.as_str(), report.outcome.as_str()), ("request", ""));
+    assert_eq!(
+        (report.kind.as_str(), report.outcome.as_str()),
+        ("request", "")
+    );
     assert_eq!(report.mac.as_deref(), Some("02:00:00:00:00:21"));
     assert_eq!(report.interface, "eth1");
 }
@@ -48,7 +51,9 @@ fn a_circuit_is_shown_with_what_is_not_text_escaped() {
     let frame = Frame::from_client(&message).build();
     let report = report(&event(EventKind::Request, Outcome::NotDhcp, &frame), "e").unwrap();
     assert!(
-        report.text.ends_with(r#", circuit-id "0/7", remote-id "\xff""#),
+        report
+            .text
+            .ends_with(r#", circuit-id "0/7", remote-id "\xff""#),
         "{}",
         report.text
     );

@@ -2,12 +2,15 @@
 
 use super::*;
 
+const NAS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
 fn identity() -> Identity {
     Identity {
         subscriber_id: "{User-Name}".parse().unwrap(),
         nas_port_id: ["{*}:{s_vlan}.{c_vlan}", "{*}:{c_vlan}"]
             .map(|p| p.parse().unwrap())
             .to_vec(),
+        interfaces: InterfaceChoice::default(),
         default_pool: Some(PoolId::new("residential").unwrap()),
     }
 }
@@ -23,7 +26,7 @@ fn request(rows: &[(AttributeId, &[u8])]) -> Attributes {
 fn on_port(port: &[u8]) -> Result<Option<(u16, u16)>, SubscriberError> {
     let mac: (AttributeId, &[u8]) = (AttributeId::CALLING_STATION_ID, b"02-00-00-00-00-01");
     let request = request(&[mac, (AttributeId::NAS_PORT_ID, port)]);
-    Ok(identity().subscriber(&request, None, None)?.vlans)
+    Ok(identity().subscriber(NAS, &request, None, None)?.vlans)
 }
 
 #[test]
@@ -38,7 +41,7 @@ fn the_line_is_the_vlan_pair_or_the_mac_alone() {
     assert_eq!(on_port(b"\xff"), Err(SubscriberError::PortNotText));
     let bare = request(&[(AttributeId::CALLING_STATION_ID, b"0200.0000.0001")]);
     assert_eq!(
-        identity().subscriber(&bare, None, None).unwrap().vlans,
+        identity().subscriber(NAS, &bare, None, None).unwrap().vlans,
         None
     );
 }
@@ -47,7 +50,7 @@ fn the_line_is_the_vlan_pair_or_the_mac_alone() {
 fn a_request_without_a_mac_is_refused() {
     let refused = |rows: &[(AttributeId, &[u8])]| {
         identity()
-            .subscriber(&request(rows), None, None)
+            .subscriber(NAS, &request(rows), None, None)
             .unwrap_err()
     };
     assert_eq!(refused(&[]), SubscriberError::NoMac);
@@ -68,10 +71,14 @@ fn the_users_file_names_id_and_pool_and_framed_pool_goes_before_it() {
         (AttributeId::AGENT_REMOTE_ID, &[0, 255]),
     ]);
     let pool = |user, framed| {
-        let subscriber = identity().subscriber(&request, user, framed).unwrap();
+        let subscriber = identity().subscriber(NAS, &request, user, framed).unwrap();
         (
             subscriber.subscriber.to_string(),
-            subscriber.pool.unwrap().to_string(),
+            subscriber
+                .pool
+                .or(subscriber.default_pool)
+                .unwrap()
+                .to_string(),
         )
     };
     assert_eq!(
@@ -87,12 +94,12 @@ fn the_users_file_names_id_and_pool_and_framed_pool_goes_before_it() {
         ("sub-1".to_owned(), "gold".to_owned())
     );
     let refused = identity()
-        .subscriber(&request, None, Some(b"a b"))
+        .subscriber(NAS, &request, None, Some(b"a b"))
         .unwrap_err();
     assert!(matches!(refused, SubscriberError::Pool(_)));
 
     let metadata = identity()
-        .subscriber(&request, Some(&user), None)
+        .subscriber(NAS, &request, Some(&user), None)
         .unwrap()
         .metadata;
     let rows: Vec<_> = metadata
@@ -118,9 +125,31 @@ fn an_id_that_is_too_long_is_refused_and_not_cut() {
     request
         .push(AttributeId::CALLING_STATION_ID, b"020000000001")
         .unwrap();
-    let refused = identity().subscriber(&request, None, None).unwrap_err();
+    let refused = identity()
+        .subscriber(NAS, &request, None, None)
+        .unwrap_err();
     assert!(
         matches!(refused, SubscriberError::SubscriberId(_)),
         "{refused}"
     );
+}
+
+#[test]
+fn interface_circuit_id_and_remote_id_come_octet_for_octet() {
+    let request = request(&[
+        (AttributeId::CALLING_STATION_ID, b"020000000001"),
+        (AttributeId::AGENT_CIRCUIT_ID, &[0, 4, 0, 100]),
+        (AttributeId::AGENT_REMOTE_ID, b"cpe"),
+    ]);
+    let mut identity = identity();
+    let client: crate::radius::ClientConfig =
+        serde_saphyr::from_str("{address: 192.0.2.7, secret: s, interface: eth2}").unwrap();
+    identity.interfaces = InterfaceChoice::new(&[], &[client]).unwrap();
+    let subscriber = identity.subscriber(NAS, &request, None, None).unwrap();
+    assert_eq!(subscriber.interface.as_deref(), Some("eth2"));
+    assert_eq!(subscriber.circuit_id.as_deref(), Some(&[0, 4, 0, 100][..]));
+    assert_eq!(subscriber.remote_id.as_deref(), Some(&b"cpe"[..]));
+    let elsewhere = IpAddr::from([192, 0, 2, 8]);
+    let subscriber = identity.subscriber(elsewhere, &request, None, None);
+    assert_eq!(subscriber.unwrap().interface, None);
 }

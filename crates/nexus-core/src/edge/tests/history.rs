@@ -69,7 +69,7 @@ struct Host {
     rows: BTreeMap<RowKey, Row>,
     /// Effects in the order of events; durable only once they are taken out.
     queue: VecDeque<(Effects, Option<Event>)>,
-    map: BTreeMap<LineKey, (MapEntry, SubscriberId)>,
+    map: BTreeMap<Place, (MapEntry, SubscriberId)>,
     process: u32,
     boot: u32,
     booted: u64,
@@ -80,12 +80,40 @@ struct Host {
 }
 
 impl Host {
-    /// An event that is not durable yet removes the entry of this key.
-    fn is_leaving(&self, key: &LineKey) -> bool {
-        let removes = |action: &Action| matches!(action, Action::RemoveBinding(k) if k == key);
+    /// An event that is not durable yet removes the entry of this place.
+    fn is_leaving(&self, place: &Place) -> bool {
+        let removes = |action: &Action| matches!(action, Action::RemoveBinding(p) if p == place);
         self.queue
             .iter()
             .any(|(fx, _)| fx.actions.iter().any(removes))
+    }
+}
+
+impl Host {
+    /// On disk as in the machine: one binding on a place, and one address of a pool for a subscriber.
+    fn check_places(&self) {
+        let on_disk = self.rows.values().filter_map(|row| match row {
+            Row::Unit(UnitRow {
+                pool,
+                state: UnitState::Bound(binding),
+                ..
+            }) => Some((pool, binding)),
+            _ => None,
+        });
+        let held = self.edge.bindings(None).map(|view| (view.pool, view.row));
+        check_apart(on_disk);
+        check_apart(held);
+    }
+}
+
+fn check_apart<'a>(bindings: impl Iterator<Item = (&'a PoolId, &'a BindingRow)>) {
+    let (mut places, mut holders) = (BTreeSet::new(), BTreeSet::new());
+    for (pool, row) in bindings {
+        let holder = (pool, &row.subscriber);
+        assert!(holders.insert(holder), "two bindings of {holder:?}");
+        if let Some(key) = &row.key {
+            assert!(places.insert(key.place()), "two bindings on {key}");
+        }
     }
 }
 
@@ -97,11 +125,13 @@ enum Event {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Authorize(usize, u32, u16),
+    Authorize(usize, u32, u16, u8),
     End(usize, u32),
     Decline(usize, u32),
     Flush(usize, usize),
     Tick(usize),
+    /// The clients of some subscribers (one bit each) are there, those of the others are silent.
+    Seen(usize, u8),
     Register(usize),
     Heartbeat(usize),
     GetConfig(usize),
@@ -126,11 +156,12 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let host = 0..2_usize;
     prop_oneof![
-        12 => (host.clone(), 0..6_u32, 0..5_u16).prop_map(|(h, s, l)| Op::Authorize(h, s, l)),
+        12 => (host.clone(), 0..6_u32, 0..10_u16, 0..18_u8).prop_map(|(h, s, l, p)| Op::Authorize(h, s, l, p)),
         3 => (host.clone(), 0..6_u32).prop_map(|(h, s)| Op::End(h, s)),
         1 => (host.clone(), 0..6_u32).prop_map(|(h, s)| Op::Decline(h, s)),
         14 => (host.clone(), 1..6_usize).prop_map(|(h, n)| Op::Flush(h, n)),
         4 => host.clone().prop_map(Op::Tick),
+        4 => (host.clone(), any::<u8>()).prop_map(|(h, there)| Op::Seen(h, there)),
         3 => host.clone().prop_map(Op::Register),
         8 => host.clone().prop_map(Op::Heartbeat),
         4 => host.clone().prop_map(Op::GetConfig),
@@ -232,6 +263,7 @@ impl World {
         let mut spec = spec();
         spec.cool_down = crate::duration::HumanDuration::from_secs(20);
         spec.dhcp.lease_time = crate::duration::HumanDuration::from_secs(DHCP_LEASE.as_secs());
+        spec.dhcp.idle_release = Some(spec.dhcp.lease_time);
         let mut config = config(self.centre.revision[host], &shards);
         config.pools[0].spec = spec;
         config
@@ -248,8 +280,8 @@ impl World {
         let host = &mut self.hosts[host];
         let result = act(&mut host.edge, now, &mut fx);
         for action in &fx.actions {
-            if let Action::RemoveBinding(key) = action {
-                host.map.remove(key);
+            if let Action::RemoveBinding(place) = action {
+                host.map.remove(place);
             }
         }
         host.queue.push_back((fx, None));
@@ -276,8 +308,8 @@ impl World {
             match event {
                 Some(Event::Granted(who, resource, key)) => {
                     let accepted = &mut self.hosts[host].accepted;
-                    // The line is the subscriber's alone from now on.
-                    accepted.retain(|_, (_, other)| *other != key);
+                    // The place is the subscriber's alone from now on.
+                    accepted.retain(|_, (_, other)| other.place() != key.place());
                     accepted.insert(who, (resource, key));
                 }
                 Some(Event::Ended(who)) => {
@@ -313,12 +345,12 @@ impl World {
                     None => assert!(acked, "unacknowledged without an end"),
                 }
                 // What is decided together is done together: an entry that ends is not seen in between.
-                if !place.is_leaving(&entry.key) {
-                    place.map.insert(entry.key.clone(), (entry, who));
+                if !place.is_leaving(&entry.key.place()) {
+                    place.map.insert(entry.key.place(), (entry, who));
                 }
             }
-            Action::RemoveBinding(key) => {
-                place.map.remove(&key);
+            Action::RemoveBinding(at) => {
+                place.map.remove(&at);
             }
             Action::Send(outgoing) => {
                 let request = Request::Command(outgoing);
@@ -362,8 +394,8 @@ impl World {
         let process = place.process;
         // The map is made equal to what the rows say.
         let entries: Vec<_> = place.edge.map_entries().collect();
-        let keys: BTreeSet<_> = entries.iter().map(|entry| entry.key.clone()).collect();
-        place.map.retain(|key, _| keys.contains(key));
+        let places: BTreeSet<_> = entries.iter().map(|entry| entry.key.place()).collect();
+        place.map.retain(|place, _| places.contains(place));
         for entry in entries {
             self.act(host, process, Action::PutBinding(entry));
         }
@@ -549,9 +581,13 @@ impl World {
 
     fn run(&mut self, op: Op) {
         match op {
-            Op::Authorize(host, sub, on) => {
+            Op::Authorize(host, sub, on, policies) => {
+                let request = Authorized {
+                    policies: any_policies(policies),
+                    ..request(sub, on)
+                };
                 let granted = self.event(host, |edge, now, fx| {
-                    edge.authorize(now, request(sub, on), fx)
+                    authorize_or_nothing(edge, now, request, fx)
                 });
                 if let Ok(granted) = granted {
                     let event = Event::Granted(subscriber(sub), granted.resource, line(on));
@@ -572,7 +608,7 @@ impl World {
                     return;
                 };
                 let declined = self.event(host, |edge, now, fx| {
-                    edge.dhcp_decline(now, &key, resource, String::new(), fx)
+                    edge.dhcp_decline(now, &key.place(), resource, String::new(), fx)
                 });
                 match declined {
                     Some(Ok(granted)) => {
@@ -581,8 +617,8 @@ impl World {
                             .edge
                             .bindings(None)
                             .find(|b| b.resource == granted.resource)
-                            .map(|b| b.row.subscriber.clone());
-                        if let Some(on) = on {
+                            .map(|b| (b.row.subscriber.clone(), b.row.key.clone()));
+                        if let Some((on, Some(key))) = on {
                             self.mark(host, Event::Granted(on, granted.resource, key));
                         }
                     }
@@ -594,6 +630,18 @@ impl World {
             }
             Op::Flush(host, count) => self.flush(host, count),
             Op::Tick(host) => self.event(host, |edge, now, fx| edge.tick(now, fx)),
+            Op::Seen(host, there) => {
+                let is_there = |who: &SubscriberId| {
+                    (0..6_u32).any(|n| there >> n & 1 == 1 && *who == subscriber(n))
+                };
+                let seen = self.hosts[host].map.iter();
+                let seen = seen.filter(|(_, (_, who))| is_there(who));
+                let places: Vec<_> = seen.map(|(place, _)| place.clone()).collect();
+                self.event(host, |edge, now, _| {
+                    places.iter().for_each(|place| edge.seen(place, now));
+                    edge.seen_all(now);
+                });
+            }
             Op::Register(host) => {
                 // One registration at a time: an earlier answer is not waited for any more.
                 let keep = |message: &Message| {
@@ -684,7 +732,7 @@ impl World {
         self.renew_clients();
     }
 
-    /// An operator's release ends a binding without an answer to anybody.
+    /// The centre, an hour without a line, or silence ends a binding without an answer to anybody.
     fn note_ended_by_the_centre(&mut self, host: usize) {
         let place = &mut self.hosts[host];
         let released: Vec<_> = place
@@ -700,7 +748,7 @@ impl World {
                             ..
                         },
                     ..
-                }) if reason == "operator" || reason == "line-taken-over" => {
+                }) if ["operator", "line-taken-over", "idle"].contains(&reason.as_str()) => {
                     Some((subscriber.clone(), *resource))
                 }
                 _ => None,
@@ -771,6 +819,7 @@ impl World {
                     assert_eq!(other, who, "two subscribers on {}", entry.address);
                 }
             }
+            host.check_places();
             self.check_accepted(index, now);
         }
     }
@@ -788,13 +837,14 @@ impl World {
                 panic!("the accepted binding of {who} to {resource} is not on disk: {row:?}");
             };
             assert_eq!(binding.subscriber, *who);
-            if binding.key.as_ref() != Some(key) || host.is_leaving(key) {
+            if binding.key.as_ref() != Some(key) || host.is_leaving(&key.place()) {
                 continue;
             }
-            let entry = host.map.get(key);
+            let entry = host.map.get(&key.place());
             if binding.acked {
                 let entry = entry.unwrap_or_else(|| panic!("{who} has lost {resource}"));
                 assert_eq!((entry.0.valid_until, &entry.1), (None, who));
+                assert_eq!(entry.0.key, *key, "the MAC that is allowed");
             } else if let Some((entry, _)) = entry {
                 assert!(
                     entry
@@ -903,6 +953,40 @@ impl World {
         }
         panic!("the network does not come to rest");
     }
+}
+
+/// Half of them let everything be taken over; the others are all there are.
+fn any_policies(number: u8) -> Policies {
+    let policy = |number: u8| match number % 3 {
+        0 => Policy::TakeOver,
+        1 => Policy::Refuse,
+        _ => Policy::Quarantine,
+    };
+    let number = number.saturating_sub(9);
+    Policies {
+        subscriber_moves: policy(number),
+        mac_changes: policy(number / 3),
+        quarantine: Duration::from_secs(30),
+    }
+}
+
+/// Who is refused by a policy changes nothing for anybody.
+fn authorize_or_nothing(
+    edge: &mut Edge,
+    now: BootTime,
+    request: Authorized,
+    fx: &mut Effects,
+) -> Result<Granted, Denied> {
+    let bindings = |edge: &Edge| -> Vec<_> {
+        let row = |view: BindingView<'_>| (view.pool.clone(), view.resource, view.row.clone());
+        edge.bindings(None).map(row).collect()
+    };
+    let before = bindings(edge);
+    let granted = edge.authorize(now, request, fx);
+    if matches!(granted, Err(Denied::Conflict(_) | Denied::KeptAway(_))) {
+        assert_eq!(bindings(edge), before);
+    }
+    granted
 }
 
 fn shard_of(resource: Resource) -> u32 {
