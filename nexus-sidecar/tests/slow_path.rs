@@ -19,6 +19,9 @@ mod equal;
 #[path = "slow_path/inform.rs"]
 mod inform;
 #[cfg(test)]
+#[path = "slow_path/interfaces.rs"]
+mod interfaces;
+#[cfg(test)]
 #[path = "slow_path/nas.rs"]
 mod nas;
 #[cfg(test)]

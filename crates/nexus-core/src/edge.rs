@@ -19,6 +19,7 @@ mod key;
 mod policy;
 mod records;
 mod report;
+mod reserved;
 mod restore;
 mod row;
 #[cfg(test)]
@@ -38,9 +39,10 @@ use holding::Rest;
 pub use key::{At, CIRCUIT_LIMIT, Circuit, KeyError, KeyProblem, LineKey, Place, Vlans};
 use policy::KeptAway;
 pub use policy::{Conflict, KEEP_AWAY, KEPT_AWAY_LIMIT, Policies, Policy};
+use records::Snapshot;
 pub use records::{Record, RecordKind};
-use records::{Reserved, Snapshot};
 pub use report::{BindingView, EdgeView, Heartbeat, ShardView};
+use reserved::Reservations;
 pub use restore::Start;
 pub use row::{
     BindingRow, CommandRow, EdgeRow, LeaseRow, Row, RowKey, ShardRow, UnitRow, UnitState,
@@ -183,8 +185,10 @@ pub struct Edge {
     bindings: BTreeMap<Who, Held>,
     keys: BTreeMap<(ResourceType, Place), Who>,
     unacked: BTreeSet<Who>,
+    /// No unacknowledged binding ends before.
+    next_end: BootTime,
     keyless: BTreeMap<Who, BootTime>,
-    reserved: BTreeMap<(PoolId, Resource), Reserved>,
+    reserved: Reservations,
     /// Released here, and whether the centre has recorded that: a record of it that was on its way
     /// says nothing new.
     departed: BTreeMap<(PoolId, Resource), (SubscriberId, bool)>,

@@ -52,6 +52,8 @@ pub struct OltHost {
     pub pins: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    /// The sidecar's program, if it is not the one that cargo has built.
+    installed: Option<PathBuf>,
 }
 
 impl OltHost {
@@ -90,6 +92,7 @@ impl OltHost {
             pins: pin_root(prefix).join(format!("v{}", nexus_abi::ABI_VERSION)),
             config,
             log: directory.join("nexus-sidecar.log"),
+            installed: None,
         })
     }
 
@@ -116,6 +119,11 @@ impl OltHost {
     pub fn kill(&mut self) -> Result<()> {
         let mut sidecar = self.sidecar.take().context("nexus-sidecar does not run")?;
         sidecar.kill()
+    }
+
+    /// From now on the sidecar's program is this file; one that runs is left as it is.
+    pub fn install(&mut self, program: &Path) {
+        self.installed = Some(program.to_owned());
     }
 
     /// What `nexus-sidecar status --json` says.
@@ -161,7 +169,10 @@ impl OltHost {
     }
 
     fn program(&self) -> Result<std::process::Command> {
-        let program = programs::path("nexus-sidecar")?;
+        let program = match &self.installed {
+            Some(path) => path.display().to_string(),
+            None => programs::path("nexus-sidecar")?,
+        };
         Ok(self.network.olt.command(&program))
     }
 }

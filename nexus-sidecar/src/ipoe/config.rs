@@ -7,7 +7,7 @@ use nexus_core::duration::HumanDuration;
 use nexus_radius::identity::Template;
 use serde::Deserialize;
 
-use super::username::UserName;
+use super::username::{UserName, UserNameError};
 use crate::radius::SecretText;
 
 /// Most clients that may wait for an answer, as configured.
@@ -64,8 +64,19 @@ impl IpoeSection {
     /// # Errors
     /// The name of the field below `ipoe`, what is wrong with it, and what to do.
     pub fn check(&self) -> Result<IpoeSettings, (&'static str, String)> {
-        let username = self.username.parse();
-        let username = username.map_err(|error| ("username", format!("{error}")))?;
+        let username: UserName = self
+            .username
+            .parse()
+            .map_err(|error: UserNameError| ("username", error.to_string()))?;
+        if self.username.is_empty()
+            || (!username.tells_clients_apart() && self.subscriber_id.is_none())
+        {
+            let problem = format!(
+                "with {:?} all clients would be one subscriber: write for example {{mac}} or {{circuit-id}}, or give subscriber_id",
+                self.username
+            );
+            return Err(("username", problem));
+        }
         let password = match &self.password {
             None => None,
             Some(password) if (1..=PASSWORD_MAX).contains(&password.octets().len()) => {
@@ -122,8 +133,10 @@ mod tests {
 
     #[test]
     fn each_mistake_names_its_field() {
+        check("username: everybody\nsubscriber_id: '{Class}'").unwrap();
         for (yaml, field) in [
             ("username: '{vlan}'", "username"),
+            ("username: ''\nsubscriber_id: '{Class}'", "username"),
             ("username: everybody", "username"),
             ("username: '{mac}'\npassword: ''", "password"),
             ("username: '{mac}'\nsubscriber_id: '{Usr}'", "subscriber_id"),

@@ -62,11 +62,6 @@ pub enum UserNameError {
     /// Braces do not pair.
     #[error("the braces of {0:?} do not pair")]
     Braces(String),
-    /// All clients would be one.
-    #[error(
-        "{0:?} has no placeholder of a client in it: write for example {{mac}} or {{circuit-id}}"
-    )]
-    Constant(String),
 }
 
 /// A packet that no User-Name can be made of.
@@ -90,13 +85,9 @@ impl FromStr for UserName {
             Piece::Text(text) => Ok(Part::Text(text.to_owned())),
             Piece::Placeholder(name) => placeholder(name).map(Part::Value),
         });
-        let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
-        let of_a_client = |part: &Part| matches!(part, Part::Value(value) if *value != Placeholder::Interface && *value != Placeholder::Relay);
-        if parts.iter().any(of_a_client) {
-            Ok(Self { parts })
-        } else {
-            Err(UserNameError::Constant(template.to_owned()))
-        }
+        Ok(Self {
+            parts: parts.collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -114,6 +105,13 @@ fn placeholder(name: &str) -> Result<Placeholder, UserNameError> {
 }
 
 impl UserName {
+    /// Whether two clients of one interface can have different names.
+    #[must_use]
+    pub fn tells_clients_apart(&self) -> bool {
+        let of_a_client = |part: &Part| matches!(part, Part::Value(value) if *value != Placeholder::Interface && *value != Placeholder::Relay);
+        self.parts.iter().any(of_a_client)
+    }
+
     /// The User-Name of the client on this interface: 1..=253 octets.
     ///
     /// # Errors
@@ -246,11 +244,14 @@ mod tests {
         let refused = |text: &str| text.parse::<UserName>().unwrap_err().to_string();
         assert!(refused("{vlan}").contains("{vlan} is no placeholder; known are {mac}"));
         assert!(refused("{mac").contains("do not pair"));
-        for constant in ["", "guest", "{interface}", "{relay}"] {
-            assert!(
-                refused(constant).contains("no placeholder of a client"),
-                "{constant}"
-            );
+    }
+
+    #[test]
+    fn only_a_name_with_something_of_the_client_tells_clients_apart() {
+        let tells = |text: &str| text.parse::<UserName>().unwrap().tells_clients_apart();
+        for constant in ["guest", "{interface}", "{relay}@x"] {
+            assert!(!tells(constant), "{constant}");
         }
+        assert!(tells("{mac}") && tells("{interface}.{outer-vid}"));
     }
 }

@@ -10,6 +10,9 @@ use crate::id::{Epoch, PoolId, Seq, ShardId};
 use crate::resource::{Resource, ResourceType};
 use crate::time::BootTime;
 
+/// Later than any end.
+pub(super) const NEVER: BootTime = BootTime(u64::MAX);
+
 /// How far ahead the row of a shard says that units were given.
 const FRESH_AHEAD: u64 = 64;
 
@@ -129,6 +132,7 @@ impl Edge {
             held.validity = validity;
             held.active = now;
         }
+        self.watch_end(validity);
         self.put_entry(who, fx);
         Ok(Granted {
             pool: who.pool.clone(),
@@ -243,18 +247,34 @@ impl Edge {
                 }
             }
         }
-        let ended: Vec<Who> = self
-            .unacked
-            .iter()
-            .filter(|who| {
-                self.bindings
-                    .get(*who)
-                    .is_some_and(|held| matches!(held.validity, Validity::Until(end) if end <= now))
-            })
-            .cloned()
-            .collect();
+        // Seldom: ends are pushed on long before they come.
+        if now < self.next_end {
+            return;
+        }
+        let (mut ended, mut next) = (Vec::new(), NEVER);
+        for who in &self.unacked {
+            if let Some(Held {
+                validity: Validity::Until(end),
+                ..
+            }) = self.bindings.get(who)
+            {
+                if *end <= now {
+                    ended.push(who.clone());
+                } else {
+                    next = next.min(*end);
+                }
+            }
+        }
+        self.next_end = next;
         for who in ended {
             self.suspend(&who, fx);
+        }
+    }
+
+    /// Keeps [`Edge::next_end`] true for a binding that has been given until then.
+    pub(super) fn watch_end(&mut self, validity: Validity) {
+        if let Validity::Until(end) = validity {
+            self.next_end = self.next_end.min(end);
         }
     }
 
@@ -377,6 +397,7 @@ impl Edge {
             validity,
             active: now,
         };
+        self.watch_end(validity);
         self.bindings.insert(who.clone(), held);
         self.save_binding(who, fx);
         self.put_entry(who, fx);
@@ -499,12 +520,7 @@ impl Edge {
         request: &Authorized,
     ) -> Option<(ShardId, Resource, BindingRow)> {
         let pool = self.pools.get(&who.pool)?.allocator.pool();
-        let (resource, reserved) = self
-            .reserved
-            .range((who.pool.clone(), lowest(pool.kind()))..)
-            .take_while(|((id, _), _)| *id == who.pool)
-            .find(|(_, reserved)| reserved.ours && reserved.subscriber == who.subscriber)
-            .map(|((_, resource), reserved)| (*resource, reserved))?;
+        let (resource, reserved) = self.reserved.of(who)?;
         let (shard, _) = pool.locate(&resource)?;
         let row = BindingRow {
             subscriber: who.subscriber.clone(),
@@ -562,16 +578,5 @@ fn until(validity: Validity) -> Option<BootTime> {
 fn remove_entry(resource: Resource, key: &LineKey, fx: &mut Effects) {
     if resource.kind() == ResourceType::Ipv4 {
         fx.act(Action::RemoveBinding(key.place()));
-    }
-}
-
-/// The least resource of a type in the order of [`Resource`].
-fn lowest(kind: ResourceType) -> Resource {
-    match kind {
-        ResourceType::Ipv4 => Resource::Ipv4(std::net::Ipv4Addr::UNSPECIFIED),
-        ResourceType::Ipv6 => Resource::Ipv6(ipnet::Ipv6Net::default()),
-        ResourceType::Vlan => Resource::Vlan(0),
-        ResourceType::Svlan => Resource::Svlan(0),
-        ResourceType::Port => Resource::Port(0),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::reserved::Reserved;
 use super::{
     BindingRow, Command, Edge, Effects, Note, Rest, Row, UnitRow, UnitState, Validity, What, Who,
 };
@@ -39,16 +40,6 @@ pub enum RecordKind {
     Deleted,
 }
 
-/// A unit that belongs to a subscriber by the centre's record, with no line known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reserved {
-    pub(super) subscriber: SubscriberId,
-    pub(super) shard: ShardId,
-    pub(super) ours: bool,
-    pub(super) epoch: Epoch,
-    pub(super) seq: Seq,
-}
-
 /// A reading of all records that is under way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
@@ -77,7 +68,7 @@ impl Edge {
                 .filter(|(_, held)| held.row.acked)
                 .map(|(who, held)| (who.clone(), held.row.seq))
                 .collect(),
-            unseen: self.reserved.keys().cloned().collect(),
+            unseen: self.reserved.iter().map(|(unit, _)| unit.clone()).collect(),
             departed: self
                 .departed
                 .iter()
@@ -369,6 +360,7 @@ impl Edge {
                     held.row.acked = false;
                     held.validity = Validity::Until(until);
                 }
+                self.watch_end(Validity::Until(until));
                 self.unacked.insert(who.clone());
                 self.save_binding(who, fx);
                 self.put_entry(who, fx);

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Outbox;
+use super::holding::NEVER;
 use super::policy::KeptAway;
-use super::records::Reserved;
+use super::reserved::{Reservations, Reserved};
 use super::{
     Action, BindingRow, Edge, EdgeRow, Effects, Held, PoolState, QUARANTINE, Row, UnitRow,
     UnitState, Validity, Who,
@@ -53,8 +54,9 @@ impl Edge {
             bindings: BTreeMap::new(),
             keys: BTreeMap::new(),
             unacked: BTreeSet::new(),
+            next_end: NEVER,
             keyless: BTreeMap::new(),
-            reserved: BTreeMap::new(),
+            reserved: Reservations::default(),
             departed: BTreeMap::new(),
             outbox: Outbox::default(),
             sending: false,
@@ -199,6 +201,7 @@ impl Edge {
         if !binding.acked {
             self.unacked.insert(who.clone());
         }
+        self.watch_end(validity);
         let held = Held {
             row: binding,
             resource: row.resource,

@@ -106,6 +106,16 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Nothing ends before the machine looks for it.
+    fn check_ends(&self) {
+        let open = |view: &BindingView<'_>| !view.row.acked && !view.suspended;
+        let ends = self.edge.bindings(None).filter(open);
+        let first = ends.filter_map(|view| view.valid_until).min();
+        assert!(first.is_none_or(|end| self.edge.next_end <= end));
+    }
+}
+
 fn check_apart<'a>(bindings: impl Iterator<Item = (&'a PoolId, &'a BindingRow)>) {
     let (mut places, mut holders) = (BTreeSet::new(), BTreeSet::new());
     for (pool, row) in bindings {
@@ -820,6 +830,7 @@ impl World {
                 }
             }
             host.check_places();
+            host.check_ends();
             self.check_accepted(index, now);
         }
     }
