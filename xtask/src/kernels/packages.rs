@@ -15,6 +15,21 @@ use crate::{console, prepare, shell};
 pub const SERIES: [&str; 2] = ["linux-image-amd64", "linux-image-6.12-amd64"];
 const PREFIX: &str = "linux-image-";
 
+/// Modules that the tests need, each behind those that it needs itself: bonds, and veth pairs.
+const MODULES: [&str; 3] = [
+    "net/tls/tls",
+    "drivers/net/bonding/bonding",
+    "drivers/net/veth",
+];
+/// How they may be packed.
+const ENDINGS: [&str; 2] = [".ko", ".ko.xz"];
+
+/// Name of a module in the cache: in the order of its name it is loaded.
+fn named(number: usize, module: &str, ending: &str) -> String {
+    let name = module.rsplit('/').next().unwrap_or(module);
+    format!("{number}-{name}{ending}")
+}
+
 /// Unpacking a kernel takes seconds; not so on a machine that does much else.
 const UNPACKING: Duration = Duration::from_secs(5 * 60);
 
@@ -39,21 +54,24 @@ pub fn kernels() -> Result<Vec<Kernel>> {
     for package in &packages {
         let release = package.trim_start_matches(PREFIX);
         let folder = kept(&cache, package, |unpacked| {
-            let veth = |ending| {
-                format!("{unpacked}/lib/modules/{release}/kernel/drivers/net/veth.ko{ending}")
-            };
             let image = format!("{unpacked}/boot/vmlinuz-{release}");
-            vec![
-                (image, "vmlinuz"),
-                (veth(""), "veth.ko"),
-                (veth(".xz"), "veth.ko.xz"),
-            ]
+            let mut files = vec![(image, "vmlinuz".to_owned())];
+            for (number, module) in MODULES.iter().enumerate() {
+                for ending in ENDINGS {
+                    let file = format!("{module}{ending}");
+                    let from = format!("{unpacked}/lib/modules/{release}/kernel/{file}");
+                    files.push((from, named(number, module, ending)));
+                }
+            }
+            files
         })?;
-        let modules = ["veth.ko", "veth.ko.xz"].map(|name| folder.join(name));
+        let modules = MODULES.iter().enumerate().flat_map(|(number, module)| {
+            ENDINGS.map(|ending| folder.join(named(number, module, ending)))
+        });
         kernels.push(Kernel {
             release: release.to_owned(),
             image: folder.join("vmlinuz"),
-            modules: modules.into_iter().filter(|path| path.exists()).collect(),
+            modules: modules.filter(|path| path.exists()).collect(),
         });
     }
     forget_others(&cache, &packages);
@@ -65,8 +83,8 @@ pub fn busybox() -> Result<PathBuf> {
     // Not installed: Debian's busybox-static and busybox push each other out.
     let folder = kept(&cache()?, "busybox-static", |unpacked| {
         vec![
-            (format!("{unpacked}/bin/busybox"), "busybox"),
-            (format!("{unpacked}/usr/bin/busybox"), "busybox"),
+            (format!("{unpacked}/bin/busybox"), "busybox".to_owned()),
+            (format!("{unpacked}/usr/bin/busybox"), "busybox".to_owned()),
         ]
     })?;
     Ok(folder.join("busybox"))
@@ -109,16 +127,21 @@ fn dependency(line: &str) -> Option<String> {
     name.starts_with(PREFIX).then(|| name.to_owned())
 }
 
+/// What a folder in the cache was asked to hold.
+const LIST: &str = "list";
+
 /// The folder in the cache with the files of `package` that `wanted` names (where it is when
 /// unpacked, and what it is called in the cache; one that is not there is left out). It is whole or
-/// not there.
+/// not there, and made anew when other files are wanted.
 fn kept(
     cache: &Path,
     package: &str,
-    wanted: impl Fn(&str) -> Vec<(String, &'static str)>,
+    wanted: impl Fn(&str) -> Vec<(String, String)>,
 ) -> Result<PathBuf> {
     let folder = cache.join(package);
-    if folder.is_dir() {
+    let list: Vec<String> = wanted("").into_iter().map(|(_, name)| name).collect();
+    let list = list.join("\n");
+    if fs::read_to_string(folder.join(LIST)).is_ok_and(|kept| kept == list) {
         return Ok(folder);
     }
     eprintln!("- {package} is not in {}: downloaded once", cache.display());
@@ -138,11 +161,14 @@ fn kept(
         let mut first = None;
         for (from, name) in wanted(&unpacked.display().to_string()) {
             if Path::new(&from).is_file() {
-                fs::copy(&from, files.join(name)).with_context(|| format!("cannot copy {from}"))?;
+                fs::copy(&from, files.join(&name))
+                    .with_context(|| format!("cannot copy {from}"))?;
                 first = first.or(Some(name));
             }
         }
         first.with_context(|| format!("{package} does not hold what was looked for"))?;
+        fs::write(files.join(LIST), &list).context("cannot write the list of files")?;
+        let _ = fs::remove_dir_all(&folder);
         fs::rename(&files, &folder).with_context(|| format!("cannot make {}", folder.display()))
     })();
     let _ = fs::remove_dir_all(&work);
