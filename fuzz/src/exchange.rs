@@ -52,7 +52,11 @@ pub(crate) fn run(data: &[u8]) {
     };
     let binding = Binding {
         address,
-        valid_until_secs: if *left == 0 { NEVER_EXPIRES } else { NOW + u32::from(*left) },
+        valid_until_secs: if *left == 0 {
+            NEVER_EXPIRES
+        } else {
+            NOW + u32::from(*left)
+        },
         mac: request.mac(),
         profile: 0,
         last_seen_jiffies: 0,
@@ -100,7 +104,10 @@ fn check(frame: &[u8], request: &Request, binding: &Binding, outcome: Outcome, s
     assert_eq!(body.get(82), echoed(request.options.relay));
     codes(&body, outcome);
     let leased = matches!(outcome, Outcome::Offer | Outcome::Ack);
-    assert_eq!(body.yiaddr.octets(), if leased { binding.address } else { [0; 4] });
+    assert_eq!(
+        body.yiaddr.octets(),
+        if leased { binding.address } else { [0; 4] }
+    );
     let left = binding.valid_until_secs.saturating_sub(NOW);
     let lease = body.number(51).unwrap_or_default();
     assert!(lease <= left.min(3600) && leased == (lease != 0));

@@ -33,9 +33,16 @@ pub(crate) fn run(data: &[u8]) {
     let ip = request.link.payload;
     assert_eq!(ip, payload(&frame));
     let total = frame.get(ip + 2..ip + 4);
-    let total = total.map_or(0, |bytes| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
+    let total = total.map_or(0, |bytes| {
+        bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    });
     assert!((268..=1500).contains(&total) && ip + total <= frame.len());
-    assert_eq!(frame.get(ip + 28 + 28..ip + 28 + 34), Some(&request.mac()[..]));
+    assert_eq!(
+        frame.get(ip + 28 + 28..ip + 28 + 34),
+        Some(&request.mac()[..])
+    );
     // A byte less is no message any more, and what stands behind does not count.
     frame.truncate(ip + total);
     let again = read(&frame).map(|again| again.options);

@@ -23,13 +23,19 @@ fn put(frame: &mut [u8], at: usize, value: u16) {
 /// Makes both lengths and the IP checksum fit a datagram that ends `behind` bytes before the frame does.
 pub(crate) fn mend(frame: &mut [u8], behind: usize) {
     let ip = payload(frame);
-    let Some(total) = frame.len().checked_sub(ip + behind).filter(|len| *len >= 28) else {
+    let Some(total) = frame
+        .len()
+        .checked_sub(ip + behind)
+        .filter(|len| *len >= 28)
+    else {
         return;
     };
     let total = u16::try_from(total).unwrap_or(u16::MAX);
     put(frame, ip + 2, total);
     put(frame, ip + 24, total - 20);
     put(frame, ip + 10, 0);
-    let sum = frame.get(ip..ip + 20).map(|header| internet_checksum(&[header]));
+    let sum = frame
+        .get(ip..ip + 20)
+        .map(|header| internet_checksum(&[header]));
     put(frame, ip + 10, sum.unwrap_or_default());
 }

@@ -102,7 +102,11 @@ fn expected(options: &[u8]) -> Result<Values, ()> {
             return Err(());
         }
     }
-    let get = |code: u8| all.iter().find(|(at, _)| *at == code).map(|(_, value)| *value);
+    let get = |code: u8| {
+        all.iter()
+            .find(|(at, _)| *at == code)
+            .map(|(_, value)| *value)
+    };
     if get(52).is_some() {
         return Err(());
     }

@@ -12,7 +12,10 @@ pub(crate) fn run(data: &[u8]) {
         return;
     };
     let Ok(packet) = decoded else {
-        assert!(decoded.is_ok(), "what obeys RFC 2865 was refused: {decoded:?}");
+        assert!(
+            decoded.is_ok(),
+            "what obeys RFC 2865 was refused: {decoded:?}"
+        );
         return;
     };
     let found: Vec<(u8, &[u8])> = packet.attributes.iter().collect();

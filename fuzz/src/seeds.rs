@@ -55,7 +55,9 @@ fn with_tags() -> impl Iterator<Item = Vec<u8>> {
 }
 
 pub(crate) fn frames() -> Vec<Vec<u8>> {
-    with_tags().map(|frame| [&[1], &frame[..]].concat()).collect()
+    with_tags()
+        .map(|frame| [&[1], &frame[..]].concat())
+        .collect()
 }
 
 pub(crate) fn exchanges() -> Vec<Vec<u8>> {
@@ -77,10 +79,15 @@ pub(crate) fn circuits() -> Vec<Vec<u8>> {
         relay_information(&[7; 100], &[8; 26]),
         turned,
         vec![9, 0, 1, 1, 7],
-        vec![3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0, 9, 0, 10, 0, 11, 0, 1, 1, 7],
+        vec![
+            3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0, 9, 0, 10, 0, 11, 0, 1, 1, 7,
+        ],
     ];
-    let both = seeds.iter().flat_map(|seed| [0, 1, 200].map(|flags| (flags, seed)));
-    both.map(|(flags, seed)| [&[flags], &seed[..]].concat()).collect()
+    let both = seeds
+        .iter()
+        .flat_map(|seed| [0, 1, 200].map(|flags| (flags, seed)));
+    both.map(|(flags, seed)| [&[flags], &seed[..]].concat())
+        .collect()
 }
 
 pub(crate) fn radius() -> Vec<Vec<u8>> {
@@ -91,7 +98,12 @@ pub(crate) fn radius() -> Vec<Vec<u8>> {
     for names in [
         &["User-Name", "User-Password", "NAS-Port-Id"][..],
         &["User-Name", "CHAP-Password", "CHAP-Challenge"],
-        &["User-Name", "Calling-Station-Id", "Agent-Circuit-Id", "Agent-Remote-Id"],
+        &[
+            "User-Name",
+            "Calling-Station-Id",
+            "Agent-Circuit-Id",
+            "Agent-Remote-Id",
+        ],
     ] {
         let mut attributes = Attributes::new();
         for name in names {

@@ -11,13 +11,20 @@ const MOST_BYTES: u64 = 1 << 20;
 fn every_input_of_the_corpus_is_taken_without_breaking_a_rule() {
     let mut bytes = 0;
     for target in TARGETS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(target.name);
         let mut files: Vec<_> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .collect();
         files.sort();
-        assert!(files.len() >= 10, "{} has only {} inputs", target.name, files.len());
+        assert!(
+            files.len() >= 10,
+            "{} has only {} inputs",
+            target.name,
+            files.len()
+        );
         for file in files {
             let input = std::fs::read(&file).unwrap();
             bytes += input.len() as u64;
@@ -25,7 +32,10 @@ fn every_input_of_the_corpus_is_taken_without_breaking_a_rule() {
             assert!(run.is_ok(), "{}", file.display());
         }
     }
-    assert!(bytes < MOST_BYTES, "the corpus has {bytes} bytes: `cargo xtask fuzz --minimise`");
+    assert!(
+        bytes < MOST_BYTES,
+        "the corpus has {bytes} bytes: remove some of its inputs"
+    );
 }
 
 #[test]

@@ -108,6 +108,7 @@ impl FastPath {
             pin::copy_numbers(earlier, &pins)?;
         }
         let mut object = instance::open(&pins, sizes, &settings)?;
+        pin::check(&pins, sizes)?;
         let mut table = open_table(&pins, sizes, settings.seed, config.max_bindings)?;
         if let Some((earlier, sizes)) = earlier {
             let from = open_table(&earlier, sizes, seed(&earlier)?, u32::MAX)?;

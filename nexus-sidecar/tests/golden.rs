@@ -7,8 +7,8 @@ mod arp;
 #[path = "golden/bench.rs"]
 mod bench;
 #[cfg(test)]
-#[path = "golden/captures.rs"]
-mod captures;
+#[path = "golden/budget.rs"]
+mod budget;
 #[cfg(test)]
 #[path = "golden/cases.rs"]
 mod cases;
@@ -34,11 +34,11 @@ mod home;
 #[path = "golden/identity.rs"]
 mod identity;
 #[cfg(test)]
+#[path = "golden/killed.rs"]
+mod killed;
+#[cfg(test)]
 #[path = "golden/links.rs"]
 mod links;
-#[cfg(test)]
-#[path = "golden/messages.rs"]
-mod messages;
 #[cfg(test)]
 #[path = "golden/options.rs"]
 mod options;

@@ -105,7 +105,8 @@ pub enum FastPathError {
     },
     /// The embedded object lacks its program or a map.
     #[error(
-        "the embedded kernel program is incomplete: build it again with `cargo xtask build-ebpf`"
+        "the embedded kernel program is incomplete or of another version: build it again with \
+         `cargo xtask build-ebpf`"
     )]
     Object,
     /// The kernel does not take the object.

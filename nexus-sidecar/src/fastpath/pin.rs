@@ -103,6 +103,17 @@ pub fn choose(root: &Path, sizes: Sizes) -> Result<PathBuf, FastPathError> {
     Ok(free)
 }
 
+/// Checks the maps that the embedded object has made: it may have been built before this program.
+pub fn check(pins: &Path, sizes: Sizes) -> Result<(), FastPathError> {
+    match unfit(pins, sizes)? {
+        None => Ok(()),
+        Some(Unfit { name, .. }) => {
+            tracing::error!(map = name, "the embedded kernel program is of another version");
+            Err(FastPathError::Object)
+        }
+    }
+}
+
 /// Name of a generation: the first one has no number.
 fn named(number: u32) -> String {
     match number {
@@ -245,13 +256,19 @@ pub fn number(pins: &Path, interface: &str) -> Result<u8, FastPathError> {
 
 /// Gives the interfaces in a new generation the numbers that they had in an earlier one.
 pub fn copy_numbers(from: &Path, to: &Path) -> Result<(), FastPathError> {
-    for link in entries(from)? {
-        let name = name_of(&link);
-        if name.starts_with(NUMBER_PREFIX) {
-            let interface = fs::read_link(&link).map_err(folder(&link))?;
-            let link = to.join(name);
-            symlink(interface, &link).map_err(folder(&link))?;
-        }
+    let links = |folder: &Path| -> Result<Vec<PathBuf>, FastPathError> {
+        let mut links = entries(folder)?;
+        links.retain(|link| name_of(link).starts_with(NUMBER_PREFIX));
+        Ok(links)
+    };
+    // Of an older generation there, which was on its way out.
+    for link in links(to)? {
+        fs::remove_file(&link).map_err(folder(&link))?;
+    }
+    for link in links(from)? {
+        let interface = fs::read_link(&link).map_err(folder(&link))?;
+        let copy = to.join(name_of(&link));
+        symlink(interface, &copy).map_err(folder(&copy))?;
     }
     Ok(())
 }

@@ -90,13 +90,22 @@ impl Bench {
 
     /// A client at the far end `interface`.
     pub fn client_on(&self, interface: &str) -> Client {
-        // Only with GRO does a veth without XDP take what the other end's XDP sends back.
+        // A veth takes what the other end's XDP sends back if it has a program itself: ours lets replies
+        // pass.
+        let home = Home::new("client");
+        let mut passing = home.open(1);
+        let config = crate::home::interface(0, interface, AttachMode::Native);
         self.line
-            .run("ethtool", &["-K", interface, "gro", "on"])
+            .enter(|| passing.attach(&config))
+            .unwrap()
             .unwrap();
         let wire = Wire::open(&self.line, interface).unwrap();
         let socket = self.line.enter(listening).unwrap().unwrap();
-        Client { wire, socket }
+        Client {
+            wire,
+            socket,
+            _home: home,
+        }
     }
 }
 
@@ -117,6 +126,8 @@ fn listening() -> Result<OwnedFd> {
 pub struct Client {
     wire: Wire,
     socket: OwnedFd,
+    /// The program at its end of the line.
+    _home: Home,
 }
 
 impl Client {

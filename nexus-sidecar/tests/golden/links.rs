@@ -355,3 +355,53 @@ fn detaching_frees_our_interface_and_leaves_a_neighbours_program() {
     assert_eq!(bench.program(INTERFACE), None);
     assert!(bench.program("access1").is_some());
 }
+
+/// Only where the kernel has bonds: this runs on Debian's kernels (`cargo xtask kernels`).
+#[test]
+#[ignore = "needs root and the kernel"]
+fn on_a_bond_the_program_works_on_its_ports_and_their_vlan_offload_is_off() {
+    let bench = Bench::new("bond");
+    let run = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        bench.olt.run("ip", &arguments)
+    };
+    if run("link add bond0 type bond mode active-backup miimon 100").is_err() {
+        eprintln!("this kernel has no bonds");
+        return;
+    }
+    bench.second();
+    for port in [INTERFACE, "access1"] {
+        run(&format!("link set dev {port} down")).unwrap();
+        run(&format!("link set dev {port} master bond0")).unwrap();
+    }
+    run("link set dev bond0 up").unwrap();
+    run(&format!("link set dev bond0 type bond active_slave {INTERFACE}")).unwrap();
+    for port in [INTERFACE, "access1"] {
+        run(&format!("link set dev {port} up")).unwrap();
+        bench
+            .olt
+            .run("ethtool", &["-K", port, "rxvlan", "on"])
+            .unwrap();
+    }
+    let client = bench.client();
+    for xid in 1..=2 {
+        let mut fast_path = bench.home.with_pool(16);
+        let number = fast_path.number("bond0").unwrap();
+        fast_path
+            .put_binding(&by_mac(number, 1), &binding(1))
+            .unwrap();
+        let attached = bench
+            .attach(&mut fast_path, "bond0", AttachMode::Native)
+            .unwrap();
+        assert_eq!(attached.replaced, xid == 2);
+        fast_path.tidy().unwrap();
+        drop(fast_path);
+        assert_eq!(bench.program("bond0").unwrap().0, IN_DRIVER);
+        for port in [INTERFACE, "access1"] {
+            let shown = bench.olt.run("ethtool", &["-k", port]).unwrap();
+            assert!(shown.contains("rx-vlan-offload: off"), "{port}: {shown}");
+        }
+        client.send(&discover(1, xid)).unwrap();
+        assert_eq!(client.offer(xid).unwrap(), Some(address(1)));
+    }
+}

@@ -10,6 +10,7 @@ use nexus_dhcp::{Bytes, Shape, decide, selection};
 use nexus_sidecar::fastpath::{AttachMode, FastPath, InterfaceConfig};
 use nexus_testkit::packet::Mac;
 use nix::time::{ClockId, clock_gettime};
+use zerocopy::FromZeros as _;
 
 use crate::home::Home;
 
@@ -104,13 +105,62 @@ pub const BOUND: [(Mac, Ipv4Addr, Line, u16); 12] = [
 
 /// Everybody who is bound by circuit: interface, circuit-id, remote-id, MAC, address, profile.
 pub const ON_CIRCUIT: [(u8, &[u8], &[u8], Mac, Ipv4Addr, u16); 7] = [
-    (CIRCUITS, PORT, &[], QINQ, Ipv4Addr::new(100, 64, 4, 1), PLAIN),
-    (CIRCUITS, b"port 9", &[], ENDED, Ipv4Addr::new(100, 64, 4, 2), PLAIN),
-    (CIRCUITS, &[7; 126], &[], TAGGED, Ipv4Addr::new(100, 96, 4, 3), RICH),
-    (REMOTES, PORT, b"onu-77", QINQ, Ipv4Addr::new(100, 64, 5, 1), PLAIN),
-    (REMOTES, PORT, b"onu-78", UNTAGGED, Ipv4Addr::new(100, 64, 5, 2), PLAIN),
-    (REMOTES, b"port 7", &[], HURRIED, Ipv4Addr::new(100, 64, 5, 3), RAPID),
-    (REMOTES, &[9; 100], &[8; 26], RICH_QINQ, Ipv4Addr::new(100, 96, 5, 4), RICH),
+    (
+        CIRCUITS,
+        PORT,
+        &[],
+        QINQ,
+        Ipv4Addr::new(100, 64, 4, 1),
+        PLAIN,
+    ),
+    (
+        CIRCUITS,
+        b"port 9",
+        &[],
+        ENDED,
+        Ipv4Addr::new(100, 64, 4, 2),
+        PLAIN,
+    ),
+    (
+        CIRCUITS,
+        &[7; 126],
+        &[],
+        TAGGED,
+        Ipv4Addr::new(100, 96, 4, 3),
+        RICH,
+    ),
+    (
+        REMOTES,
+        PORT,
+        b"onu-77",
+        QINQ,
+        Ipv4Addr::new(100, 64, 5, 1),
+        PLAIN,
+    ),
+    (
+        REMOTES,
+        PORT,
+        b"onu-78",
+        UNTAGGED,
+        Ipv4Addr::new(100, 64, 5, 2),
+        PLAIN,
+    ),
+    (
+        REMOTES,
+        b"port 7",
+        &[],
+        HURRIED,
+        Ipv4Addr::new(100, 64, 5, 3),
+        RAPID,
+    ),
+    (
+        REMOTES,
+        &[9; 100],
+        &[8; 26],
+        RICH_QINQ,
+        Ipv4Addr::new(100, 96, 5, 4),
+        RICH,
+    ),
 ];
 
 /// The circuit-id of the home gateway among the clients of the test bench.
@@ -118,15 +168,63 @@ pub const PORT: &[u8] = b"olt1 eth 0/1/5/32:200.30";
 
 /// Everybody who is bound otherwise: interface, kind, VLAN ids, MAC, address.
 pub const ELSEWHERE: [(u8, u8, (u16, u16), Mac, Ipv4Addr); 9] = [
-    (CIRCUITS, KIND_VLAN, (200, 30), TAGGED, Ipv4Addr::new(100, 64, 4, 10)),
-    (CIRCUITS, KIND_VLAN, (100, 0), TAGGED, Ipv4Addr::new(100, 64, 4, 11)),
-    (CIRCUITS, KIND_VLAN, (102, 0), ENDED, Ipv4Addr::new(100, 64, 4, 12)),
-    (REMOTES, KIND_LINE, (100, 0), QINQ, Ipv4Addr::new(100, 64, 5, 10)),
-    (REMOTES, KIND_MAC, (0, 0), QINQ, Ipv4Addr::new(100, 64, 5, 11)),
-    (REMOTES, KIND_MAC, (0, 0), TAGGED, Ipv4Addr::new(100, 64, 5, 12)),
+    (
+        CIRCUITS,
+        KIND_VLAN,
+        (200, 30),
+        TAGGED,
+        Ipv4Addr::new(100, 64, 4, 10),
+    ),
+    (
+        CIRCUITS,
+        KIND_VLAN,
+        (100, 0),
+        TAGGED,
+        Ipv4Addr::new(100, 64, 4, 11),
+    ),
+    (
+        CIRCUITS,
+        KIND_VLAN,
+        (102, 0),
+        ENDED,
+        Ipv4Addr::new(100, 64, 4, 12),
+    ),
+    (
+        REMOTES,
+        KIND_LINE,
+        (100, 0),
+        QINQ,
+        Ipv4Addr::new(100, 64, 5, 10),
+    ),
+    (
+        REMOTES,
+        KIND_MAC,
+        (0, 0),
+        QINQ,
+        Ipv4Addr::new(100, 64, 5, 11),
+    ),
+    (
+        REMOTES,
+        KIND_MAC,
+        (0, 0),
+        TAGGED,
+        Ipv4Addr::new(100, 64, 5, 12),
+    ),
     (VLANS, KIND_MAC, (0, 0), TWICE, Ipv4Addr::new(100, 64, 6, 1)),
-    (VLANS, KIND_VLAN, (200, 30), TWICE, Ipv4Addr::new(100, 64, 6, 2)),
-    (VLANS, KIND_VLAN, (100, 0), TAGGED, Ipv4Addr::new(100, 64, 6, 3)),
+    (
+        VLANS,
+        KIND_VLAN,
+        (200, 30),
+        TWICE,
+        Ipv4Addr::new(100, 64, 6, 2),
+    ),
+    (
+        VLANS,
+        KIND_VLAN,
+        (100, 0),
+        TAGGED,
+        Ipv4Addr::new(100, 64, 6, 3),
+    ),
 ];
 
 /// The address of the first binding of `mac` on the interface [`LINES`].
@@ -197,7 +295,7 @@ pub struct World {
     pub kernel: FastPath,
     pub bindings: BTreeMap<BindingKey, Binding>,
     pub profiles: BTreeMap<u16, (Profile, Template)>,
-    home: Home,
+    _home: Home,
 }
 
 impl World {
@@ -222,23 +320,20 @@ impl World {
             kernel.put_profile(*id, profile, template).unwrap();
         }
         for (number, identity, remote_id) in INTERFACES {
-            kernel.load_only(&interface(number, identity, remote_id)).unwrap();
+            kernel
+                .load_only(&interface(number, identity, remote_id))
+                .unwrap();
         }
         let mut world = Self {
             kernel,
             bindings: BTreeMap::new(),
             profiles: BTreeMap::from(profiles),
-            home,
+            _home: home,
         };
         for (key, binding) in everybody() {
             world.bind(key, binding);
         }
         world
-    }
-
-    /// Where its maps are pinned.
-    pub fn home(&self) -> &Home {
-        &self.home
     }
 
     pub fn bind(&mut self, key: BindingKey, binding: Binding) {
@@ -288,7 +383,8 @@ impl World {
         };
         let lookup = |key: &BindingKey| self.bindings.get(key).copied();
         let (request, _, binding) = find(frame, identity, now, lookup)?;
-        let (profile, all) = self.profiles.get(&binding.profile).ok_or(Outcome::NoProfile)?;
+        let absent = (Profile::new_zeroed(), Template::new_zeroed());
+        let (profile, all) = self.profiles.get(&binding.profile).unwrap_or(&absent);
         let answer = decide(&request, &binding, profile, now)?;
         let packet = Bytes(frame);
         let set = selection::wanted(&packet, &request, profile)?;
@@ -391,16 +487,23 @@ fn everybody() -> Vec<(BindingKey, Binding)> {
         let key = key(LINES, kind, line.unwrap_or_default(), *mac);
         (key, binding(*mac, *address, *profile))
     });
-    let on_circuits = ON_CIRCUIT.iter().map(|(interface, id, remote, mac, address, profile)| {
-        let key = BindingKey::Circuit {
-            interface: *interface,
-            circuit: Circuit::new(id, remote).unwrap(),
-        };
-        (key, binding(*mac, *address, *profile))
-    });
-    let elsewhere = ELSEWHERE.iter().map(|(interface, kind, vids, mac, address)| {
-        (key(*interface, *kind, *vids, *mac), binding(*mac, *address, PLAIN))
-    });
+    let on_circuits = ON_CIRCUIT
+        .iter()
+        .map(|(interface, id, remote, mac, address, profile)| {
+            let key = BindingKey::Circuit {
+                interface: *interface,
+                circuit: Circuit::new(id, remote).unwrap(),
+            };
+            (key, binding(*mac, *address, *profile))
+        });
+    let elsewhere = ELSEWHERE
+        .iter()
+        .map(|(interface, kind, vids, mac, address)| {
+            (
+                key(*interface, *kind, *vids, *mac),
+                binding(*mac, *address, PLAIN),
+            )
+        });
     on_lines.chain(on_circuits).chain(elsewhere).collect()
 }
 
@@ -408,4 +511,9 @@ fn everybody() -> Vec<(BindingKey, Binding)> {
 pub fn boot_secs() -> u32 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap();
     u32::try_from(now.tv_sec()).unwrap()
+}
+
+/// Whether this runs in an emulator, where what is repeated is repeated less often.
+pub fn is_slow_machine() -> bool {
+    std::env::var_os("NEXUS_SLOW_MACHINE").is_some()
 }

@@ -1,3 +1,5 @@
+//! The table against a model, against the kernel's way of reading, cut off anywhere, and full.
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
