@@ -1,99 +1,57 @@
 //! ARP for the gateway address of a bound subscriber (RFC 826), so that unicast renewals find the
 //! server while nothing in user space runs.
 
-use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::bpf_xdp_store_bytes;
-use aya_ebpf::programs::XdpContext;
-use nexus_abi::BindingKey;
-use nexus_dhcp::{Link, Outcome, Packet, wire};
-use zerocopy::{FromBytes, Immutable, KnownLayout, transmute};
+use nexus_dhcp::{Link, Outcome, Packet, PacketMut, wire};
 
 use crate::bindings;
-use crate::clock::boot_ns;
 use crate::frame::Frame;
 
-const ETHERNET: u16 = 1;
-const LENGTHS: u16 = 0x0604;
-const REQUEST: u16 = 1;
-const REPLY: u16 = 2;
+/// Bytes of an ARP packet of IPv4 over Ethernet.
+const LEN: usize = 28;
+/// Hardware type Ethernet, protocol IPv4, their address lengths, operation request: the first eight
+/// bytes in memory order.
+const REQUEST: u64 = head(1);
+const REPLY: u64 = head(2);
+const MAC_MASK: u64 = 0xffff_ffff_ffff;
 
-/// An ARP packet of IPv4 over Ethernet, in memory order.
-#[repr(C, packed(2))]
-#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
-struct Arp {
-    hardware: u16,
-    protocol: u16,
-    lengths: u16,
-    operation: u16,
-    sender_mac: [u16; 3],
-    sender: u32,
-    target_mac: [u16; 3],
-    target: u32,
+const fn head(operation: u8) -> u64 {
+    let [high, low] = wire::ETHERTYPE_IPV4.to_be_bytes();
+    u64::from_ne_bytes([0, 1, high, low, 6, 4, 0, operation])
 }
 
 /// Answers who-has for the gateway address of the client's own pool.
 #[inline(always)]
-pub fn answer(ctx: &XdpContext, frame: &Frame, link: Link) -> Result<Outcome, Outcome> {
-    let payload = link.payload;
-    let request: Arp = frame.at(payload).ok_or(Outcome::NotDhcp)?;
-    if request.hardware != ETHERNET.to_be()
-        || request.protocol != wire::ETHERTYPE_IPV4.to_be()
-        || request.lengths != LENGTHS.to_be()
-        || request.operation != REQUEST.to_be()
-        || request.sender_mac != link.source
-    {
+pub fn answer(frame: &mut Frame, link: &Link) -> Result<Outcome, Outcome> {
+    let window: &[u8; LEN] = frame.window(link.payload).ok_or(Outcome::NotDhcp)?;
+    let sender_mac = Frame::u64_in::<LEN, 8>(window) & MAC_MASK;
+    let sender = Frame::u32_in::<LEN, 14>(window);
+    let target = Frame::u32_in::<LEN, 24>(window);
+    if Frame::u64_in::<LEN, 0>(window) != REQUEST || sender_mac != link.source {
         return Err(Outcome::NotDhcp);
     }
-    let mac: [u8; 6] = transmute!(link.source);
-    let ifindex = ctx.ingress_ifindex() as u32;
-    let line = BindingKey::line(ifindex, link.outer_vid(), link.inner_vid(), mac);
-    let Ok(found) = bindings::find(line, BindingKey::mac(ifindex, mac)) else {
+    let Ok(found) = bindings::find_on_line(link.vids, sender_mac) else {
         return Err(Outcome::NotDhcp);
     };
     let Ok(profile) = found.profile() else {
         return Err(Outcome::NotDhcp);
     };
-    let own = u32::from_ne_bytes(found.binding.address);
     // A sender address of 0 is a probe (RFC 5227 2.1.1): the gateway defends its address.
-    let sender_is_bound = request.sender == own || request.sender == 0;
+    let sender_is_bound = sender == u32::from_ne_bytes(found.binding.address) || sender == 0;
     if profile.present == 0
-        || request.target != u32::from_ne_bytes(profile.server_id)
+        || target != u32::from_ne_bytes(profile.server_id)
         || !sender_is_bound
-        || found.binding.valid_until_ns <= boot_ns()
     {
         return Err(Outcome::NotDhcp);
     }
-    let gateway: [u16; 3] = transmute!(profile.gateway_mac);
-    let reply = Arp {
-        operation: REPLY.to_be(),
-        sender_mac: gateway,
-        sender: request.target,
-        target_mac: request.sender_mac,
-        target: request.sender,
-        ..request
-    };
-    let addresses: [[u16; 3]; 2] = [link.source, gateway];
-    store(ctx, payload, &reply)?;
-    store(ctx, 0, &addresses)?;
+    let [a, b, c, d, e, f] = profile.gateway_mac;
+    let gateway = u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]);
+    let window: &mut [u8; LEN] = frame.window_mut(link.payload).ok_or(Outcome::Internal)?;
+    Frame::set_u64::<LEN, 0>(window, REPLY);
+    Frame::set_u64::<LEN, 8>(window, gateway | u64::from(target) << 48);
+    Frame::set_u64::<LEN, 16>(window, u64::from(target) >> 16 | sender_mac << 16);
+    Frame::set_u32::<LEN, 24>(window, sender);
+    let window: &mut [u8; 12] = frame.window_mut(0).ok_or(Outcome::Internal)?;
+    Frame::set_u64::<12, 0>(window, sender_mac | gateway << 48);
+    Frame::set_u32::<12, 8>(window, (gateway >> 16) as u32);
     Ok(Outcome::ArpReply)
-}
-
-/// Writes `value` at `offset` of the packet, where as many bytes have been read before.
-#[inline(always)]
-fn store<T>(ctx: &XdpContext, offset: usize, value: &T) -> Result<(), Outcome> {
-    let from = (&raw const *value).cast_mut();
-    // SAFETY: the helper reads `size_of::<T>()` bytes of `value` and checks the packet's end.
-    let stored = unsafe {
-        bpf_xdp_store_bytes(
-            ctx.as_ptr().cast(),
-            offset as u32,
-            from.cast(),
-            size_of::<T>() as u32,
-        )
-    };
-    if stored == 0 {
-        Ok(())
-    } else {
-        Err(Outcome::Internal)
-    }
 }

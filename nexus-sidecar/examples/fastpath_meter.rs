@@ -15,7 +15,8 @@ use clap::Parser;
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES};
 use nexus_dhcp::profile::{ProfileParts, encode};
 use nexus_sidecar::fastpath::{
-    AttachMode, Counting, FastPath, FastPathConfig, Source, Statistics, detach,
+    AttachMode, Counting, FastPath, FastPathConfig, InterfaceConfig, PuntLimits, Source,
+    Statistics, detach,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ struct Arguments {
     #[arg(long)]
     tagged: bool,
 }
+
+/// Number of the interface in keys.
+const INTERFACE: u8 = 0;
 
 /// What to send, and what to look at.
 #[derive(Deserialize)]
@@ -93,11 +97,25 @@ fn serve(arguments: &Arguments) -> Result<()> {
     let mut fast_path = FastPath::open(&FastPathConfig {
         pin_root: arguments.pins.clone(),
         max_bindings: arguments.max_bindings,
+        max_circuits: 0,
+        // Limits are kept, and out of reach, so that what is not answered is measured whole.
+        punts: PuntLimits {
+            line_rate: u32::MAX,
+            line_burst: u32::MAX,
+            interface_rate: u32::MAX,
+            interface_burst: u32::MAX,
+        },
     })?;
-    let attached = fast_path.attach(&arguments.interface, AttachMode::Native)?;
-    fill(&mut fast_path, arguments, attached.ifindex)?;
+    fill(&mut fast_path, arguments)?;
+    fast_path.attach(&InterfaceConfig {
+        number: INTERFACE,
+        name: arguments.interface.clone(),
+        mode: AttachMode::Native,
+        identity: vec![BindingKey::KIND_LINE, BindingKey::KIND_MAC],
+        remote_id: false,
+    })?;
     let mut source = Source::load(&arguments.traffic, "source", "STREAM", &arguments.stream)?;
-    let verified_instructions = fast_path.verified_instructions()?;
+    let verified_instructions = fast_path.verified_instructions(INTERFACE)?;
     say(&Ready {
         verified_instructions,
     })?;
@@ -117,9 +135,9 @@ fn say(line: &impl Serialize) -> Result<()> {
         .context("cannot write standard output")
 }
 
-fn fill(fast_path: &mut FastPath, arguments: &Arguments, ifindex: u32) -> Result<()> {
+fn fill(fast_path: &mut FastPath, arguments: &Arguments) -> Result<()> {
     let server_id = arguments.server.octets();
-    let profile = encode(&ProfileParts {
+    let (profile, template) = encode(&ProfileParts {
         server_id,
         next_server: [0; 4],
         gateway_mac: [2, 0, 0x5e, 0, 0, 1],
@@ -130,10 +148,11 @@ fn fill(fast_path: &mut FastPath, arguments: &Arguments, ifindex: u32) -> Result
         domain_name: None,
         mtu: None,
         ntp: &[],
+        rapid_commit: false,
         custom: &[],
     })
     .map_err(|error| anyhow::anyhow!("{error}"))?;
-    fast_path.put_profile(0, &profile)?;
+    fast_path.put_profile(0, &profile, &template)?;
     for client in 0..arguments.clients {
         let [a, b, c, d] = arguments.first_mac.wrapping_add(client).to_be_bytes();
         let (outer_vid, inner_vid) = if arguments.tagged {
@@ -141,13 +160,20 @@ fn fill(fast_path: &mut FastPath, arguments: &Arguments, ifindex: u32) -> Result
         } else {
             (0, 0)
         };
-        let key = BindingKey::line(ifindex, outer_vid, inner_vid, [0x02, 0x5a, a, b, c, d]);
+        let mac = [0x02, 0x5a, a, b, c, d];
+        let key = BindingKey::Line {
+            interface: INTERFACE,
+            outer_vid,
+            inner_vid,
+            mac,
+        };
         let address = u32::from(arguments.first_address).wrapping_add(client);
         let binding = Binding {
-            valid_until_ns: NEVER_EXPIRES,
-            last_seen_ns: 0,
             address: address.to_be_bytes(),
+            valid_until_secs: NEVER_EXPIRES,
+            mac,
             profile: 0,
+            last_seen_jiffies: 0,
         };
         fast_path.put_binding(&key, &binding)?;
     }
@@ -163,7 +189,7 @@ fn vids(client: u32) -> (u16, u16) {
 fn measure(fast_path: &mut FastPath, source: &mut Source, run: &Run) -> Result<Measured> {
     let statistics = |fast_path: &mut FastPath| match &run.watch {
         Some(pin) => Statistics::of_pinned(pin),
-        None => fast_path.statistics(),
+        None => fast_path.statistics(INTERFACE),
     };
     let counting = if run.counting {
         Some(Counting::begin()?)

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
-use nexus_core::edge::{At, MapEntry, Place, Policies, Vlans};
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile, Template};
+use nexus_core::edge::{At, Circuit, MapEntry, Place, Policies, Vlans};
 use nexus_core::id::PoolId;
 use nexus_core::time::BootTime;
 
 use crate::config::{Identity, XdpMode};
-use crate::fastpath::{FastPath, FastPathError};
+use crate::fastpath::{FastPath, FastPathError, Jiffies};
 
 /// What the edge task needs of the kernel; [`FastPath`] is it.
 pub trait BindingMap: Send + 'static {
@@ -29,16 +29,46 @@ pub trait BindingMap: Send + 'static {
     /// # Errors
     /// If the map cannot be read.
     fn all(&self) -> Result<Vec<(BindingKey, Binding)>, FastPathError>;
-    /// Writes a profile.
+    /// Writes a profile and its template with all options.
     ///
     /// # Errors
     /// If the kernel does not take it.
-    fn put_profile(&mut self, id: u32, profile: &Profile) -> Result<(), FastPathError>;
+    fn put_profile(
+        &mut self,
+        id: u16,
+        profile: &Profile,
+        template: &Template,
+    ) -> Result<(), FastPathError>;
+    /// Adds the template of a set of options to a profile; `false`: there is one, or no room for one.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    fn add_variant(
+        &mut self,
+        id: u16,
+        set: u32,
+        template: &Template,
+    ) -> Result<bool, FastPathError>;
     /// Packets by outcome.
     ///
     /// # Errors
     /// If the counters cannot be read.
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError>;
+    /// The kernel's jiffies now.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn jiffies(&mut self) -> Result<Jiffies, FastPathError>;
+    /// Switches rare events, and the tracing of clients, on or off for an interface.
+    ///
+    /// # Errors
+    /// If the kernel does not take the program that does so.
+    fn switch(
+        &mut self,
+        interface: u8,
+        events: bool,
+        trace: &[[u8; 6]],
+    ) -> Result<(), FastPathError>;
 }
 
 impl BindingMap for FastPath {
@@ -47,19 +77,47 @@ impl BindingMap for FastPath {
     }
 
     fn remove(&mut self, key: &BindingKey) -> Result<(), FastPathError> {
-        self.remove_binding(key)
+        self.remove_binding(key);
+        Ok(())
     }
 
     fn all(&self) -> Result<Vec<(BindingKey, Binding)>, FastPathError> {
-        self.bindings()
+        Ok(self.bindings())
     }
 
-    fn put_profile(&mut self, id: u32, profile: &Profile) -> Result<(), FastPathError> {
-        Self::put_profile(self, id, profile)
+    fn put_profile(
+        &mut self,
+        id: u16,
+        profile: &Profile,
+        template: &Template,
+    ) -> Result<(), FastPathError> {
+        Self::put_profile(self, id, profile, template)
+    }
+
+    fn add_variant(
+        &mut self,
+        id: u16,
+        set: u32,
+        template: &Template,
+    ) -> Result<bool, FastPathError> {
+        Self::add_variant(self, id, set, template)
     }
 
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError> {
         Self::counters(self)
+    }
+
+    fn jiffies(&mut self) -> Result<Jiffies, FastPathError> {
+        Self::jiffies(self)
+    }
+
+    fn switch(
+        &mut self,
+        interface: u8,
+        events: bool,
+        trace: &[[u8; 6]],
+    ) -> Result<(), FastPathError> {
+        self.set_switches(interface, events, trace)
     }
 }
 
@@ -125,58 +183,93 @@ impl Access {
         self.interfaces.get(name)
     }
 
-    /// The kernel's form of a place; `None`: of another interface, or of a kind that the kernel does
-    /// not know.
+    /// The kernel's form of a place; `None`: of another interface, or no place at all.
     #[must_use]
     pub fn to_kernel(&self, place: &Place) -> Option<BindingKey> {
-        let ifindex = self.interface(&place.interface)?.ifindex;
-        match (&place.at, place.mac) {
-            (At::Line(Vlans { outer, inner }), Some(mac)) => {
-                Some(BindingKey::line(ifindex, *outer, *inner, mac))
-            }
-            (At::Mac, Some(mac)) => Some(BindingKey::mac(ifindex, mac)),
-            _ => None,
-        }
+        let interface = self.interface(&place.interface)?.number;
+        Some(match &place.at {
+            At::Line(Vlans { outer, inner }) => BindingKey::Line {
+                interface,
+                outer_vid: *outer,
+                inner_vid: *inner,
+                mac: place.mac?,
+            },
+            At::Mac => BindingKey::Mac {
+                interface,
+                mac: place.mac?,
+            },
+            At::Vlan(Vlans { outer, inner }) => BindingKey::Vlan {
+                interface,
+                outer_vid: *outer,
+                inner_vid: *inner,
+            },
+            At::Circuit(Circuit {
+                circuit_id,
+                remote_id,
+            }) => BindingKey::Circuit {
+                interface,
+                circuit: nexus_abi::Circuit::new(circuit_id, remote_id).ok()?,
+            },
+        })
     }
 
-    /// The place behind the kernel's form; `None`: of another interface or no key at all.
+    /// The place behind the kernel's form; `None`: of another interface.
     #[must_use]
     pub fn from_kernel(&self, key: &BindingKey) -> Option<Place> {
-        let interface = self.interfaces().find(|one| one.ifindex == key.ifindex)?;
-        let at = match key.kind {
-            BindingKey::KIND_LINE => At::Line(Vlans {
-                outer: key.outer_vid,
-                inner: key.inner_vid,
+        let number = key.interface();
+        let interface = self.interfaces().find(|one| one.number == number)?;
+        let vlans = |outer: &u16, inner: &u16| Vlans {
+            outer: *outer,
+            inner: *inner,
+        };
+        let at = match key {
+            BindingKey::Line {
+                outer_vid,
+                inner_vid,
+                ..
+            } => At::Line(vlans(outer_vid, inner_vid)),
+            BindingKey::Mac { .. } => At::Mac,
+            BindingKey::Vlan {
+                outer_vid,
+                inner_vid,
+                ..
+            } => At::Vlan(vlans(outer_vid, inner_vid)),
+            BindingKey::Circuit { circuit, .. } => At::Circuit(Circuit {
+                circuit_id: circuit.circuit_id().to_vec(),
+                remote_id: circuit.remote_id().to_vec(),
             }),
-            BindingKey::KIND_MAC => At::Mac,
-            _ => return None,
         };
         Some(Place {
             interface: interface.name.clone(),
             at,
-            mac: Some(key.mac),
+            mac: key.mac(),
         })
     }
 }
 
-/// The kernel's form of an entry.
+/// The kernel's form of an entry. Its end is rounded down to a second: it never outlives the right to it.
 #[must_use]
-pub fn to_binding(entry: &MapEntry, profile: u32) -> Binding {
+pub fn to_binding(entry: &MapEntry, profile: u16) -> Binding {
+    let secs = |end: BootTime| u32::try_from(end.0 / 1_000_000_000).unwrap_or(NEVER_EXPIRES - 1);
     Binding {
-        valid_until_ns: entry.valid_until.map_or(NEVER_EXPIRES, |end| end.0),
-        last_seen_ns: 0,
         address: entry.address.octets(),
+        valid_until_secs: entry.valid_until.map_or(NEVER_EXPIRES, secs),
+        mac: entry.key.mac,
         profile,
+        last_seen_jiffies: 0,
     }
 }
 
-/// When the kernel last answered the client of an entry; `None`: not yet.
+/// When the kernel last heard the client of an entry, `jiffies` being what they are at `now`; `None`: not
+/// yet. Longer ago than jiffies go round in (49 days at 1000 Hz) is not told apart from what is less.
 #[must_use]
-pub const fn last_seen(binding: &Binding) -> Option<BootTime> {
-    match binding.last_seen_ns {
-        0 => None,
-        at => Some(BootTime(at)),
+pub fn last_seen(binding: &Binding, jiffies: Jiffies, now: BootTime) -> Option<BootTime> {
+    if binding.last_seen_jiffies == 0 {
+        return None;
     }
+    let ticks = u64::from(jiffies.now.wrapping_sub(binding.last_seen_jiffies));
+    let ago = ticks.saturating_mul(1_000_000_000) / u64::from(jiffies.per_sec.max(1));
+    Some(BootTime(now.0.saturating_sub(ago)))
 }
 
 /// What [`reconcile`] has done.
@@ -213,10 +306,10 @@ pub fn reconcile(
     for (key, binding) in wanted {
         let same = |there: &Binding| {
             Binding {
-                last_seen_ns: 0,
+                last_seen_jiffies: 0,
                 ..*there
             } == Binding {
-                last_seen_ns: 0,
+                last_seen_jiffies: 0,
                 ..*binding
             }
         };
@@ -248,8 +341,10 @@ pub(crate) mod tests {
     #[derive(Clone, Debug, Default)]
     pub(crate) struct MemoryMap {
         pub(crate) entries: std::sync::Arc<std::sync::Mutex<BTreeMap<BindingKey, Binding>>>,
-        pub(crate) profiles: std::sync::Arc<std::sync::Mutex<BTreeMap<u32, Profile>>>,
+        pub(crate) profiles: std::sync::Arc<std::sync::Mutex<BTreeMap<u16, Profile>>>,
         pub(crate) writes: std::sync::Arc<std::sync::atomic::AtomicU64>,
+        /// The kernel's jiffies, one each second.
+        pub(crate) jiffies: std::sync::Arc<std::sync::atomic::AtomicU32>,
         /// Takes no entry, as a full one.
         pub(crate) full: std::sync::Arc<std::sync::atomic::AtomicBool>,
         /// Lets no entry go.
@@ -270,11 +365,11 @@ pub(crate) mod tests {
                 return Err(refusal());
             }
             let mut entries = self.entries.lock().unwrap();
-            let last_seen_ns = entries.get(key).map_or(0, |there| there.last_seen_ns);
+            let last_seen_jiffies = entries.get(key).map_or(0, |there| there.last_seen_jiffies);
             entries.insert(
                 *key,
                 Binding {
-                    last_seen_ns,
+                    last_seen_jiffies,
                     ..*binding
                 },
             );
@@ -296,8 +391,34 @@ pub(crate) mod tests {
             Ok(entries.iter().map(|(k, v)| (*k, *v)).collect())
         }
 
-        fn put_profile(&mut self, id: u32, profile: &Profile) -> Result<(), FastPathError> {
+        fn put_profile(
+            &mut self,
+            id: u16,
+            profile: &Profile,
+            _: &Template,
+        ) -> Result<(), FastPathError> {
             self.profiles.lock().unwrap().insert(id, *profile);
+            Ok(())
+        }
+
+        fn add_variant(&mut self, id: u16, set: u32, _: &Template) -> Result<bool, FastPathError> {
+            let mut profiles = self.profiles.lock().unwrap();
+            let Some(profile) = profiles.get_mut(&id) else {
+                return Ok(false);
+            };
+            profile.sets[profile.variants as usize] = set;
+            profile.variants += 1;
+            Ok(true)
+        }
+
+        fn jiffies(&mut self) -> Result<Jiffies, FastPathError> {
+            let now = self.jiffies.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(Jiffies { now, per_sec: 1 })
+        }
+
+        fn switch(&mut self, _: u8, _: bool, _: &[[u8; 6]]) -> Result<(), FastPathError> {
+            self.writes
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         }
 
@@ -306,18 +427,22 @@ pub(crate) mod tests {
         }
     }
 
-    fn binding(last: u8, seen: u64) -> Binding {
+    fn binding(last: u8, last_seen_jiffies: u32) -> Binding {
         Binding {
-            valid_until_ns: NEVER_EXPIRES,
-            last_seen_ns: seen,
+            valid_until_secs: NEVER_EXPIRES,
+            last_seen_jiffies,
             address: [10, 0, 0, last],
             profile: 0,
+            mac: [2, 0, 0, 0, 0, last],
         }
     }
 
     #[test]
     fn only_what_is_wrong_is_written_and_last_seen_does_not_count() {
-        let key = |n: u8| BindingKey::mac(3, [2, 0, 0, 0, 0, n]);
+        let key = |n: u8| BindingKey::Mac {
+            interface: 3,
+            mac: [2, 0, 0, 0, 0, n],
+        };
         let mut map = MemoryMap::default();
         map.entries.lock().unwrap().extend([
             (key(1), binding(1, 55)),
@@ -347,10 +472,10 @@ pub(crate) mod tests {
 
     #[test]
     fn keys_go_to_the_kernel_and_back() {
-        let interface = |name: &str, ifindex| Interface {
+        let interface = |name: &str, number| Interface {
             name: name.to_owned(),
-            ifindex,
-            number: 0,
+            ifindex: 0,
+            number,
             mac: [2, 0, 0, 0, 0, 9],
             mode: XdpMode::Native,
             identity: vec![Identity::Line],
@@ -364,12 +489,18 @@ pub(crate) mod tests {
             "eth1 100.7 02:00:00:00:00:01",
             "eth1 any 02:00:00:00:00:01",
             "eth2 any 02:00:00:00:00:01",
+            "eth1 vlan 100.7 02:00:00:00:00:01",
+            "eth2 circuit 302f31+0a 02:00:00:00:00:01",
         ] {
             let kernel = access.to_kernel(&place(text)).unwrap();
             assert_eq!(access.from_kernel(&kernel), Some(place(text)));
         }
         let other = place("eth3 any 02:00:00:00:00:01");
         assert_eq!(access.to_kernel(&other), None);
-        assert_eq!(access.from_kernel(&BindingKey::mac(4, [2; 6])), None);
+        let elsewhere = BindingKey::Mac {
+            interface: 4,
+            mac: [2; 6],
+        };
+        assert_eq!(access.from_kernel(&elsewhere), None);
     }
 }

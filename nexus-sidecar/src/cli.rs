@@ -47,6 +47,28 @@ enum Command {
         #[arg(long)]
         subscriber: Option<SubscriberId>,
     },
+    /// Show a subscriber's DHCP packets live, and what becomes of each, until Ctrl-C.
+    Trace {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Print one JSON object per line.
+        #[arg(long)]
+        json: bool,
+        /// Whom; has to have a binding on this host.
+        #[arg(long, required_unless_present = "mac", conflicts_with = "mac")]
+        subscriber: Option<SubscriberId>,
+        /// MAC address of a client, bound or not.
+        #[arg(long, value_parser = mac)]
+        mac: Option<[u8; 6]>,
+    },
+    /// Show unknown clients, MACs that are not allowed on their line and NAKs live, until Ctrl-C.
+    Events {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Print one JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take the program off its interfaces and remove its maps: nobody is answered in the kernel then.
     Detach(ConfigArgs),
     /// Read the configuration and the files that it names, and say whether they can be used.
@@ -93,6 +115,13 @@ pub async fn main() -> anyhow::Result<()> {
             json,
             subscriber,
         } => bindings(&socket.path()?, json, subscriber).await,
+        Command::Trace {
+            socket,
+            json,
+            subscriber,
+            mac,
+        } => watch(&socket.path()?, json, &Request::Trace { subscriber, mac }).await,
+        Command::Events { socket, json } => watch(&socket.path()?, json, &Request::Events).await,
         Command::Detach(args) => detach(&args.config),
         Command::CheckConfig(args) => {
             SidecarConfig::load(&args.config)?;
@@ -137,6 +166,38 @@ async fn bindings(
         text.push('\n');
     }
     print(&text)
+}
+
+/// Prints packets as they come.
+async fn watch(socket: &Path, json: bool, request: &Request) -> anyhow::Result<()> {
+    let mut printed = Ok(());
+    let asked = control::ask(socket, request, |answer| {
+        let line = match answer {
+            Answer::Watching(what) if !json => format!("watching {what}; Ctrl-C ends it"),
+            Answer::Packet(packet) if json => serde_json::to_string(&packet).unwrap_or_default(),
+            Answer::Packet(packet) => show::packet(&packet),
+            _ => return,
+        };
+        if printed.is_ok() {
+            printed = print(&line);
+        }
+    });
+    tokio::select! {
+        asked = asked => asked?,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    printed
+}
+
+/// `02:00:00:00:00:01`
+fn mac(text: &str) -> Result<[u8; 6], String> {
+    let octets: Option<Vec<u8>> = text
+        .split(':')
+        .map(|octet| (octet.len() == 2).then(|| u8::from_str_radix(octet, 16).ok())?)
+        .collect();
+    octets
+        .and_then(|octets| octets.try_into().ok())
+        .ok_or_else(|| "write a MAC address as 02:00:00:00:00:01".to_owned())
 }
 
 /// Prints text and one newline; who has read enough and closed the pipe is no error.

@@ -20,6 +20,9 @@ const MAX_ENDPOINTS: usize = 64;
 /// Most bindings that may be configured: 1 GB of kernel memory.
 const MAX_BINDINGS: u32 = 10_000_000;
 
+/// Most packets that a limit of the slow path can let through at once.
+const MAX_BURST: u32 = 32_767;
+
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,6 +90,35 @@ pub struct FastPathSection {
     /// Most bindings on this host.
     #[serde(default = "default_max_bindings")]
     pub max_bindings: u32,
+    /// How much reaches the slow path.
+    #[serde(default)]
+    pub slow_path_limits: LimitsSection,
+}
+
+/// `fast_path.slow_path_limits:`: packets that the kernel cannot answer, per second and at once. What is more
+/// is dropped, and counted as `flooded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Packets per second of one line: a VLAN pair, or without tags a MAC. 0: no limit.
+    pub line_rate: u32,
+    /// Packets of one line at once.
+    pub line_burst: u32,
+    /// Packets per second of one interface. 0: no limit.
+    pub interface_rate: u32,
+    /// Packets of one interface at once.
+    pub interface_burst: u32,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            line_rate: 200,
+            line_burst: 400,
+            interface_rate: 20_000,
+            interface_burst: 20_000,
+        }
+    }
 }
 
 /// `metrics:`
@@ -123,6 +155,7 @@ impl Default for FastPathSection {
         Self {
             pin_path: default_pin_path(),
             max_bindings: default_max_bindings(),
+            slow_path_limits: LimitsSection::default(),
         }
     }
 }
@@ -297,6 +330,18 @@ impl SidecarConfig {
         interfaces::check(&self.interfaces)?;
         interfaces::check_ipoe(&self.interfaces, self.radius.as_ref())?;
         self.policies.check("policies")?;
+        let limits = self.fast_path.slow_path_limits;
+        for (field, burst) in [
+            ("line_burst", limits.line_burst),
+            ("interface_burst", limits.interface_burst),
+        ] {
+            if !(1..=MAX_BURST).contains(&burst) {
+                return wrong(
+                    &format!("fast_path.slow_path_limits.{field}"),
+                    format!("{burst} is outside 1..={MAX_BURST}; a rate of 0 switches a limit off"),
+                );
+            }
+        }
         if !(1..=MAX_BINDINGS).contains(&self.fast_path.max_bindings) {
             return wrong(
                 "fast_path.max_bindings",

@@ -1,7 +1,10 @@
-//! The control socket: `nexus-sidecar status` and `bindings` ask the running sidecar over it.
+//! The control socket: `nexus-sidecar status`, `bindings`, `trace` and `events` ask the running sidecar over it.
 //!
 //! JSON lines on a unix socket. A request is one line, [`Request`]; an answer is lines of [`Answer`]
-//! up to and including one that is not a binding. One request per connection.
+//! up to and including one that is neither a binding nor a packet. One request per connection; a
+//! trace ends when its asker hangs up.
+
+mod watch;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::edge_handle::EdgeHandle;
+use crate::packet_events::{PacketEvents, PacketReport};
 use crate::shutdown::Shutdown;
 use crate::status::{BindingReport, StatusReport};
 
@@ -39,6 +43,15 @@ pub enum Request {
         /// Of this subscriber only.
         subscriber: Option<SubscriberId>,
     },
+    /// Every DHCP packet of a client from now on, and what becomes of it.
+    Trace {
+        /// The subscriber, who has a binding here; or
+        subscriber: Option<SubscriberId>,
+        /// the MAC address of the client.
+        mac: Option<[u8; 6]>,
+    },
+    /// Unknown clients, MACs that are not allowed on their line, and NAKs from now on.
+    Events,
 }
 
 /// One line of an answer.
@@ -49,6 +62,10 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// One binding; more follow.
     Binding(BindingReport),
+    /// A trace has begun; packets follow. Whom it is of, in words.
+    Watching(String),
+    /// One packet; more follow.
+    Packet(PacketReport),
     /// That was all: so many bindings.
     End(u64),
     /// It went wrong; the last line.
@@ -147,7 +164,7 @@ impl ControlServer {
     }
 
     /// Answers until `shutdown`.
-    pub async fn serve(self, edge: EdgeHandle, mut shutdown: Shutdown) {
+    pub async fn serve(self, edge: EdgeHandle, packets: PacketEvents, mut shutdown: Shutdown) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -159,10 +176,14 @@ impl ControlServer {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let edge = edge.clone();
+                    let (edge, packets) = (edge.clone(), packets.clone());
+                    let mut shutdown = shutdown.clone();
                     tokio::spawn(async move {
-                        let answered = tokio::time::timeout(PATIENCE, answer(stream, &edge)).await;
-                        if let Ok(Err(error)) = answered {
+                        let answered = tokio::select! {
+                            () = shutdown.wait() => Ok(()),
+                            answered = answer(stream, &edge, &packets) => answered,
+                        };
+                        if let Err(error) = answered {
                             tracing::debug!(%error, "a control connection broke off");
                         }
                         drop(place);
@@ -177,14 +198,41 @@ impl ControlServer {
     }
 }
 
-async fn answer(stream: UnixStream, edge: &EdgeHandle) -> io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
+async fn answer(stream: UnixStream, edge: &EdgeHandle, packets: &PacketEvents) -> io::Result<()> {
+    let (mut reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_REQUEST))
-        .read_line(&mut line)
-        .await?;
+    let read = BufReader::new((&mut reader).take(MAX_REQUEST));
+    patiently(read_line(read, &mut line)).await?;
+    let request = serde_json::from_str(&line);
+    if let Ok(Request::Trace { .. } | Request::Events) = &request {
+        let watching = watch::begin(request, edge, packets).await;
+        return watch::show_all(watching, reader, writer).await;
+    }
+    patiently(async {
+        let text = reply(request, edge).await?;
+        writer.write_all(&text).await?;
+        writer.shutdown().await
+    })
+    .await
+}
+
+async fn patiently(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn read_line(
+    mut from: impl tokio::io::AsyncBufRead + Unpin,
+    line: &mut String,
+) -> io::Result<()> {
+    from.read_line(line).await.map(|_| ())
+}
+
+/// All lines of an answer that is whole at once.
+async fn reply(request: serde_json::Result<Request>, edge: &EdgeHandle) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    match serde_json::from_str(&line) {
+    match request {
         Ok(Request::Status) => match edge.status().await {
             Ok(status) => push(&mut text, &Answer::Status(Box::new(status)))?,
             Err(error) => push(&mut text, &Answer::Error(error.to_string()))?,
@@ -199,13 +247,14 @@ async fn answer(stream: UnixStream, edge: &EdgeHandle) -> io::Result<()> {
             }
             Err(error) => push(&mut text, &Answer::Error(error.to_string()))?,
         },
+        // Those are answered bit by bit.
+        Ok(Request::Trace { .. } | Request::Events) => {}
         Err(error) => push(
             &mut text,
             &Answer::Error(format!("the request is not understood: {error}")),
         )?,
     }
-    writer.write_all(&text).await?;
-    writer.shutdown().await
+    Ok(text)
 }
 
 fn push(text: &mut Vec<u8>, answer: &Answer) -> io::Result<()> {
@@ -242,14 +291,19 @@ pub async fn ask(
             .await
             .map_err(|e| broken(e.to_string()))?;
         let mut reader = BufReader::new(reader);
+        // The first line comes soon; the packets of a trace come when they come.
+        let mut patience = Some(PATIENCE);
         loop {
             let mut line = String::new();
-            let read = (&mut reader)
-                .take(MAX_LINE)
-                .read_line(&mut line)
-                .await
-                .map_err(|e| broken(e.to_string()))?;
-            if read == 0 {
+            let mut limited = (&mut reader).take(MAX_LINE);
+            let reading = limited.read_line(&mut line);
+            let read = match patience {
+                Some(patience) => tokio::time::timeout(patience, reading)
+                    .await
+                    .map_err(|_| broken(format!("no answer within {} s", PATIENCE.as_secs())))?,
+                None => reading.await,
+            };
+            if read.map_err(|e| broken(e.to_string()))? == 0 {
                 return Err(broken("the answer is not whole".to_owned()));
             }
             let answer: Answer = serde_json::from_str(&line).map_err(|e| broken(e.to_string()))?;
@@ -260,7 +314,11 @@ pub async fn ask(
                         problem,
                     });
                 }
-                Answer::Binding(_) => each(answer),
+                Answer::Watching(_) => {
+                    patience = None;
+                    each(answer);
+                }
+                Answer::Binding(_) | Answer::Packet(_) => each(answer),
                 Answer::Status(_) | Answer::End(_) => {
                     each(answer);
                     return Ok(());
@@ -268,9 +326,7 @@ pub async fn ask(
             }
         }
     };
-    tokio::time::timeout(PATIENCE, talk)
-        .await
-        .unwrap_or_else(|_| Err(broken(format!("no answer within {} s", PATIENCE.as_secs()))))
+    talk.await
 }
 
 #[cfg(test)]

@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use nexus_abi::{PROFILE_COUNT, Profile};
+use nexus_abi::{PROFILE_COUNT, Profile, Template};
 use nexus_core::id::PoolId;
 use nexus_core::pool::{Dhcp, Pool};
 use nexus_dhcp::profile::{ProfileParts, encode};
 
 use crate::rows::{PoolOn, ProfileChange};
+
+/// A profile, and its template with all of the pool's options.
+pub type Encoded = (Profile, Template);
+
+/// The first id that there is not.
+const PROFILES: u16 = PROFILE_COUNT as u16;
 
 /// A pool that no profile can be made for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,15 +49,15 @@ pub struct Gateway {
 #[derive(Clone, Debug)]
 pub struct Profiles {
     interfaces: BTreeMap<String, Gateway>,
-    ids: BTreeMap<PoolOn, u32>,
+    ids: BTreeMap<PoolOn, u16>,
     wanted: BTreeSet<PoolOn>,
-    encoded: BTreeMap<u32, (Dhcp, Profile)>,
+    encoded: BTreeMap<u16, (Dhcp, Encoded)>,
 }
 
 impl Profiles {
     /// With the ids that the store has.
     #[must_use]
-    pub fn new(interfaces: BTreeMap<String, Gateway>, ids: BTreeMap<PoolOn, u32>) -> Self {
+    pub fn new(interfaces: BTreeMap<String, Gateway>, ids: BTreeMap<PoolOn, u16>) -> Self {
         Self {
             interfaces,
             ids,
@@ -70,17 +76,17 @@ impl Profiles {
 
     /// The id of a pool's profile on an interface, if it has one.
     #[must_use]
-    pub fn id(&self, pool: &PoolId, interface: &str) -> Option<u32> {
+    pub fn id(&self, pool: &PoolId, interface: &str) -> Option<u16> {
         self.ids
             .get(&on(pool, interface))
             .copied()
             .filter(|id| self.encoded.contains_key(id))
     }
 
-    /// A profile.
+    /// A profile, and its template with all options.
     #[must_use]
-    pub fn get(&self, id: u32) -> Option<&Profile> {
-        self.encoded.get(&id).map(|(_, profile)| profile)
+    pub fn get(&self, id: u16) -> Option<&Encoded> {
+        self.encoded.get(&id).map(|(_, encoded)| encoded)
     }
 
     /// Follows the pools: returns changes of ids (to be made durable first), profiles to write into the
@@ -88,15 +94,15 @@ impl Profiles {
     pub fn follow<'a>(
         &mut self,
         pools: impl Iterator<Item = &'a Pool>,
-    ) -> (Vec<ProfileChange>, Vec<(u32, Profile)>, Vec<ProfileProblem>) {
+    ) -> (Vec<ProfileChange>, Vec<(u16, Encoded)>, Vec<ProfileProblem>) {
         let (mut changes, mut writes, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         let pools: BTreeMap<&PoolId, &Dhcp> = pools
             .filter_map(|pool| Some((pool.id(), pool.dhcp()?)))
             .collect();
         // An id that becomes free now is not given at once: entries of the interface that is gone may
         // stand in the kernel until they have been compared.
-        let used: BTreeSet<u32> = self.ids.values().copied().collect();
-        let mut free = (0..PROFILE_COUNT).filter(|id| !used.contains(id));
+        let used: BTreeSet<u16> = self.ids.values().copied().collect();
+        let mut free = (0..PROFILES).filter(|id| !used.contains(id));
         let stays = |on: &PoolOn| {
             pools.contains_key(&on.pool) && self.interfaces.contains_key(&on.interface)
         };
@@ -155,7 +161,7 @@ fn on(pool: &PoolId, interface: &str) -> PoolOn {
 }
 
 /// The kernel's form of a pool's DHCP data on an interface.
-fn encode_profile(dhcp: &Dhcp, gateway: Gateway) -> Result<Profile, String> {
+fn encode_profile(dhcp: &Dhcp, gateway: Gateway) -> Result<Encoded, String> {
     let octets =
         |list: &[Ipv4Addr]| -> Vec<[u8; 4]> { list.iter().map(Ipv4Addr::octets).collect() };
     let (dns, ntp) = (octets(&dhcp.dns), octets(&dhcp.ntp));
@@ -166,7 +172,7 @@ fn encode_profile(dhcp: &Dhcp, gateway: Gateway) -> Result<Profile, String> {
         .collect();
     encode(&ProfileParts {
         server_id: gateway.server_id.unwrap_or(dhcp.router).octets(),
-        next_server: [0; 4],
+        next_server: dhcp.next_server.map_or([0; 4], |server| server.octets()),
         gateway_mac: gateway.mac,
         lease_secs: u32::try_from(dhcp.lease_time.as_secs()).unwrap_or(u32::MAX),
         subnet_mask: dhcp.netmask().octets(),
@@ -175,6 +181,7 @@ fn encode_profile(dhcp: &Dhcp, gateway: Gateway) -> Result<Profile, String> {
         domain_name: dhcp.domain_name.as_deref(),
         mtu: dhcp.mtu,
         ntp: &ntp,
+        rapid_commit: dhcp.rapid_commit,
         custom: &custom,
     })
     .map_err(|error| error.to_string())
@@ -192,7 +199,7 @@ mod tests {
         Pool::new(PoolSpec::minimal(id, ResourceType::Ipv4, cidr)).unwrap()
     }
 
-    fn profiles(ids: &[(&PoolOn, u32)]) -> Profiles {
+    fn profiles(ids: &[(&PoolOn, u16)]) -> Profiles {
         let gateway = |last, server_id| Gateway {
             mac: [2, 0, 0, 0, 0, last],
             server_id,
@@ -234,7 +241,7 @@ mod tests {
         profiles.want(b.id(), "eth1");
         profiles.follow([&a, &b, &c].into_iter());
         assert_eq!(id(&profiles, &b), Some(0));
-        let profile = profiles.get(2).unwrap();
+        let (profile, _) = profiles.get(2).unwrap();
         assert_eq!((profile.present, profile.lease_secs), (1, 3600));
         assert_eq!(profile.server_id, [10, 2, 0, 1]);
         assert_eq!(profile.gateway_mac, [2, 0, 0, 0, 0, 1]);
@@ -249,9 +256,9 @@ mod tests {
         }
         let (changes, writes, _) = profiles.follow([&a].into_iter());
         assert_eq!((changes.len(), writes.len()), (2, 2));
-        let one = profiles.get(profiles.id(a.id(), "eth1").unwrap()).unwrap();
+        let (one, _) = profiles.get(profiles.id(a.id(), "eth1").unwrap()).unwrap();
         assert_eq!(one.server_id, [10, 0, 0, 1]);
-        let other = profiles.get(profiles.id(a.id(), "eth2").unwrap()).unwrap();
+        let (other, _) = profiles.get(profiles.id(a.id(), "eth2").unwrap()).unwrap();
         assert_eq!(other.server_id, [192, 0, 2, 1]);
         assert_eq!(other.gateway_mac, [2, 0, 0, 0, 0, 2]);
         assert_eq!(profiles.id(a.id(), "gone"), None);

@@ -59,7 +59,7 @@ pub fn load(store: &Store) -> Result<Vec<Row>, RowsError> {
 ///
 /// # Errors
 /// A row that cannot be read.
-pub fn load_profiles(store: &Store) -> Result<BTreeMap<PoolOn, u32>, RowsError> {
+pub fn load_profiles(store: &Store) -> Result<BTreeMap<PoolOn, u16>, RowsError> {
     let mut profiles = BTreeMap::new();
     for row in store.scan(PROFILE, &[])? {
         let row: ProfileRow =
@@ -97,17 +97,17 @@ pub struct PoolOn {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ProfileRow {
-    OnInterface(PoolId, u32, String),
+    OnInterface(PoolId, u16, String),
     /// Of a version with one interface and another kernel map, whose ids mean nothing in this one.
     #[expect(dead_code, reason = "read and passed over")]
-    OfOneInterface(PoolId, u32),
+    OfOneInterface(PoolId, u16),
 }
 
 /// What becomes of a profile id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileChange {
     /// The pool gets this id on this interface.
-    Assign(PoolOn, u32),
+    Assign(PoolOn, u16),
     /// It needs none there any more.
     Drop(PoolOn),
 }

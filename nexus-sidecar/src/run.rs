@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nexus_abi::BindingKey;
 use nexus_store::{OnDamage, Options, Store};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,13 +16,14 @@ use tokio::task::JoinSet;
 
 use crate::binding_map::{Access, Interface};
 use crate::centre::CentreClient;
-use crate::config::{InterfaceSection, SidecarConfig, XdpMode};
+use crate::config::{Identity, InterfaceSection, SidecarConfig, XdpMode};
 use crate::control::ControlServer;
 use crate::edge_handle::EdgeHandle;
 use crate::edge_task::EdgeTask;
-use crate::fastpath::{AttachMode, FastPath, FastPathConfig};
+use crate::fastpath::{AttachMode, FastPath, FastPathConfig, InterfaceConfig, PuntLimits};
 use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
+use crate::packet_events::Hub;
 use crate::radius::RadiusServer;
 use crate::shutdown::{self, Shutdown};
 use crate::status::{Mode, StatusReport};
@@ -44,10 +46,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let access = access(&config)?;
     let store = open_store(&config).await?;
     let metrics = Metrics::new()?;
-    let fast_path = FastPath::open(&FastPathConfig {
-        pin_root: config.fast_path.pin_path.clone(),
-        max_bindings: config.fast_path.max_bindings,
-    })?;
+    let fast_path = FastPath::open(&fast_path_config(&config))?;
     let (mut task, edge, side) = EdgeTask::start(
         config.olt.id.clone(),
         store,
@@ -58,6 +57,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     .await?;
     attach(&mut task)?;
     let access = task.access().clone();
+    let events = task.map_mut().events()?;
     let control = ControlServer::bind(&config.control.socket).await?;
     let metrics_listener = metrics_http::bind(config.metrics.listen).await?;
     let radius = match &config.radius {
@@ -72,11 +72,16 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (stop_edge, edge_stop) = shutdown::channel();
     let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
     let mut edge_task = tokio::spawn(task.run(edge_stop));
+    let names = access
+        .interfaces()
+        .map(|interface| (interface.number, interface.name.clone()));
+    let (hub, packets) = Hub::new(events, edge.clone(), names.collect())?;
+    tasks.spawn(named("packet events", hub.run(front.clone())));
     let centre = CentreClient::new(&config, side, metrics.clone());
     tasks.spawn(named("centre client", centre.run(front.clone())));
     tasks.spawn(named(
         "control socket",
-        control.serve(edge.clone(), front.clone()),
+        control.serve(edge.clone(), packets, front.clone()),
     ));
     tasks.spawn(named(
         "metrics",
@@ -93,15 +98,15 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             continue;
         };
         let ipoe = ipoe(&config, section, radius.as_ref(), &edge, &metrics)?;
-        slow_paths.push((interface.name.clone(), interface.ifindex, ipoe));
+        slow_paths.push((line(interface), ipoe));
     }
     if let Some(radius) = radius {
         let serving = radius.serve(edge.clone(), metrics.clone(), front.clone());
         tasks.spawn(named("RADIUS", serving));
     }
-    for (interface, ifindex, ipoe) in slow_paths {
+    for (line, ipoe) in slow_paths {
         let (edge, metrics, front) = (edge.clone(), metrics.clone(), front.clone());
-        tasks.spawn(slow_path(interface, ifindex, edge, ipoe, metrics, front));
+        tasks.spawn(slow_path(line, edge, ipoe, metrics, front));
     }
     tasks.spawn(named("systemd", tell_systemd(edge.clone(), front.clone())));
     notify(&[NotifyState::Ready]);
@@ -210,13 +215,62 @@ fn attach(task: &mut EdgeTask<FastPath>) -> anyhow::Result<()> {
                 AttachMode::Generic
             }
         };
-        let attached = task.map_mut().attach(name, mode)?;
+        let attached = task.map_mut().attach(&InterfaceConfig {
+            number: interface.number,
+            name: name.clone(),
+            mode,
+            identity: kinds(interface),
+            remote_id: remote_id(interface),
+        })?;
         tracing::info!(
             interface = %name, number = interface.number, mode = interface.mode.as_str(),
             replaced = attached.replaced, "fast path attached"
         );
     }
+    for pin in task.map_mut().tidy()? {
+        tracing::info!(pin = %pin.display(), "removed: it is of another interface, size or version");
+    }
     Ok(())
+}
+
+fn fast_path_config(config: &SidecarConfig) -> FastPathConfig {
+    let section = &config.fast_path;
+    let limits = section.slow_path_limits;
+    let by_circuit = config
+        .interfaces
+        .iter()
+        .flat_map(|interface| &interface.identity)
+        .any(|identity| identity.kind() == BindingKey::KIND_CIRCUIT);
+    FastPathConfig {
+        pin_root: section.pin_path.clone(),
+        max_bindings: section.max_bindings,
+        max_circuits: if by_circuit { section.max_bindings } else { 0 },
+        punts: PuntLimits {
+            line_rate: limits.line_rate,
+            line_burst: limits.line_burst,
+            interface_rate: limits.interface_rate,
+            interface_burst: limits.interface_burst,
+        },
+    }
+}
+
+fn kinds(interface: &Interface) -> Vec<u8> {
+    let kinds = interface.identity.iter().map(|identity| identity.kind());
+    kinds.collect()
+}
+
+fn remote_id(interface: &Interface) -> bool {
+    interface.identity.contains(&Identity::CircuitIdAndRemoteId)
+}
+
+fn line(interface: &Interface) -> slowpath::Line {
+    slowpath::Line {
+        name: interface.name.clone(),
+        ifindex: interface.ifindex,
+        number: interface.number,
+        kinds: kinds(interface),
+        remote_id: remote_id(interface),
+    }
 }
 
 /// First contacts on an interface, if they are asked about there.
@@ -245,14 +299,13 @@ fn ipoe(
 }
 
 async fn slow_path(
-    interface: String,
-    ifindex: u32,
+    line: slowpath::Line,
     edge: EdgeHandle,
     ipoe: Option<Ipoe<slowpath::Received>>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> anyhow::Result<&'static str> {
-    slowpath::run(&interface, ifindex, edge, ipoe, metrics, shutdown)
+    slowpath::run(line, edge, ipoe, metrics, shutdown)
         .await
         .context("the DHCP slow path")?;
     Ok("slow path")

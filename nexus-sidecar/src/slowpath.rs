@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nexus_abi::Outcome;
+use nexus_dhcp::exchange::Identity;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -35,23 +36,36 @@ const NOTICES: usize = 256;
 /// How often the kernel is asked how many frames it had no room for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// An interface, and what clients are known by on it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Its number in keys.
+    pub number: u8,
+    /// The kinds of key that are looked up, in this order.
+    pub kinds: Vec<u8>,
+    /// A circuit is circuit-id and remote-id.
+    pub remote_id: bool,
+}
+
 /// Serves one interface until told to stop. `ipoe`: asks who clients without a binding are; without it they
 /// stay unanswered.
 ///
 /// # Errors
 /// The packet socket cannot be opened (the message says which capability it takes) or stops working.
 pub async fn run(
-    interface: &str,
-    ifindex: u32,
+    line: Line,
     edge: EdgeHandle,
     ipoe: Option<Ipoe<Received>>,
     metrics: Metrics,
     shutdown: Shutdown,
 ) -> io::Result<()> {
     let path = Arc::new(SlowPath {
-        socket: PacketSocket::open(interface, ifindex)?,
-        interface: interface.to_owned(),
-        ifindex,
+        socket: PacketSocket::open(&line.name, line.ifindex)?,
+        line,
         edge,
         metrics,
     });
@@ -93,8 +107,8 @@ fn receive(
                 let path = Arc::clone(path);
                 notices.spawn_on(async move { path.tell(notice).await }, runtime);
             }
-            Some(Step::Unknown(contact)) => {
-                path.metrics.dhcp_slow(Outcome::UnknownClient);
+            Some(Step::Unknown(outcome, contact)) => {
+                path.metrics.dhcp_slow(outcome);
                 if let Some(ipoe) = ipoe
                     && let Some(contact) = contact
                     && let Some(question) = ipoe.arrive(&contact, frame)
@@ -116,16 +130,20 @@ fn receive(
 /// The slow path of one interface.
 struct SlowPath {
     socket: PacketSocket,
-    interface: String,
-    ifindex: u32,
+    line: Line,
     edge: EdgeHandle,
     metrics: Metrics,
 }
 
 impl SlowPath {
     fn step(&self, frame: &Received) -> Option<Step> {
-        let interface = self.interface.as_str();
-        match serve::step(&self.edge, self.ifindex, &frame.bytes) {
+        let interface = self.line.name.as_str();
+        let identity = Identity {
+            interface: self.line.number,
+            kinds: &self.line.kinds,
+            remote_id: self.line.remote_id,
+        };
+        match serve::step(&self.edge, identity, &frame.bytes) {
             Ok(step) => Some(step),
             Err(error) => {
                 tracing::warn!(interface, %error, "a DHCP message could not be served");
@@ -141,15 +159,14 @@ impl SlowPath {
             Some(Step::Reply(outcome, reply)) => self.send(outcome, &reply, frame),
             Some(Step::Silence(outcome)) => self.metrics.dhcp_slow(outcome),
             // The binding was taken away again, or stands under a key that DHCP does not see.
-            Some(Step::Unknown(_) | Step::Tell(_)) => {
-                self.metrics.dhcp_slow(Outcome::UnknownClient);
-            }
+            Some(Step::Unknown(outcome, _)) => self.metrics.dhcp_slow(outcome),
+            Some(Step::Tell(_)) => self.metrics.dhcp_slow(Outcome::UnknownClient),
             None => {}
         }
     }
 
     fn send(&self, outcome: Outcome, reply: &[u8], to: &Received) {
-        let interface = self.interface.as_str();
+        let interface = self.line.name.as_str();
         self.metrics.dhcp_slow(match self.socket.send(reply, to) {
             Ok(()) => outcome,
             Err(error) => {
@@ -160,7 +177,7 @@ impl SlowPath {
     }
 
     async fn tell(&self, notice: serve::Notice) {
-        let interface = self.interface.as_str();
+        let interface = self.line.name.as_str();
         self.metrics
             .dhcp_slow(notice.tell(&self.edge).await.unwrap_or_else(|error| {
                 tracing::warn!(interface, %error, "a DHCP message could not be served");

@@ -95,6 +95,8 @@ pub struct BindingReport {
     /// Interface, place on it, and MAC: `eth1 100.7 02:00:00:00:00:01`, as [`LineKey`](nexus_core::edge::LineKey)
     /// prints it.
     pub line: String,
+    /// The client's MAC address; `None`: it has no line yet.
+    pub mac: Option<[u8; 6]>,
     /// Shard of the address.
     pub shard: u32,
     /// Epoch it was given under.

@@ -6,6 +6,8 @@ mod captures;
 mod ci;
 mod console;
 mod demo;
+mod differential;
+mod fuzz;
 mod kernels;
 mod lint;
 mod prepare;
@@ -54,6 +56,10 @@ enum Task {
         #[arg(long, conflicts_with_all = ["keep", "json"])]
         clean: bool,
     },
+    /// Kernel and host over millions of generated and spoilt frames: one verdict, the same bytes (root).
+    Differential(differential::Options),
+    /// Fuzz the parsers and the reply writer; what is found becomes part of the corpus.
+    Fuzz(fuzz::Options),
     /// Format all Rust code, the kernel programs included.
     Fmt {
         /// Change nothing; fail if something is not formatted.
@@ -91,6 +97,8 @@ fn main() -> ExitCode {
         Some(Task::Demo { keep, json, clean }) => {
             demo::run(&root, demo::Options { keep, json, clean })
         }
+        Some(Task::Differential(options)) => differential::run(&root, &options),
+        Some(Task::Fuzz(options)) => fuzz::run(&root, &options),
         Some(Task::Fmt { check }) => ci::format(&root, check),
         Some(Task::Kernels) => kernels::run(&root),
         Some(Task::Lint) => lint::run(&root),

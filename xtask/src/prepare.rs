@@ -112,7 +112,7 @@ fn dhcp_helper() -> Result<()> {
     std::fs::create_dir_all(&cache)
         .with_context(|| format!("cannot create {}", cache.display()))?;
     unpack::kept(&cache, package, |unpacked| {
-        vec![(format!("{unpacked}/usr/sbin/{package}"), package)]
+        vec![(format!("{unpacked}/usr/sbin/{package}"), package.to_owned())]
     })?;
     let program = relay::dhcp_helper()?;
     eprintln!(

@@ -1,66 +1,90 @@
-//! What the kernel knows of a subscriber: `BINDINGS`, from an exact key to an address.
+//! A subscriber as user space speaks of it: an exact key, and what is held under it.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `valid_until_ns` of a binding that has no end: the centre has acknowledged it.
-pub const NEVER_EXPIRES: u64 = u64::MAX;
+use crate::circuit::Circuit;
 
-/// Who is asking. Exact: nothing is truncated or hashed, unused fields are zero.
-#[repr(C)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-pub struct BindingKey {
-    /// Interface that the frame arrived on.
-    pub ifindex: u32,
-    /// VLAN id of the outer tag (S-VLAN), 1..=4094; 0: untagged.
-    pub outer_vid: u16,
-    /// VLAN id of the inner tag (C-VLAN), 1..=4094; 0: at most one tag.
-    pub inner_vid: u16,
-    /// `chaddr` of the client, which is also the source address of its frames.
-    pub mac: [u8; 6],
-    /// [`BindingKey::KIND_LINE`] or [`BindingKey::KIND_MAC`].
-    pub kind: u16,
+/// `valid_until_secs` of a binding that has no end: the centre has acknowledged it.
+pub const NEVER_EXPIRES: u32 = u32::MAX;
+
+/// Who is asking. Exact: nothing is truncated or hashed. `interface` is the number that the sidecar
+/// has given to an interface ([`Settings::interface`](crate::Settings::interface)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BindingKey {
+    /// A VLAN pair and the MAC on it; others may share the VLANs.
+    Line {
+        /// Number of the interface.
+        interface: u8,
+        /// VLAN id of the outer tag (S-VLAN), 1..=4094; 0: untagged.
+        outer_vid: u16,
+        /// VLAN id of the inner tag (C-VLAN), 1..=4094; 0: at most one tag.
+        inner_vid: u16,
+        /// `chaddr` of the client.
+        mac: [u8; 6],
+    },
+    /// A MAC, on whichever VLAN of the interface.
+    Mac {
+        /// Number of the interface.
+        interface: u8,
+        /// `chaddr` of the client.
+        mac: [u8; 6],
+    },
+    /// A VLAN pair that belongs to one subscriber, whose MAC is [`Binding::mac`].
+    Vlan {
+        /// Number of the interface.
+        interface: u8,
+        /// As in `Line`.
+        outer_vid: u16,
+        /// As in `Line`.
+        inner_vid: u16,
+    },
+    /// A circuit that a relay or access node names in option 82, whose MAC is [`Binding::mac`].
+    Circuit {
+        /// Number of the interface.
+        interface: u8,
+        /// Circuit-id and, where the interface wants it, remote-id.
+        circuit: Circuit,
+    },
 }
 
 impl BindingKey {
-    /// The line (interface and VLAN pair) and the MAC on it.
-    pub const KIND_LINE: u16 = 1;
-    /// The MAC, on whichever VLAN of the interface; both VLAN fields are zero.
-    pub const KIND_MAC: u16 = 2;
+    /// [`BindingKey::Line`] in entries and settings.
+    pub const KIND_LINE: u8 = 1;
+    /// [`BindingKey::Mac`] in entries and settings.
+    pub const KIND_MAC: u8 = 2;
+    /// [`BindingKey::Vlan`] in entries and settings.
+    pub const KIND_VLAN: u8 = 3;
+    /// [`BindingKey::Circuit`] in entries and settings.
+    pub const KIND_CIRCUIT: u8 = 4;
 
-    /// The key of `mac` on one VLAN pair of an interface.
+    /// The code of this kind of key.
     #[must_use]
-    pub const fn line(ifindex: u32, outer_vid: u16, inner_vid: u16, mac: [u8; 6]) -> Self {
-        Self {
-            ifindex,
-            outer_vid,
-            inner_vid,
-            mac,
-            kind: Self::KIND_LINE,
+    pub const fn kind(&self) -> u8 {
+        match self {
+            Self::Line { .. } => Self::KIND_LINE,
+            Self::Mac { .. } => Self::KIND_MAC,
+            Self::Vlan { .. } => Self::KIND_VLAN,
+            Self::Circuit { .. } => Self::KIND_CIRCUIT,
         }
     }
 
-    /// The key of `mac` anywhere on an interface.
+    /// The number of the interface.
     #[must_use]
-    pub const fn mac(ifindex: u32, mac: [u8; 6]) -> Self {
-        Self {
-            ifindex,
-            outer_vid: 0,
-            inner_vid: 0,
-            mac,
-            kind: Self::KIND_MAC,
+    pub const fn interface(&self) -> u8 {
+        match self {
+            Self::Line { interface, .. }
+            | Self::Mac { interface, .. }
+            | Self::Vlan { interface, .. }
+            | Self::Circuit { interface, .. } => *interface,
+        }
+    }
+
+    /// The MAC that is part of the key, if one is.
+    #[must_use]
+    pub const fn mac(&self) -> Option<[u8; 6]> {
+        match self {
+            Self::Line { mac, .. } | Self::Mac { mac, .. } => Some(*mac),
+            Self::Vlan { .. } | Self::Circuit { .. } => None,
         }
     }
 }
@@ -69,29 +93,16 @@ impl BindingKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Binding {
-    /// Nanoseconds of `CLOCK_BOOTTIME`; from then on the entry is as good as absent.
-    /// [`NEVER_EXPIRES`]: no end.
-    pub valid_until_ns: u64,
-    /// Nanoseconds of `CLOCK_BOOTTIME` of the last answered request. The kernel is its only writer.
-    pub last_seen_ns: u64,
     /// IPv4 address, in network order.
     pub address: [u8; 4],
+    /// Whole seconds of `CLOCK_BOOTTIME`; from then on the entry is as good as absent.
+    /// [`NEVER_EXPIRES`]: no end. 0 is no binding at all.
+    pub valid_until_secs: u32,
+    /// The MAC that may use the binding. In a key with a MAC it is that one.
+    pub mac: [u8; 6],
     /// Index into `PROFILES`.
-    pub profile: u32,
+    pub profile: u16,
+    /// Low half of the kernel's jiffies at the last answered request; 0: none yet. The kernel is its
+    /// only writer.
+    pub last_seen_jiffies: u32,
 }
-
-/// A value of `BINDINGS`. It begins with its own key: the kernel may give the memory of an entry to
-/// another key while a program still reads it, so a reader compares `key` after it has read
-/// `binding`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Entry {
-    /// The key that this entry stands under.
-    pub key: BindingKey,
-    /// What the subscriber holds.
-    pub binding: Binding,
-}
-
-const _: () = assert!(size_of::<Entry>() == 40);
-const _: () = assert!(size_of::<BindingKey>() == 16);
-const _: () = assert!(size_of::<Binding>() == 24);

@@ -5,8 +5,6 @@ use nexus_abi::{Binding, NEVER_EXPIRES, Outcome, Profile};
 use crate::request::Request;
 use crate::wire::message;
 
-const NANOS_PER_SEC: u64 = 1_000_000_000;
-
 /// A reply, decided but not yet written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -18,24 +16,23 @@ pub struct Answer {
     pub client_address: u32,
     /// Lease time in seconds; 0: none is sent.
     pub lease_secs: u32,
+    /// Option 80 is sent: an ACK in answer to a DISCOVER (RFC 4039).
+    pub rapid: bool,
 }
 
-/// Seconds that a lease on `binding` may last at `now_ns` of the boot-time clock: the pool's lease
+/// Seconds that a lease on `binding` may last at `now_secs` of the boot-time clock: the pool's lease
 /// time, but never more than what is left of the binding. `None`: the binding has ended.
 #[inline(always)]
-fn lease_secs(binding: &Binding, profile: &Profile, now_ns: u64) -> Option<u32> {
-    if binding.valid_until_ns == NEVER_EXPIRES {
+fn lease_secs(binding: &Binding, profile: &Profile, now_secs: u32) -> Option<u32> {
+    if binding.valid_until_secs == NEVER_EXPIRES {
         return Some(profile.lease_secs);
     }
-    if binding.valid_until_ns <= now_ns {
+    if binding.valid_until_secs <= now_secs {
         return None;
     }
-    let left = (binding.valid_until_ns - now_ns) / NANOS_PER_SEC;
-    if left == 0 {
-        return None;
-    }
-    Some(if left < u64::from(profile.lease_secs) {
-        left as u32
+    let left = binding.valid_until_secs - now_secs;
+    Some(if left < profile.lease_secs {
+        left
     } else {
         profile.lease_secs
     })
@@ -54,16 +51,20 @@ fn usable(request: &Request, profile: &Profile) -> Result<(), Outcome> {
     Ok(())
 }
 
-/// Decides a DISCOVER or REQUEST of a client that holds `binding`, at `now_ns` of the boot-time
-/// clock. `Err` says why there is no reply.
+/// Decides a DISCOVER, REQUEST or INFORM of a client that holds `binding`, at `now_secs` of the
+/// boot-time clock, which counts only for a binding that has an end. `Err` says why there is no
+/// reply.
 #[inline(always)]
 pub fn decide(
     request: &Request,
     binding: &Binding,
     profile: &Profile,
-    now_ns: u64,
+    now_secs: u32,
 ) -> Result<Answer, Outcome> {
     let message = request.options.message;
+    if message == message::INFORM {
+        return inform(request, binding, profile, now_secs);
+    }
     if message != message::DISCOVER && message != message::REQUEST {
         return Err(if message == 0 {
             Outcome::Unsupported
@@ -72,7 +73,7 @@ pub fn decide(
         });
     }
     usable(request, profile)?;
-    let lease_secs = lease_secs(binding, profile, now_ns).ok_or(Outcome::UnknownClient)?;
+    let lease_secs = lease_secs(binding, profile, now_secs).ok_or(Outcome::UnknownClient)?;
     let bound = u32::from_ne_bytes(binding.address);
     let client = request.client_address();
     let lease = |outcome, client_address| {
@@ -81,14 +82,20 @@ pub fn decide(
             address: bound,
             client_address,
             lease_secs,
+            rapid: false,
         })
     };
     if message == message::DISCOVER {
-        return if client == 0 {
-            lease(Outcome::Offer, 0)
-        } else {
-            Err(Outcome::Malformed)
-        };
+        if client != 0 {
+            return Err(Outcome::Malformed);
+        }
+        if profile.rapid_commit == 0 || !request.options.rapid_commit {
+            return lease(Outcome::Offer, 0);
+        }
+        return lease(Outcome::Ack, 0).map(|answer| Answer {
+            rapid: true,
+            ..answer
+        });
     }
     let server = request.options.server;
     if server != 0 && server != u32::from_ne_bytes(profile.server_id) {
@@ -109,20 +116,21 @@ pub fn decide(
             address: 0,
             client_address: 0,
             lease_secs: 0,
+            rapid: false,
         })
     }
 }
 
-/// Decides an INFORM of a client that holds `binding` (RFC 2131 4.3.5): an ACK without address and
-/// lease, if the client uses the address it is bound to.
-pub fn inform(
+/// RFC 2131 4.3.5: an ACK without address and lease, if the client uses the address it is bound to.
+#[inline(always)]
+fn inform(
     request: &Request,
     binding: &Binding,
     profile: &Profile,
-    now_ns: u64,
+    now_secs: u32,
 ) -> Result<Answer, Outcome> {
     usable(request, profile)?;
-    lease_secs(binding, profile, now_ns).ok_or(Outcome::UnknownClient)?;
+    lease_secs(binding, profile, now_secs).ok_or(Outcome::UnknownClient)?;
     let client_address = request.client_address();
     if client_address == 0 {
         return Err(Outcome::Malformed);
@@ -135,6 +143,7 @@ pub fn inform(
         address: 0,
         client_address,
         lease_secs: 0,
+        rapid: false,
     })
 }
 

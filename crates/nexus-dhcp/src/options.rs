@@ -17,7 +17,7 @@ pub const OPTION_LIMIT: u32 = 64;
 pub struct Span {
     /// Offset of the value.
     pub offset: usize,
-    /// Bytes of the value.
+    /// Bytes of the value, at most 255.
     pub len: usize,
 }
 
@@ -32,14 +32,18 @@ pub struct Options {
     pub server: u32,
     /// Maximum message size (57) in bytes, IP and UDP headers included; 0 if absent.
     pub max_size: u16,
+    /// Parameter request list (55).
+    pub parameters: Span,
     /// Client identifier (61).
     pub client_id: Span,
+    /// Rapid commit (80) is there.
+    pub rapid_commit: bool,
     /// Relay agent information (82).
     pub relay: Span,
 }
 
 // Slots of the table. Slot 0 takes all options that nobody acts on.
-const SLOTS: usize = 8;
+const SLOTS: usize = 16;
 const MESSAGE: u8 = 1;
 const REQUESTED: u8 = 2;
 const SERVER: u8 = 3;
@@ -47,6 +51,8 @@ const MAX_SIZE: u8 = 4;
 const CLIENT_ID: u8 = 5;
 const RELAY: u8 = 6;
 const OVERLOAD: u8 = 7;
+const PARAMETERS: u8 = 8;
+const RAPID_COMMIT: u8 = 9;
 
 /// The slot of each option code.
 static SLOT_OF: [u8; 256] = {
@@ -62,6 +68,8 @@ static SLOT_OF: [u8; 256] = {
             code::CLIENT_ID => CLIENT_ID,
             code::RELAY_AGENT => RELAY,
             code::OVERLOAD => OVERLOAD,
+            code::PARAMETERS => PARAMETERS,
+            code::RAPID_COMMIT => RAPID_COMMIT,
             _ => 0,
         };
         at = u8::wrapping_add(at, 1);
@@ -70,76 +78,63 @@ static SLOT_OF: [u8; 256] = {
     slots
 };
 
-/// What a walk has met, by slot.
+/// Where a walk has met options, by slot: offset in the high half, length in the low one. Only
+/// slots that the walk says it has met are read, so it need not be cleared.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OptionTable {
-    slots: [Met; SLOTS],
+    slots: [u32; SLOTS],
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+/// Which slots a walk has met, one bit each.
+#[derive(Clone, Copy, Default)]
 struct Met {
-    offset: u16,
-    len: u16,
-    times: u32,
+    once: u32,
+    twice: u32,
 }
 
-impl OptionTable {
+/// A finished walk.
+struct Walked<'a> {
+    table: &'a OptionTable,
+    met: Met,
+}
+
+impl Walked<'_> {
+    /// The option in `slot`.
     #[inline(always)]
-    fn note(&mut self, option: u8, offset: usize, len: u8) {
-        let slot = SLOT_OF.get(usize::from(option)).copied().unwrap_or(0);
-        if let Some(met) = self.slots.get_mut(usize::from(slot) & (SLOTS - 1)) {
-            met.offset = offset as u16;
-            met.len = u16::from(len);
-            met.times += 1;
+    fn get<P: Packet>(&self, packet: &P, slot: u8) -> Option<Span> {
+        if self.met.once >> slot & 1 == 0 {
+            return None;
         }
+        let at = self.table.slots.get(usize::from(slot)).copied();
+        let at = at.unwrap_or_default() as usize;
+        Some(Span {
+            offset: packet.opaque(at >> 16),
+            len: at & 0xff,
+        })
     }
 
-    /// The option in `slot`. An option that comes twice (RFC 3396) is [`Outcome::Unsupported`].
+    /// The first eight bytes at the value of the option in `slot`, which has to have `len` bytes; 0
+    /// if it is not there. They lie within every frame: a header that is longer comes first.
     #[inline(always)]
-    fn get<P: Packet>(&self, packet: &P, slot: u8) -> Result<Option<Span>, Outcome> {
-        let met = self
-            .slots
-            .get(usize::from(slot))
-            .copied()
-            .unwrap_or_default();
-        match met.times {
-            0 => Ok(None),
-            1 => Ok(Some(Span {
-                offset: packet.opaque(usize::from(met.offset)),
-                len: usize::from(met.len & 0xff),
-            })),
-            _ => Err(Outcome::Unsupported),
+    fn value<P: Packet>(&self, packet: &P, slot: u8, len: usize) -> Result<u64, Outcome> {
+        let Some(span) = self.get(packet, slot) else {
+            return Ok(0);
+        };
+        if span.len != len {
+            return Err(Outcome::Malformed);
         }
+        // The eight bytes that end with the value: what follows it may be the frame's end.
+        let word = packet
+            .u64_at(packet.opaque(span.offset + len - 8))
+            .ok_or(Outcome::Malformed)?;
+        Ok(word >> (64 - 8 * len))
     }
 
-    /// The value of the option in `slot`, which has to have as many bytes as a `T`.
+    /// An option of any length but 0.
     #[inline(always)]
-    fn value<T: zerocopy::FromBytes, P: Packet>(
-        &self,
-        packet: &P,
-        slot: u8,
-    ) -> Result<Option<T>, Outcome> {
-        match self.get(packet, slot)? {
-            None => Ok(None),
-            Some(span) if span.len == size_of::<T>() => {
-                packet.at(span.offset).ok_or(Outcome::Malformed).map(Some)
-            }
-            Some(_) => Err(Outcome::Malformed),
-        }
-    }
-
-    #[inline(always)]
-    fn address<P: Packet>(&self, packet: &P, slot: u8) -> Result<u32, Outcome> {
-        // Some clients send 0.0.0.0 where they mean that they have none.
-        let address: [u8; 4] = self.value(packet, slot)?.unwrap_or_default();
-        Ok(u32::from_ne_bytes(address))
-    }
-
-    #[inline(always)]
-    fn echoed<P: Packet>(&self, packet: &P, slot: u8) -> Result<Span, Outcome> {
-        match self.get(packet, slot)? {
+    fn span<P: Packet>(&self, packet: &P, slot: u8) -> Result<Span, Outcome> {
+        match self.get(packet, slot) {
             None => Ok(Span::default()),
             Some(Span { len: 0, .. }) => Err(Outcome::Malformed),
             Some(span) => Ok(span),
@@ -159,18 +154,26 @@ pub(crate) fn parse_options<P: Packet>(
     end: usize,
     table: &mut OptionTable,
 ) -> Result<Options, Outcome> {
-    table.slots = [Met::default(); SLOTS];
-    walk(packet, start, end, table)?;
-    if table.get(packet, OVERLOAD)?.is_some() {
+    let met = walk(packet, start, end, table)?;
+    // Slot 0 has been met as often as it liked.
+    if met.twice >> 1 != 0 || met.once >> OVERLOAD & 1 != 0 {
         return Err(Outcome::Unsupported);
     }
+    let walked = Walked { table, met };
     Ok(Options {
-        message: table.value::<u8, P>(packet, MESSAGE)?.unwrap_or(0),
-        requested: table.address(packet, REQUESTED)?,
-        server: table.address(packet, SERVER)?,
-        max_size: u16::from_be_bytes(table.value(packet, MAX_SIZE)?.unwrap_or_default()),
-        client_id: table.echoed(packet, CLIENT_ID)?,
-        relay: table.echoed(packet, RELAY)?,
+        message: walked.value(packet, MESSAGE, 1)? as u8,
+        // Some clients send 0.0.0.0 where they mean that they have none.
+        requested: walked.value(packet, REQUESTED, 4)? as u32,
+        server: walked.value(packet, SERVER, 4)? as u32,
+        max_size: u16::from_be(walked.value(packet, MAX_SIZE, 2)? as u16),
+        parameters: walked.span(packet, PARAMETERS)?,
+        client_id: walked.span(packet, CLIENT_ID)?,
+        rapid_commit: match walked.get(packet, RAPID_COMMIT) {
+            None => false,
+            Some(Span { len: 0, .. }) => true,
+            Some(_) => return Err(Outcome::Malformed),
+        },
+        relay: walked.span(packet, RELAY)?,
     })
 }
 
@@ -180,8 +183,9 @@ fn walk<P: Packet>(
     start: usize,
     end: usize,
     table: &mut OptionTable,
-) -> Result<(), Outcome> {
+) -> Result<Met, Outcome> {
     let mut offset = packet.opaque(start);
+    let mut met = Met::default();
     let mut step = 0;
     // One step more than options: that of END.
     while step <= OPTION_LIMIT {
@@ -189,17 +193,29 @@ fn walk<P: Packet>(
         if offset >= end {
             return Err(Outcome::Malformed);
         }
-        let option: u8 = packet.at(offset).ok_or(Outcome::Malformed)?;
-        if option == code::PAD {
-            offset = packet.opaque(offset + 1);
-            continue;
-        }
+        let Some(head) = packet.u16_at(offset) else {
+            // The last byte of the frame: nothing but END has a place there.
+            let last = packet.u8_at(offset).ok_or(Outcome::Malformed)?;
+            return if last == code::END {
+                Ok(met)
+            } else {
+                Err(Outcome::Malformed)
+            };
+        };
+        let option = head as u8;
         if option == code::END {
-            return Ok(());
+            return Ok(met);
         }
-        let len: u8 = packet.at(offset + 1).ok_or(Outcome::Malformed)?;
-        table.note(option, offset + 2, len);
-        offset = packet.opaque(offset + 2 + usize::from(len));
+        let len = usize::from(head >> 8);
+        let slot = SLOT_OF.get(usize::from(option)).copied().unwrap_or(0);
+        if let Some(place) = table.slots.get_mut(usize::from(slot) & (SLOTS - 1)) {
+            *place = ((offset + 2) << 16 | len) as u32;
+        }
+        let bit = 1 << (slot & 31);
+        met.twice |= met.once & bit;
+        met.once |= bit;
+        let behind = if option == code::PAD { 1 } else { 2 + len };
+        offset = packet.opaque(offset + behind);
     }
     Err(Outcome::Unsupported)
 }

@@ -1,412 +1,406 @@
-//! The reply writer: a whole frame, from Ethernet to the zeros behind END, in a buffer of its own.
+//! The reply writer: makes a request into its reply, in place.
 //!
-//! The received frame is only read here, so it can still be passed on untouched after any error.
+//! Three steps, so that a frame is changed only when nothing can fail any more: [`Shape::of`] says how long
+//! the reply will be, [`Sums::save`] saves what has to outlive the request, and [`Draft::write`]
+//! writes. Between the last two the frame is given its new length.
 
-use nexus_abi::{OPTIONS_CAPACITY, OPTIONS_HEAD, Outcome, Profile};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
-
-use crate::checksum::fold;
-use crate::decision::Answer;
-use crate::options::Span as OptionSpan;
-use crate::packet::Packet;
-use crate::request::Request;
-use crate::wire::{
-    BOOTP_LEN, BOOTP_MIN_LEN, BOOTREPLY, CLIENT_PORT, FLAG_BROADCAST, HTYPE_ETHERNET, IPV4_UDP_LEN,
-    MAGIC_COOKIE, MIN_MESSAGE_SIZE, SERVER_PORT, message, option,
+use nexus_abi::{
+    OPTIONS_CAPACITY, OPTIONS_HEAD, Outcome, Profile, SERVER_HEAD, TEMPLATE_WORDS, Template,
 };
 
-/// The options of a reply end below this offset plus one: 288 of the profile, twice 257 of echoed
-/// ones, END.
-const OPTION_MASK: usize = 1023;
-/// Room for an echoed option at any masked offset.
-const OPTION_BUFFER_WORDS: usize = (OPTION_MASK + 1 + 256) / 8;
-const LINK_WORDS: usize = 14;
-const TTL: u32 = 64;
-const PROTOCOL_UDP: u32 = 17;
-const DONT_FRAGMENT: u32 = 0x4000;
+use crate::checksum::{at_odd, fold, halves};
+use crate::decision::Answer;
+use crate::echo::{ECHO_WORDS, Echo, Saved, encoded_len};
+use crate::ipv4::HEADERS;
+use crate::link::MAC_MASK;
+use crate::packet::{Packet, PacketMut};
+use crate::request::Request;
+use crate::wire::{
+    BOOTP_LEN, BOOTP_MIN_LEN, BOOTREPLY, CLIENT_PORT, FLAG_BROADCAST, HTYPE_ETHERNET, IPV4_LEN,
+    IPV4_UDP_LEN, MAGIC_COOKIE, MIN_MESSAGE_SIZE, SERVER_PORT, message, option,
+};
+
+const TTL: u64 = 64;
+const PROTOCOL_UDP: u64 = 17;
 const BROADCAST: u32 = u32::MAX;
+/// END and zeros: what stands behind the last option at least, so that it is written as one word.
+const END_LEN: usize = 8;
+/// Words behind the last option of the longest frame.
+const REST_WORDS: usize = 192;
 
-// Where the parts of a reply stand behind the head of its options (RFC 2132 9).
+// Where values stand in the head of a template (RFC 2132 9).
 const AT_MESSAGE_TYPE: usize = 2;
-const AT_LEASE_TIME: usize = 11;
-const AT_RENEWAL_TIME: usize = 17;
-const AT_REBINDING_TIME: usize = 23;
+const AT_LEASE_TIME: usize = SERVER_HEAD + 2;
+const AT_RENEWAL_TIME: usize = AT_LEASE_TIME + 6;
+const AT_REBINDING_TIME: usize = AT_RENEWAL_TIME + 6;
 
-/// Bytes of the largest frame that a [`Reply`] can hold.
-pub const FRAME_CAPACITY: usize = size_of::<Reply>();
-
-/// Where the frame stands in the bytes of a [`Reply`].
+/// How long a reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Offset of the first byte: 6, 10 or 14.
-    pub offset: usize,
+pub struct Shape {
     /// Bytes of the frame.
     pub len: usize,
+    /// Bytes of the IP datagram.
+    total: usize,
+    /// Bytes of the template's options, or of what a NAK has in their place.
+    own: usize,
 }
 
-/// A buffer for one reply, laid out so that every header stands on a word boundary: the link layer
-/// is written towards its end, everything behind it has a fixed place. Words are in memory order.
-#[repr(C)]
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Reply {
-    link: [u16; LINK_WORDS],
-    ip: [u32; 5],
-    udp: [u32; 2],
-    bootp: [u32; 11],
-    names: [u32; 48],
-    cookie: u32,
-    options: [u64; OPTION_BUFFER_WORDS],
-}
-
-const LINK_END: usize = LINK_WORDS * 2;
-const _: () = assert!(core::mem::offset_of!(Reply, ip) == LINK_END);
-const _: () = assert!(core::mem::offset_of!(Reply, options) == LINK_END + IPV4_UDP_LEN + BOOTP_LEN);
-// The zeros behind END come out of the profile.
-const _: () = assert!(OPTIONS_CAPACITY >= BOOTP_MIN_LEN - BOOTP_LEN);
-
-impl Default for Reply {
-    fn default() -> Self {
-        Self {
-            link: [0; LINK_WORDS],
-            ip: [0; 5],
-            udp: [0; 2],
-            bootp: [0; 11],
-            names: [0; 48],
-            cookie: 0,
-            options: [0; OPTION_BUFFER_WORDS],
+impl Shape {
+    /// The shape of `answer` to `request`. A reply is as long as its request if that is longer and the client takes it,
+    /// because giving a packet another length costs as much as writing half of it.
+    ///
+    /// Errors: [`Outcome::Unsupported`] if the reply is larger than the client takes (option 57,
+    /// RFC 2132 9.10).
+    #[inline(always)]
+    pub fn of<P: Packet>(
+        packet: &P,
+        request: &Request,
+        answer: &Answer,
+        template: &Template,
+    ) -> Result<Self, Outcome> {
+        let all = usize::from(template.len);
+        let own = if answer.lease_secs != 0 {
+            all
+        } else if answer.outcome as u32 == Outcome::Nak as u32 {
+            SERVER_HEAD
+        } else {
+            all - (OPTIONS_HEAD - SERVER_HEAD)
+        };
+        let rapid = if answer.rapid { 2 } else { 0 };
+        let echoed = encoded_len(request.options.client_id) + encoded_len(request.options.relay);
+        let filled = BOOTP_LEN + own + rapid + echoed + END_LEN;
+        let needed = IPV4_UDP_LEN + at_least(filled, BOOTP_MIN_LEN);
+        let limit = at_least(
+            usize::from(request.options.max_size),
+            usize::from(MIN_MESSAGE_SIZE),
+        );
+        if needed > limit {
+            return Err(Outcome::Unsupported);
         }
+        let spare = if request.total < limit {
+            request.total
+        } else {
+            limit
+        };
+        let total = packet.opaque(at_least(needed, spare));
+        Ok(Self {
+            len: packet.opaque(request.link.payload + total),
+            total,
+            own: packet.opaque(own),
+        })
     }
 }
 
 #[inline(always)]
-fn pair(high: u16, low: u16) -> u32 {
-    ((high as u32) << 16 | low as u32).to_be()
+const fn at_least(value: usize, least: usize) -> usize {
+    if value < least { least } else { value }
 }
 
-impl Reply {
-    /// Writes the frame that gives `answer` to `request`. `self` may hold an earlier reply.
+/// The shares of the checksum that repeated options have at an even offset.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    client_id: u64,
+    relay: u64,
+}
+
+impl Sums {
+    /// Saves what the reply repeats in `echo`, which may hold an earlier reply's.
     ///
-    /// Errors: [`Outcome::Unsupported`] if the reply is larger than the client takes (option 57,
-    /// RFC 2132 9.10); nothing has been sent or changed then.
+    /// Errors: [`Outcome::Malformed`] if an option does not lie within the frame.
     #[inline(always)]
-    pub fn write<P: Packet>(
-        &mut self,
+    pub fn save<P: Packet>(
         packet: &P,
         request: &Request,
-        answer: &Answer,
-        profile: &Profile,
-    ) -> Result<Span, Outcome> {
-        let (options_len, options_sum) = self.write_options(packet, request, answer, profile)?;
-        let filled = BOOTP_LEN + options_len;
-        let bootp_len = if filled < BOOTP_MIN_LEN {
-            BOOTP_MIN_LEN
-        } else {
-            filled
-        };
-        let total = IPV4_UDP_LEN + bootp_len;
-        let limit = request.options.max_size;
-        let limit = if limit < MIN_MESSAGE_SIZE {
-            MIN_MESSAGE_SIZE
-        } else {
-            limit
-        };
-        if total > usize::from(limit) {
-            return Err(Outcome::Unsupported);
-        }
-        let bootp_sum = self.write_bootp(request, answer, profile);
-        let broadcast = self.write_ip(
-            request,
-            answer,
-            u32::from_ne_bytes(profile.server_id),
-            total,
-            bootp_sum + options_sum,
-        );
-        let link_len = self.write_link(request, profile.gateway_mac, broadcast);
-        Ok(Span {
-            offset: LINK_END - link_len,
-            len: link_len + total,
+        echo: &mut Echo,
+    ) -> Result<Self, Outcome> {
+        Ok(Self {
+            client_id: echo.client_id.save(packet, request.options.client_id)?,
+            relay: echo.relay.save(packet, request.options.relay)?,
         })
     }
+}
 
-    /// The bytes that [`Reply::write`] has written at `span`.
-    #[must_use]
-    pub fn frame(&self, span: Span) -> &[u8] {
-        self.as_bytes()
-            .get(span.offset..span.offset + span.len)
-            .unwrap_or_default()
+/// A reply of which everything is known, before the request is changed.
+#[derive(Clone, Copy)]
+pub struct Draft<'a> {
+    /// What is answered.
+    pub request: &'a Request,
+    /// What it is told.
+    pub answer: &'a Answer,
+    /// The pool on the interface.
+    pub profile: &'a Profile,
+    /// Its options, as many as the client wants.
+    pub template: &'a Template,
+    /// How long the reply is.
+    pub shape: &'a Shape,
+    /// What it repeats.
+    pub echo: &'a Echo,
+    /// The shares of that.
+    pub sums: &'a Sums,
+}
+
+impl Draft<'_> {
+    /// Writes the reply over the request, which has got the length of the shape. `None`: it has not; the
+    /// frame is not to be sent nor passed on then.
+    #[inline(always)]
+    pub fn write<P: PacketMut>(&self, packet: &mut P) -> Option<()> {
+        let sum = self.write_options(packet)?;
+        let broadcast = self.write_headers(packet, sum)?;
+        self.write_ethernet(packet, broadcast)
     }
 
-    /// Returns the bytes of the options, END included, and their share of the UDP checksum.
+    /// Returns the share of the UDP checksum.
     #[inline(always)]
-    fn write_options<P: Packet>(
-        &mut self,
-        packet: &P,
-        request: &Request,
-        answer: &Answer,
-        profile: &Profile,
-    ) -> Result<(usize, u64), Outcome> {
+    fn write_options<P: PacketMut>(&self, packet: &mut P) -> Option<u64> {
+        let Self {
+            request,
+            answer,
+            template,
+            shape,
+            ..
+        } = self;
+        let start = packet.opaque(request.link.payload + HEADERS);
         let leased = answer.lease_secs != 0;
-        // All words, whatever is used: a loop that ends early costs the verifier more than this
-        // costs. It leaves zeros behind END. Opaque, or the compiler makes two loops of it, of which
-        // one counts bytes.
-        let mask = 0_u64.wrapping_sub(packet.opaque(usize::from(leased)) as u64);
-        for (to, from) in self.options.iter_mut().zip(&profile.options) {
-            *to = *from & mask;
-        }
-        let used = if leased {
-            usize::from(profile.options_len)
-        } else {
+        let nak = answer.outcome as u32 == Outcome::Nak as u32;
+        let mut sum = if leased {
+            copy(packet, start, template, shape.own)?;
+            u64::from(template.sum)
+        } else if nak {
             0
-        };
-        let mut writer = Writer {
-            packet,
-            bytes: self.options.as_mut_bytes(),
-            at: packet.opaque(used),
-        };
-        if leased {
-            let kind = if answer.outcome as u32 == Outcome::Offer as u32 {
-                message::OFFER
-            } else {
-                message::ACK
-            };
-            writer.set(AT_MESSAGE_TYPE, kind);
-            writer.set_seconds(AT_LEASE_TIME, answer.lease_secs);
-            writer.set_seconds(AT_RENEWAL_TIME, answer.lease_secs / 2);
-            writer.set_seconds(
-                AT_REBINDING_TIME,
-                (u64::from(answer.lease_secs) * 7 / 8) as u32,
-            );
         } else {
-            writer.put_without_lease(answer, profile);
+            copy_tail(packet, start, template, shape.own)?;
+            u64::from(template.tail_sum)
+        };
+        let kind = match answer.outcome {
+            Outcome::Nak => message::NAK,
+            Outcome::Offer => message::OFFER,
+            _ => message::ACK,
+        };
+        let [a, b, c, d] = self.profile.server_id;
+        let head = [option::MESSAGE_TYPE, 1, kind, option::SERVER_ID, 4, a, b, c];
+        let head = u64::from_ne_bytes(head);
+        packet.put_u64(start, head)?;
+        packet.put_u8(start + SERVER_HEAD - 1, d)?;
+        if leased {
+            const _: () = assert!(AT_MESSAGE_TYPE & 1 == 0 && AT_LEASE_TIME & 1 == 1);
+            const _: () = assert!(AT_RENEWAL_TIME & 1 == 1 && AT_REBINDING_TIME & 1 == 1);
+            let lease = answer.lease_secs;
+            let renewal = (lease / 2).to_be();
+            let rebinding = ((u64::from(lease) * 7 / 8) as u32).to_be();
+            let lease = lease.to_be();
+            packet.put_u32(start + AT_LEASE_TIME, lease)?;
+            packet.put_u32(start + AT_RENEWAL_TIME, renewal)?;
+            packet.put_u32(start + AT_REBINDING_TIME, rebinding)?;
+            let times = u64::from(lease) + u64::from(renewal) + u64::from(rebinding);
+            sum += u64::from(kind) + at_odd(times);
+        } else {
+            sum += halves(head) + u64::from(d);
         }
-        writer.put_echo(option::CLIENT_ID, request.options.client_id)?;
-        writer.put_echo(option::RELAY_AGENT, request.options.relay)?;
-        writer.put_end();
-        let len = writer.at;
 
-        // The zeros behind END fill the last word.
-        let words = packet.opaque(len.div_ceil(8));
-        let mut sum = 0;
-        for (index, word) in self.options.iter().take(OPTION_MASK / 8).enumerate() {
-            if index >= words {
+        let mut at = packet.opaque(shape.own);
+        if answer.rapid {
+            packet.put_u16(start + at, u16::from(option::RAPID_COMMIT))?;
+            sum += placed(u64::from(option::RAPID_COMMIT), at);
+            at = packet.opaque(at + 2);
+        }
+        let client_id = encoded_len(request.options.client_id);
+        put(packet, start + at, &self.echo.client_id, client_id)?;
+        sum += placed(self.sums.client_id, at);
+        at = packet.opaque(at + client_id);
+        let relay = encoded_len(request.options.relay);
+        put(packet, start + at, &self.echo.relay, relay)?;
+        sum += placed(self.sums.relay, at);
+        at = packet.opaque(at + relay);
+        sum += placed(u64::from(option::END), at);
+        self.write_end(packet, packet.opaque(start + at))?;
+        Some(sum)
+    }
+
+    /// END, and zeros to the end of the frame.
+    #[inline(always)]
+    fn write_end<P: PacketMut>(&self, packet: &mut P, at: usize) -> Option<()> {
+        packet.put_u64(at, u64::from(option::END))?;
+        let len = packet.opaque(self.shape.len);
+        let mut behind = packet.opaque(at + END_LEN);
+        let mut words = 0;
+        while words < REST_WORDS {
+            if behind + 8 > len {
                 break;
             }
-            sum += (*word & 0xffff_ffff) + (*word >> 32);
+            packet.put_u64(behind, 0)?;
+            behind = packet.opaque(behind + 8);
+            words += 1;
         }
-        Ok((len, sum))
+        if behind < len {
+            // Overlaps what is zero already; END stands eight bytes before `behind` at least.
+            packet.put_u64(packet.opaque(len - 8), 0)?;
+        }
+        Some(())
     }
 
-    /// Returns the share of the UDP checksum (RFC 2131 4.3.1, table 3).
+    /// IP, UDP and BOOTP (RFC 2131 4.1 and 4.3.1, table 3). Returns whether the frame is a broadcast.
     #[inline(always)]
-    fn write_bootp(&mut self, request: &Request, answer: &Answer, profile: &Profile) -> u64 {
-        let bootp = request.bootp;
+    fn write_headers<P: PacketMut>(&self, packet: &mut P, options_sum: u64) -> Option<bool> {
+        let Self {
+            request,
+            answer,
+            profile,
+            shape,
+            ..
+        } = self;
+        let bootp = &request.bootp;
         let nak = answer.outcome as u32 == Outcome::Nak as u32;
-        let mut flags = u16::from_be(bootp.flags);
+        let inform = answer.outcome as u32 == Outcome::InformAck as u32;
+        let mut flags = bootp.flags;
         if nak && bootp.giaddr != 0 {
             // RFC 2131 4.3.2: the relay shall broadcast the NAK, the client has no address.
-            flags |= FLAG_BROADCAST;
+            flags |= FLAG_BROADCAST.to_be();
         }
-        let chaddr: [u32; 4] = transmute!({
-            let words: [u16; 8] = bootp.chaddr;
-            words
-        });
-        self.bootp = [
-            pair(u16::from_be_bytes([BOOTREPLY, HTYPE_ETHERNET]), 6 << 8),
-            bootp.xid,
-            pair(0, flags),
-            answer.client_address,
-            answer.address,
-            if nak {
-                0
-            } else {
-                u32::from_ne_bytes(profile.next_server)
-            },
-            bootp.giaddr,
-            chaddr[0],
-            chaddr[1],
-            chaddr[2],
-            chaddr[3],
-        ];
-        self.cookie = MAGIC_COOKIE.to_be();
-        let mut sum = u64::from(self.cookie);
-        for word in self.bootp {
-            sum += u64::from(word);
-        }
-        sum
-    }
+        let flags = u32::from(flags) << 16;
+        let siaddr = if nak {
+            0
+        } else {
+            u32::from_ne_bytes(profile.next_server)
+        };
+        let operation = u32::from_ne_bytes([BOOTREPLY, HTYPE_ETHERNET, 6, 0]);
+        let [chaddr, chaddr_rest] = bootp.chaddr;
 
-    /// Addresses the reply (RFC 2131 4.1) and completes both checksums. `total`: bytes of the IP
-    /// datagram; `sum`: the share of the BOOTP message. Returns whether the frame is a broadcast.
-    #[inline(always)]
-    fn write_ip(
-        &mut self,
-        request: &Request,
-        answer: &Answer,
-        source: u32,
-        total: usize,
-        sum: u64,
-    ) -> bool {
-        let outcome = answer.outcome as u32;
-        let inform = outcome == Outcome::InformAck as u32;
-        let giaddr = request.bootp.giaddr;
-        let client = request.bootp.ciaddr;
-        let to_relay = giaddr != 0 && !inform;
+        let to_relay = bootp.giaddr != 0 && !inform;
         let destination = if to_relay {
-            giaddr
-        } else if outcome == Outcome::Nak as u32 {
+            bootp.giaddr
+        } else if nak {
             BROADCAST
-        } else if client != 0 {
-            client
+        } else if bootp.ciaddr != 0 {
+            bootp.ciaddr
         } else if request.wants_broadcast() {
             BROADCAST
         } else {
             answer.address
         };
         let port = if to_relay { SERVER_PORT } else { CLIENT_PORT };
-        let udp_len = (total - 20) as u16;
+        let source = u32::from_ne_bytes(profile.server_id);
+        let udp_len = u64::from(((shape.total - IPV4_LEN) as u16).to_be());
+        let total = u64::from((shape.total as u16).to_be());
 
-        let ip = [
-            pair(0x4500, total as u16),
-            DONT_FRAGMENT.to_be(),
-            (TTL << 24 | PROTOCOL_UDP << 16).to_be(),
-            source,
-            destination,
-        ];
-        let mut ip_sum = 0;
-        for word in ip {
-            ip_sum += u64::from(word);
-        }
-        self.ip = ip;
-        // The checksum is the low half of its word; both halves fold alike.
-        self.ip[2] = pair(
-            (TTL << 8 | PROTOCOL_UDP) as u16,
-            !u16::from_be(fold(ip_sum)),
-        );
-
-        let ports = pair(SERVER_PORT, port);
-        let sum = sum
+        let ports = u64::from(SERVER_PORT.to_be()) | u64::from(port.to_be()) << 16;
+        let sum = options_sum
+            + u64::from(operation)
+            + u64::from(bootp.xid)
+            + u64::from(flags)
+            + u64::from(answer.client_address)
+            + u64::from(answer.address)
+            + u64::from(siaddr)
+            + u64::from(bootp.giaddr)
+            + halves(chaddr)
+            + halves(chaddr_rest)
+            + u64::from(MAGIC_COOKIE.to_be())
             + u64::from(source)
             + u64::from(destination)
-            + u64::from(pair(PROTOCOL_UDP as u16, udp_len))
-            + u64::from(ports)
-            + u64::from(pair(udp_len, 0));
-        let checksum = match !u16::from_be(fold(sum)) {
-            0 => 0xffff,
-            checksum => checksum,
+            + (PROTOCOL_UDP << 8)
+            + udp_len
+            + ports
+            + udp_len;
+        let udp_sum = match !fold(sum) {
+            0 => u16::MAX,
+            sum => sum,
         };
-        self.udp = [ports, pair(udp_len, checksum)];
-        destination == BROADCAST
+        const DONT_FRAGMENT: u64 = 0x0040 << 48;
+        let first = 0x45 | total << 16 | DONT_FRAGMENT;
+        let second = TTL | PROTOCOL_UDP << 8 | u64::from(source) << 32;
+        let ip_sum = !fold(halves(first) + halves(second) + u64::from(destination));
+
+        let payload = packet.opaque(request.link.payload);
+        let window: &mut [u8; HEADERS] = packet.window_mut(payload)?;
+        P::set_u64::<HEADERS, 0>(window, first);
+        P::set_u64::<HEADERS, 8>(window, second | u64::from(ip_sum) << 16);
+        P::set_u32::<HEADERS, 16>(window, destination);
+        let udp = ports | udp_len << 32 | u64::from(udp_sum) << 48;
+        P::set_u64::<HEADERS, 20>(window, udp);
+        P::set_u32::<HEADERS, 28>(window, operation);
+        P::set_u32::<HEADERS, 36>(window, flags);
+        P::set_u32::<HEADERS, 40>(window, answer.client_address);
+        P::set_u32::<HEADERS, 44>(window, answer.address);
+        P::set_u32::<HEADERS, 48>(window, siaddr);
+        // `sname` and `file`, whatever a client has put there.
+        macro_rules! zero {
+            ($($at:literal)*) => { $(P::set_u64::<HEADERS, $at>(window, 0);)* };
+        }
+        zero!(72 80 88 96 104 112 120 128 136 144 152 160);
+        zero!(168 176 184 192 200 208 216 224 232 240 248 256);
+        Some(destination == BROADCAST)
     }
 
-    /// Writes Ethernet and the tags of the request; returns their bytes.
+    /// To the client, or to all; the tags stay as they are.
     #[inline(always)]
-    fn write_link(&mut self, request: &Request, gateway_mac: [u8; 6], broadcast: bool) -> usize {
-        let link = &request.link;
-        let [a, b, c] = if broadcast {
-            [u16::MAX; 3]
+    fn write_ethernet<P: PacketMut>(&self, packet: &mut P, broadcast: bool) -> Option<()> {
+        let client = if broadcast {
+            MAC_MASK
         } else {
-            link.source
+            self.request.link.source
         };
-        let source: [u16; 3] = transmute!(gateway_mac);
-        let [d, e, f] = source;
-        let [g, h] = link.outer;
-        let [i, j] = link.inner;
-        let ethertype = crate::wire::ETHERTYPE_IPV4.to_be();
-        match link.tags {
-            0 => {
-                self.link = [0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f, ethertype];
-                14
-            }
-            1 => {
-                self.link = [0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, ethertype];
-                18
-            }
-            _ => {
-                self.link = [0, 0, 0, a, b, c, d, e, f, g, h, i, j, ethertype];
-                22
-            }
-        }
+        let [a, b, c, d, e, f] = self.profile.gateway_mac;
+        let gateway = u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]);
+        let window: &mut [u8; 12] = packet.window_mut(0)?;
+        P::set_u64::<12, 0>(window, client | gateway << 48);
+        P::set_u32::<12, 8>(window, (gateway >> 16) as u32);
+        Some(())
     }
 }
 
-/// Appends to the options.
-struct Writer<'a, P> {
-    packet: &'a P,
-    bytes: &'a mut [u8],
-    at: usize,
+/// The share of a checksum of bytes that begin at `offset`, `sum` being what it is at an even one.
+#[inline(always)]
+fn placed(sum: u64, offset: usize) -> u64 {
+    if offset & 1 == 0 { sum } else { at_odd(sum) }
 }
 
-impl<P: Packet> Writer<'_, P> {
-    #[inline(always)]
-    fn set(&mut self, at: usize, value: u8) {
-        if let Some(slot) = self.bytes.get_mut(at & OPTION_MASK) {
-            *slot = value;
+/// Copies the `len` bytes of a template to `start`, up to whole words.
+#[inline(always)]
+fn copy<P: PacketMut>(packet: &mut P, start: usize, template: &Template, len: usize) -> Option<()> {
+    for (index, word) in template.options.iter().enumerate() {
+        if index * 8 >= len {
+            break;
         }
+        packet.put_u64(start + index * 8, *word)?;
     }
+    Some(())
+}
 
-    #[inline(always)]
-    fn set_seconds(&mut self, at: usize, seconds: u32) {
-        let [a, b, c, d] = seconds.to_be_bytes();
-        self.set(at, a);
-        self.set(at + 1, b);
-        self.set(at + 2, c);
-        self.set(at + 3, d);
-    }
-
-    #[inline(always)]
-    fn put(&mut self, value: u8) {
-        self.set(self.at, value);
-        self.at = self.packet.opaque(self.at + 1);
-    }
-
-    /// The options of a reply without a lease: a NAK carries no more than who sent it, the answer
-    /// to an INFORM all of the pool's options.
-    #[inline(always)]
-    fn put_without_lease(&mut self, answer: &Answer, profile: &Profile) {
-        let inform = answer.outcome as u32 == Outcome::InformAck as u32;
-        self.put(option::MESSAGE_TYPE);
-        self.put(1);
-        self.put(if inform { message::ACK } else { message::NAK });
-        self.put(option::SERVER_ID);
-        self.put(4);
-        for value in profile.server_id {
-            self.put(value);
+/// Copies a template without the times in its head, `len` bytes then, to `start`, up to whole words. The
+/// first [`SERVER_HEAD`] bytes are not what belongs there.
+#[inline(always)]
+fn copy_tail<P: PacketMut>(
+    packet: &mut P,
+    start: usize,
+    template: &Template,
+    len: usize,
+) -> Option<()> {
+    const TIMES: usize = OPTIONS_HEAD - SERVER_HEAD;
+    let mut index = 0;
+    while index < OPTIONS_CAPACITY / 8 {
+        if index * 8 >= len {
+            break;
         }
-        if inform {
-            let own = profile.options.as_bytes();
-            for value in own
-                .get(OPTIONS_HEAD..usize::from(profile.options_len))
-                .unwrap_or_default()
-            {
-                self.put(*value);
-            }
-        }
+        let word = P::peek::<TEMPLATE_WORDS>(&template.options, TIMES + index * 8);
+        packet.put_u64(start + index * 8, word)?;
+        index += 1;
     }
+    Some(())
+}
 
-    /// An option as the client sent it, if it did.
-    #[inline(always)]
-    fn put_echo(&mut self, option: u8, span: OptionSpan) -> Result<(), Outcome> {
-        if span.len == 0 {
-            return Ok(());
+/// Writes the `len` bytes of a saved option at `at`, up to whole words.
+#[inline(always)]
+fn put<P: PacketMut>(packet: &mut P, at: usize, saved: &Saved, len: usize) -> Option<()> {
+    let at = packet.opaque(at);
+    let mut index = 0;
+    while index < ECHO_WORDS {
+        if index * 8 >= len {
+            break;
         }
-        self.put(option);
-        self.put(span.len as u8);
-        let at = self.at & OPTION_MASK;
-        self.packet
-            .copy(span.offset, span.len, self.bytes, at)
-            .ok_or(Outcome::Malformed)?;
-        self.at = self.packet.opaque(self.at + span.len);
-        Ok(())
+        let word = saved.words.get(index).copied().unwrap_or_default();
+        packet.put_u64(at + index * 8, word)?;
+        index += 1;
     }
-
-    /// END, and zeros in place of what an earlier reply may have left in the last word.
-    #[inline(always)]
-    fn put_end(&mut self) {
-        self.put(option::END);
-        for behind in 0..7 {
-            self.set(self.at + behind, 0);
-        }
-    }
+    Some(())
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! A client's message, read once and whole, and the keys that it can be known by.
 
-use nexus_abi::{BindingKey, Outcome};
-use zerocopy::transmute;
+use nexus_abi::{BindingKey, Circuit, Outcome};
 
-use crate::ipv4::{Bootp, Datagram, parse_datagram};
-use crate::link::Link;
+use crate::ipv4::{Bootp, Datagram, HEADERS, parse_datagram};
+use crate::link::{Link, MAC_MASK};
 use crate::options::{OptionTable, Options, parse_options};
 use crate::packet::Packet;
 use crate::wire::{ETHERTYPE_IPV4, FLAG_BROADCAST};
@@ -24,27 +23,36 @@ pub struct Request {
     pub options: Options,
     pub(crate) bootp: Bootp,
     pub(crate) destination: u32,
+    /// Bytes of its IP datagram.
+    pub(crate) total: usize,
 }
 
 impl Request {
     /// Address the client already uses (`ciaddr`).
     #[inline(always)]
     #[must_use]
-    pub fn client_address(&self) -> u32 {
+    pub const fn client_address(&self) -> u32 {
         self.bootp.ciaddr
     }
 
     /// Address of the relay it came through (`giaddr`).
     #[inline(always)]
     #[must_use]
-    pub fn relay_address(&self) -> u32 {
+    pub const fn relay_address(&self) -> u32 {
         self.bootp.giaddr
+    }
+
+    /// Number of the transaction, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn xid(&self) -> u32 {
+        self.bootp.xid
     }
 
     /// The client asks for replies by broadcast.
     #[inline(always)]
     #[must_use]
-    pub fn wants_broadcast(&self) -> bool {
+    pub const fn wants_broadcast(&self) -> bool {
         self.bootp.flags & FLAG_BROADCAST.to_be() != 0
     }
 
@@ -59,32 +67,46 @@ impl Request {
             || self.bootp.giaddr != 0
     }
 
+    /// `chaddr`, the MAC address of the client, in the six low bytes, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_word(&self) -> u64 {
+        let [first, _] = self.bootp.chaddr;
+        first & MAC_MASK
+    }
+
     /// `chaddr`: the MAC address of the client.
-    #[inline(always)]
     #[must_use]
-    pub fn mac(&self) -> [u8; 6] {
-        let [a, b, c, ..] = self.bootp.chaddr;
-        let words: [u16; 3] = [a, b, c];
-        transmute!(words)
+    pub const fn mac(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.mac_word().to_ne_bytes();
+        [a, b, c, d, e, f]
     }
 
-    /// The client as its line and MAC, for a message that arrived on interface `ifindex`.
-    #[inline(always)]
+    /// The client under the key of one kind (a `KIND_` code of [`BindingKey`]), for a message that
+    /// arrived on interface number `interface`. `None`: there is no such kind, or no circuit.
     #[must_use]
-    pub fn line_key(&self, ifindex: u32) -> BindingKey {
-        BindingKey::line(
-            ifindex,
-            self.link.outer_vid(),
-            self.link.inner_vid(),
-            self.mac(),
-        )
-    }
-
-    /// The client as its MAC alone, for a message that arrived on interface `ifindex`.
-    #[inline(always)]
-    #[must_use]
-    pub fn mac_key(&self, ifindex: u32) -> BindingKey {
-        BindingKey::mac(ifindex, self.mac())
+    pub fn key(&self, kind: u8, interface: u8, circuit: Option<Circuit>) -> Option<BindingKey> {
+        let (outer_vid, inner_vid) = (self.link.outer_vid(), self.link.inner_vid());
+        let mac = self.mac();
+        Some(match kind {
+            BindingKey::KIND_LINE => BindingKey::Line {
+                interface,
+                outer_vid,
+                inner_vid,
+                mac,
+            },
+            BindingKey::KIND_MAC => BindingKey::Mac { interface, mac },
+            BindingKey::KIND_VLAN => BindingKey::Vlan {
+                interface,
+                outer_vid,
+                inner_vid,
+            },
+            BindingKey::KIND_CIRCUIT => BindingKey::Circuit {
+                interface,
+                circuit: circuit?,
+            },
+            _ => return None,
+        })
     }
 }
 
@@ -99,14 +121,41 @@ pub fn parse_message<P: Packet>(packet: &P, link: Link) -> Result<Message, Outco
         return Err(Outcome::NotDhcp);
     }
     let datagram = parse_datagram(packet, link.payload)?;
-    let [a, b, c, ..] = datagram.bootp.chaddr;
-    if datagram.bootp.giaddr == 0 && [a, b, c] != link.source {
+    let [first, _] = datagram.bootp.chaddr;
+    if datagram.bootp.giaddr == 0 && first & MAC_MASK != link.source {
         return Err(Outcome::Malformed);
     }
     Ok(Message { link, datagram })
 }
 
 impl Message {
+    /// `chaddr`, the MAC address of the client, in the six low bytes, in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac_word(&self) -> u64 {
+        let [first, _] = self.datagram.bootp.chaddr;
+        first & MAC_MASK
+    }
+
+    /// VLAN ids of its line, as in [`Link::vids`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn vids(&self) -> u32 {
+        self.link.vids
+    }
+
+    /// The message as if it had no options.
+    #[must_use]
+    pub fn into_request_without_options(self) -> Request {
+        Request {
+            link: self.link,
+            options: Options::default(),
+            bootp: self.datagram.bootp,
+            destination: self.datagram.destination,
+            total: self.datagram.total,
+        }
+    }
+
     /// Reads the options; `table` is scratch.
     ///
     /// Errors: [`Outcome::Malformed`] and [`Outcome::Unsupported`].
@@ -118,16 +167,18 @@ impl Message {
     ) -> Result<Request, Outcome> {
         let Datagram {
             destination,
+            total,
             bootp,
-            options,
-            end,
         } = self.datagram;
-        let options = parse_options(packet, options, end, table)?;
+        let start = self.link.payload + HEADERS;
+        let end = self.link.payload + total;
+        let options = parse_options(packet, start, end, table)?;
         Ok(Request {
             link: self.link,
             options,
             bootp,
             destination,
+            total,
         })
     }
 }

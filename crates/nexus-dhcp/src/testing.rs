@@ -3,23 +3,28 @@
 use std::net::Ipv4Addr;
 use std::vec::Vec;
 
-use nexus_abi::{Binding, NEVER_EXPIRES, Outcome, Profile};
+use nexus_abi::{Binding, NEVER_EXPIRES, Outcome, Profile, Template};
 use nexus_testkit::packet::{Bootp, Frame, Mac};
 
+pub use crate::exchange::read;
+use crate::exchange::reply;
 use crate::profile::{ProfileParts, encode};
-use crate::{Bytes, OptionTable, Reply, Request, decide, parse_link, parse_message};
+use crate::{Answer, Request, decide};
 
 pub const CLIENT: Mac = [2, 0, 0, 0, 0, 0x21];
 pub const GATEWAY_MAC: Mac = [2, 0, 0x5e, 0, 0, 1];
+pub const RELAY_MAC: Mac = [2, 0, 0, 0, 0, 0x99];
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 pub const OTHER_SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 3, 7);
 pub const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 3, 8);
 pub const RELAY: Ipv4Addr = Ipv4Addr::new(100, 64, 9, 9);
-pub const SECOND: u64 = 1_000_000_000;
-/// The boot-time clock of these tests.
-pub const NOW: u64 = 5000 * SECOND;
+/// The boot-time clock of these tests, in seconds.
+pub const NOW: u32 = 5000;
 pub const LEASE: u32 = 3600;
+
+/// A pool on an interface: the profile, and the template with all of its options.
+pub type Pool = (Profile, Template);
 
 pub fn parts() -> ProfileParts<'static> {
     ProfileParts {
@@ -33,54 +38,67 @@ pub fn parts() -> ProfileParts<'static> {
         domain_name: None,
         mtu: None,
         ntp: &[],
+        rapid_commit: false,
         custom: &[],
     }
 }
 
-pub fn profile() -> Profile {
+pub fn pool() -> Pool {
     encode(&parts()).unwrap()
 }
 
-pub fn binding() -> Binding {
+pub fn profile() -> Profile {
+    pool().0
+}
+
+pub fn bound_to(address: Ipv4Addr) -> Binding {
     Binding {
-        valid_until_ns: NEVER_EXPIRES,
-        last_seen_ns: 0,
-        address: ADDRESS.octets(),
+        address: address.octets(),
+        valid_until_secs: NEVER_EXPIRES,
+        mac: CLIENT,
         profile: 0,
+        last_seen_jiffies: 0,
     }
 }
 
-/// Reads a frame as far as a request, as the kernel program does.
-pub fn read(frame: &[u8]) -> Result<Request, Outcome> {
-    let packet = Bytes(frame);
-    let link = parse_link(&packet)?;
-    parse_message(&packet, link)?.into_request(&packet, &mut OptionTable::default())
+pub fn binding() -> Binding {
+    bound_to(ADDRESS)
 }
 
-/// From the frame of a client that holds `binding` to its reply, written into `reply`.
-pub fn exchange_into(
-    reply: &mut Reply,
+pub fn request_of(message: &Bootp) -> Request {
+    read(&Frame::from_client(message).build()).unwrap()
+}
+
+pub fn decided(message: &Bootp, binding: &Binding, profile: &Profile) -> Result<Answer, Outcome> {
+    decide(&request_of(message), binding, profile, NOW)
+}
+
+/// From the frame of a client that holds `binding` of `pool` to its reply.
+pub fn exchange_of(
     frame: &[u8],
     binding: &Binding,
-    profile: &Profile,
+    pool: &Pool,
 ) -> Result<(Outcome, Vec<u8>), Outcome> {
-    let request = read(frame)?;
-    let answer = decide(&request, binding, profile, NOW)?;
-    let span = reply.write(&Bytes(frame), &request, &answer, profile)?;
-    Ok((answer.outcome, reply.frame(span).to_vec()))
+    reply(frame, &read(frame)?, binding, &pool.0, &pool.1, NOW)
 }
 
-/// From the frame of a client that holds [`binding`] of [`profile`] to its reply.
+/// From the frame of a client that holds [`binding`] of [`pool`] to its reply.
 pub fn exchange(frame: &[u8]) -> Result<(Outcome, Vec<u8>), Outcome> {
-    exchange_into(&mut Reply::default(), frame, &binding(), &profile())
+    exchange_of(frame, &binding(), &pool())
 }
 
-/// The reply to `frame`, read by the test bench, which also checks lengths and checksums.
-pub fn reply_to(frame: &Frame) -> (Outcome, Frame, Bootp) {
-    let (outcome, bytes) = exchange(&frame.build()).unwrap();
+/// The reply to `frame` out of `pool`, read by the test bench, which also checks lengths and checksums.
+pub fn reply_from(pool: &Pool, frame: &Frame) -> (Outcome, Frame, Bootp) {
+    let (outcome, bytes) = exchange_of(&frame.build(), &binding(), pool).unwrap();
+    assert_checksums(&bytes, frame.tags.len());
     let reply = Frame::parse(&bytes).unwrap();
     let message = reply.bootp().unwrap();
     (outcome, reply, message)
+}
+
+/// The reply to `frame` out of [`pool`].
+pub fn reply_to(frame: &Frame) -> (Outcome, Frame, Bootp) {
+    reply_from(&pool(), frame)
 }
 
 /// What becomes of `message`, sent by broadcast and untagged.
@@ -90,8 +108,46 @@ pub fn outcome_of(message: &Bootp) -> Outcome {
     }
 }
 
+/// The codes of a message's options, in their order.
+pub fn codes(message: &Bootp) -> Vec<u8> {
+    message.options.iter().map(|(code, _)| *code).collect()
+}
+
 pub fn reboot(address: Ipv4Addr) -> Bootp {
     Bootp::request(CLIENT, 0x1234)
         .option(53, &[3])
         .option(50, &address.octets())
+}
+
+/// `message` as the relay forwards it.
+pub fn relayed(message: &Bootp) -> Frame {
+    let mut frame = Frame::from_client(&message.clone().relay(RELAY)).unicast(GATEWAY_MAC, SERVER);
+    frame.source = RELAY_MAC;
+    frame.source_ip = RELAY;
+    frame.source_port = 67;
+    frame
+}
+
+/// The one's complement sum over big-endian words, as RFC 1071 1 defines it: slow and plain.
+pub fn plain_sum(bytes: &[u8]) -> u32 {
+    let mut sum = 0_u32;
+    for (at, byte) in bytes.iter().enumerate() {
+        sum += u32::from(*byte) << if at % 2 == 0 { 8 } else { 0 };
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum
+}
+
+/// Both checksums of a reply are there and right.
+pub fn assert_checksums(reply: &[u8], tags: usize) {
+    let ip = &reply[14 + 4 * tags..];
+    assert_eq!(plain_sum(&ip[..20]), 0xffff, "IP");
+    assert_ne!(ip[26..28], [0, 0], "a UDP checksum of zero means none");
+    let mut covered = ip[12..20].to_vec();
+    covered.extend([0, 17]);
+    covered.extend(&ip[24..26]);
+    covered.extend(&ip[20..]);
+    assert_eq!(plain_sum(&covered), 0xffff, "UDP");
 }

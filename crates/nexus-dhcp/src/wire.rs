@@ -64,6 +64,8 @@ pub mod option {
     pub const MESSAGE_TYPE: u8 = 53;
     /// Server identifier.
     pub const SERVER_ID: u8 = 54;
+    /// Parameter request list.
+    pub const PARAMETERS: u8 = 55;
     /// Maximum message size.
     pub const MAX_MESSAGE_SIZE: u8 = 57;
     /// Renewal time (T1).
@@ -72,10 +74,20 @@ pub mod option {
     pub const REBINDING_TIME: u8 = 59;
     /// Client identifier; echoed (RFC 6842).
     pub const CLIENT_ID: u8 = 61;
+    /// Rapid commit (RFC 4039).
+    pub const RAPID_COMMIT: u8 = 80;
     /// Relay agent information; echoed last (RFC 3046).
     pub const RELAY_AGENT: u8 = 82;
     /// END.
     pub const END: u8 = 255;
+}
+
+/// Sub-options of relay agent information (RFC 3046 2).
+pub mod relay {
+    /// Agent circuit-id.
+    pub const CIRCUIT_ID: u8 = 1;
+    /// Agent remote-id.
+    pub const REMOTE_ID: u8 = 2;
 }
 
 /// Message types, the value of option 53 (RFC 2132 9.6).

@@ -220,6 +220,7 @@ storage:
 
 fast_path:
   pin_path: {}
+  max_bindings: 1024
 
 control:
   socket: {files}/control.sock

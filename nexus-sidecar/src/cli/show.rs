@@ -1,7 +1,9 @@
 //! Reports as a person reads them.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use crate::packet_events::PacketReport;
 use crate::status::{BindingReport, Mode, StatusReport};
 
 /// `status` as text.
@@ -132,6 +134,27 @@ fn duration(secs: u64) -> String {
     }
 }
 
+/// One packet of a trace: seconds of the boot time, interface, and what happened.
+pub fn packet(packet: &PacketReport) -> String {
+    let time = Duration::from_nanos(packet.boot_ns);
+    let arrow = match packet.kind.as_str() {
+        "request" => "<-",
+        "verdict" => "->",
+        _ => "!!",
+    };
+    let lost = match packet.lost {
+        0 => String::new(),
+        lost => format!(" ({lost} lost so far)"),
+    };
+    format!(
+        "{}.{:06} {} {arrow} {}{lost}",
+        time.as_secs(),
+        time.subsec_micros(),
+        packet.interface,
+        packet.text
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -191,6 +214,7 @@ mod tests {
             pool: "p".to_owned(),
             address: "10.0.0.2".to_owned(),
             line: "eth1 100.7 02:00:00:00:00:01".to_owned(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
             shard: 0,
             epoch: 1,
             seq: 3,

@@ -1,6 +1,7 @@
 //! `interfaces:` and `policies:` of `sidecar.yaml`: where the subscribers are, what they are known by, and what is
 //! done when one comes up elsewhere or with another MAC.
 
+use nexus_abi::BindingKey;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -95,6 +96,17 @@ impl Identity {
             Self::CircuitId => "circuit-id",
             Self::CircuitIdAndRemoteId => "circuit-id+remote-id",
             Self::Mac => "mac",
+        }
+    }
+
+    /// The kernel's code for keys of this kind.
+    #[must_use]
+    pub const fn kind(self) -> u8 {
+        match self {
+            Self::Line => BindingKey::KIND_LINE,
+            Self::Vlan => BindingKey::KIND_VLAN,
+            Self::CircuitId | Self::CircuitIdAndRemoteId => BindingKey::KIND_CIRCUIT,
+            Self::Mac => BindingKey::KIND_MAC,
         }
     }
 }

@@ -35,9 +35,10 @@ async fn a_request_that_makes_no_sense_and_an_edge_that_is_gone_are_answered_wit
     let path = folder.path().join("control.sock");
     let server = ControlServer::bind(&path).await.unwrap();
     let (edge, queue) = EdgeHandle::channel(Served::default(), Metrics::new().unwrap());
+    let packets = PacketEvents::nobody();
     drop(queue);
     let (stopper, stop) = shutdown::channel();
-    let serving = tokio::spawn(server.serve(edge, stop));
+    let serving = tokio::spawn(server.serve(edge, packets, stop));
     let error = ask(&path, &Request::Status, |_| panic!("no answer"))
         .await
         .unwrap_err();

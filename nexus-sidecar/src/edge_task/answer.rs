@@ -36,6 +36,8 @@ pub(super) enum Answer {
         Option<Place>,
         Option<Result<Granted, EdgeError>>,
     ),
+    Nothing,
+    Switched(Reply<Result<(), EdgeError>>, Result<(), EdgeError>),
     Status(Reply<StatusReport>),
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
     Report(oneshot::Sender<Heartbeat>),
@@ -74,6 +76,13 @@ impl<M: BindingMap> EdgeTask<M> {
                 Answer::DhcpDecline(reply, place, instead.map(|result| result.map_err(refusal)))
             }
             EdgeRequest::Status(reply) => Answer::Status(reply),
+            EdgeRequest::SwitchPacketEvents(switches, reply) => {
+                Answer::Switched(reply, self.switch_packet_events(&switches))
+            }
+            EdgeRequest::Learn(profile, set) => {
+                self.learn(profile, set);
+                Answer::Nothing
+            }
             EdgeRequest::Bindings(subscriber, reply) => Answer::Bindings(subscriber, reply),
         }
     }
@@ -135,6 +144,10 @@ impl<M: BindingMap> EdgeTask<M> {
                 };
                 let _ = reply.send(address);
             }
+            Answer::Nothing => {}
+            Answer::Switched(reply, switched) => {
+                let _ = reply.send(switched);
+            }
             Answer::Status(reply) => {
                 let _ = reply.send(self.status(now));
             }
@@ -162,7 +175,7 @@ impl<M: BindingMap> EdgeTask<M> {
         let profile_id = place
             .and_then(|place| self.profiles.id(&granted.pool, &place.interface))
             .ok_or_else(no_profile)?;
-        let profile = self.profiles.get(profile_id).ok_or_else(no_profile)?;
+        let (profile, _) = self.profiles.get(profile_id).ok_or_else(no_profile)?;
         let mask = self
             .edge
             .pool(&granted.pool)

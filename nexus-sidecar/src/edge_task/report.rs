@@ -86,6 +86,7 @@ impl<M: BindingMap> EdgeTask<M> {
                     .key
                     .as_ref()
                     .map_or_else(|| "none".to_owned(), ToString::to_string),
+                mac: binding.row.key.as_ref().map(|key| key.mac),
                 shard: binding.row.shard.0,
                 epoch: binding.row.epoch.0,
                 seq: binding.row.seq.0,

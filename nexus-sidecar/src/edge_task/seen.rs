@@ -26,10 +26,14 @@ impl<M: BindingMap> EdgeTask<M> {
                 self.edge.seen(&place, at);
             }
         }
-        match self.map.all() {
-            Ok(entries) => {
+        let read = self
+            .map
+            .jiffies()
+            .and_then(|jiffies| Ok((jiffies, self.map.all()?)));
+        match read {
+            Ok((jiffies, entries)) => {
                 for (key, binding) in entries {
-                    if let Some(at) = last_seen(&binding)
+                    if let Some(at) = last_seen(&binding, jiffies, now)
                         && let Some(place) = self.access.from_kernel(&key)
                     {
                         self.edge.seen(&place, at);

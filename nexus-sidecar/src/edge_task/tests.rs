@@ -139,7 +139,12 @@ fn subscriber(n: u8) -> AuthorizedSubscriber {
 }
 
 fn key(n: u8) -> BindingKey {
-    BindingKey::line(3, 100, u16::from(n), [2, 0, 0, 0, 0, n])
+    BindingKey::Line {
+        interface: 0,
+        outer_vid: 100,
+        inner_vid: u16::from(n),
+        mac: [2, 0, 0, 0, 0, n],
+    }
 }
 
 #[tokio::test]
@@ -168,7 +173,7 @@ async fn a_grant_is_durable_and_in_the_map_and_the_centre_hears_of_it() {
     assert_eq!((again.address, again.known), (grant.address, true));
     assert_eq!(again.lease_secs, 3600);
     let (binding, _) = running.edge.binding(&key(1)).unwrap();
-    assert_eq!(binding.valid_until_ns, nexus_abi::NEVER_EXPIRES);
+    assert_eq!(binding.valid_until_secs, nexus_abi::NEVER_EXPIRES);
     let status = running.edge.status().await.unwrap();
     assert_eq!((status.mode, status.acked), (Mode::Connected, 1));
     assert_eq!(status.kernel_outcomes["ack"], 7);
@@ -525,11 +530,13 @@ async fn a_binding_that_neither_kernel_nor_slow_path_sees_ends_where_its_pool_sa
         .unwrap()
         .get_mut(&key(2))
         .unwrap()
-        .last_seen_ns = seen.0;
+        .last_seen_jiffies = 1000 + 3000;
     edge.seen(key(3), seen);
     let mut fx = Effects::new();
     let mut left = Vec::new();
     for now in [3590, 3640, 3651, 6590, 6651] {
+        let jiffies = 1000 + u32::try_from(now).unwrap();
+        map.jiffies.store(jiffies, Ordering::Relaxed);
         task.read_seen(after(now));
         task.edge.tick(after(now), &mut fx);
         left.push(task.edge.bindings(None).count());

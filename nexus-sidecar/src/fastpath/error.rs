@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
+use nexus_abi::{IDENTITY_COUNT, INTERFACE_COUNT};
 use nix::errno::Errno;
+
+use super::table::Full;
 
 /// Why the fast path cannot be set up or written.
 #[derive(Debug, thiserror::Error)]
@@ -34,24 +37,76 @@ pub enum FastPathError {
          CAP_NET_ADMIN and CAP_PERFMON (in the systemd unit: AmbientCapabilities=), or root"
     )]
     Capability,
-    /// A pinned map does not fit this program.
+    /// Another process writes to the maps.
     #[error(
-        "the pinned map {path} is a {found}, but this program needs a {expected}: set \
-         fast_path.max_bindings to the size it has, or remove the old maps with \
-         `nexus-sidecar detach` (bound subscribers are not answered until the sidecar has started \
-         again)"
+        "another process is at work below the pin root {path}: two would write the same maps at once. \
+         Stop the other nexus-sidecar, or set fast_path.pin_path to another folder"
     )]
-    Layout {
-        /// The pin.
+    InUse {
+        /// The pin root.
         path: PathBuf,
-        /// What the program needs.
-        expected: String,
-        /// What is there.
-        found: String,
+    },
+    /// More bindings than a map of the kernel can hold.
+    #[error(
+        "fast_path.max_bindings is {max_bindings}: 2147483648 are the most that the kernel's arrays hold"
+    )]
+    Size {
+        /// As many.
+        max_bindings: u32,
+    },
+    /// The memory of a map cannot be seen from here.
+    #[error("cannot map the memory of {name}: {source}")]
+    Mapping {
+        /// The map.
+        name: &'static str,
+        /// What the kernel says.
+        source: Errno,
+    },
+    /// A clock cannot be read.
+    #[error("cannot read how long the kernel's tick is: {0}")]
+    Clock(Errno),
+    /// An interface that no program can be loaded for.
+    #[error(
+        "interface {interface} cannot be served: {INTERFACE_COUNT} interfaces are the most, and \
+         {IDENTITY_COUNT} kinds of identity on each"
+    )]
+    Interface {
+        /// The interface.
+        interface: String,
+    },
+    /// No program has been loaded for an interface of this number.
+    #[error("no program is loaded for interface number {number}")]
+    NotLoaded {
+        /// The number.
+        number: u8,
+    },
+    /// The features of an interface cannot be asked for or changed.
+    #[error("cannot see to it that {interface} keeps VLAN tags in frames: {source}")]
+    Features {
+        /// The interface.
+        interface: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// An interface takes VLAN tags off frames and cannot be kept from it.
+    #[error(
+        "{interface} takes VLAN tags off frames before XDP sees them, and its driver does not let {feature} \
+         be switched off{} (`ethtool -K {interface} {feature} off`): subscribers could not be told apart, \
+         so use another interface",
+        if *fixed { " (it is fixed)" } else { "" }
+    )]
+    TagsTakenOff {
+        /// The interface, or the one of a bond.
+        interface: String,
+        /// What does it.
+        feature: &'static str,
+        /// The driver says that it cannot be changed.
+        fixed: bool,
     },
     /// The embedded object lacks its program or a map.
     #[error(
-        "the embedded kernel program is incomplete: build it again with `cargo xtask build-ebpf`"
+        "the embedded kernel program is incomplete or of another version: build it again with \
+         `cargo xtask build-ebpf`"
     )]
     Object,
     /// The kernel does not take the object.
@@ -100,12 +155,12 @@ pub enum FastPathError {
         /// What the kernel says.
         detail: String,
     },
-    /// `BINDINGS` is full.
+    /// `BINDINGS` or `CIRCUITS` is full.
     #[error(
-        "the binding map is full: raise fast_path.max_bindings, `nexus-sidecar detach`, and start \
-         again"
+        "{}: raise fast_path.max_bindings and start again; subscribers are answered meanwhile",
+        full(.0)
     )]
-    Full,
+    Full(Full),
     /// A map cannot be read or written.
     #[error("cannot work with the map {name}: {source}")]
     Map {
@@ -127,7 +182,6 @@ pub enum FastPathError {
 impl FastPathError {
     pub(super) fn map(name: &'static str, source: MapError) -> Self {
         match errno_of(&source) {
-            Some(Errno::E2BIG) => Self::Full,
             Some(Errno::EPERM) => Self::Capability,
             _ => Self::Map { name, source },
         }
@@ -150,8 +204,14 @@ impl FastPathError {
     }
 }
 
-pub(super) fn is_not_found(error: &MapError) -> bool {
-    matches!(error, MapError::KeyNotFound) || errno_of(error) == Some(Errno::ENOENT)
+fn full(what: &Full) -> String {
+    match what {
+        Full::Bindings(count) => format!("the binding table is full, with {count} bindings"),
+        Full::Circuits(count) => format!("the table of circuits is full, with {count} of them"),
+        Full::Crowded(count) => {
+            format!("the binding table has no place for one more key, with {count} bindings")
+        }
+    }
 }
 
 /// The errno at the bottom of an error, if there is one.

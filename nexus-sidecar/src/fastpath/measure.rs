@@ -9,7 +9,7 @@ use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
 
 use super::error::chain;
-use super::{FastPath, FastPathError, xdp};
+use super::{FastPath, FastPathError};
 
 /// Frames that the kernel makes and sends at a time: as many as one poll of an interface takes.
 const BATCH: u32 = 64;
@@ -110,9 +110,11 @@ impl Source {
 }
 
 impl FastPath {
-    /// Runs of the loaded program.
-    pub fn statistics(&mut self) -> Result<Statistics, FastPathError> {
-        let info = xdp(&mut self.program)?
+    /// Runs of the program of an interface.
+    pub fn statistics(&mut self, number: u8) -> Result<Statistics, FastPathError> {
+        let info = self
+            .loaded(number)?
+            .xdp()?
             .info()
             .map_err(FastPathError::verifying)?;
         Ok(Statistics::of(&info))

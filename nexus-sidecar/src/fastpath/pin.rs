@@ -1,128 +1,277 @@
-//! The folder of pinned maps and links: made, checked, and taken down.
+//! Folders of pinned maps and links: one per generation of maps, chosen, made, and taken down.
+//!
+//! A generation is a folder `v<ABI version>` or `v<ABI version>-<number>` below the pin root: a set of
+//! maps that fit one program and one size, and the links of the interfaces whose program works on them.
+//! There is one, except while an upgrade is under way: then the new generation is filled while the old
+//! one answers, each link is updated to the new program and only then moved to the new folder, and the
+//! old folder goes last. Wherever that is cut off, each link is pinned in one of the folders and runs a
+//! program over maps that were right when it got it; the next start finds the maps that fit and goes on
+//! from there.
 
-use std::fs;
+mod layout;
+
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapInfo, MapType};
-use nexus_abi::{ABI_VERSION, BindingKey, Entry, OUTCOME_COUNT, PROFILE_COUNT, Profile, map};
+use aya::maps::MapData;
+use nexus_abi::{ABI_VERSION, INTERFACE_COUNT, map};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::FastPathError;
+use layout::{Unfit, unfit};
 
-/// The maps that are pinned; all others hold nothing beyond one packet.
-pub const MAPS: [&str; 3] = [map::BINDINGS, map::PROFILES, map::COUNTERS];
+/// The program's maps that are pinned; all others hold nothing beyond one packet.
+pub const MAPS: [&str; 8] = [
+    map::KINDS,
+    map::BINDINGS,
+    map::CIRCUITS,
+    map::PROFILES,
+    map::TEMPLATES,
+    map::COUNTERS,
+    map::PUNTS,
+    map::EVENTS,
+];
 
-/// Makes the folder of this ABI version below `root`, which has to be on a bpffs.
-pub fn prepare(root: &Path) -> Result<PathBuf, FastPathError> {
+/// Pin of the seed that keys are placed by, an array of one number that only user space looks at.
+pub const SEED: &str = "SEED";
+
+/// Entries of the maps that are sized to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of `BINDINGS`.
+    pub buckets: u32,
+    /// Of `CIRCUITS`.
+    pub circuits: u32,
+}
+
+/// Keeps other writers away from the maps below a pin root, until it is dropped or the process ends.
+pub type Lock = Flock<File>;
+
+/// Makes the pin root, which has to be on a bpffs, and takes it for this process alone.
+pub fn prepare(root: &Path) -> Result<Lock, FastPathError> {
     let existing = root
         .ancestors()
         .find(|ancestor| ancestor.exists())
         .ok_or_else(|| FastPathError::NotBpffs {
             path: root.to_owned(),
         })?;
-    let kind = statfs(existing).map_err(|errno| FastPathError::PinFolder {
-        path: existing.to_owned(),
-        source: errno.into(),
-    })?;
+    let kind = statfs(existing).map_err(|errno| folder(existing)(errno.into()))?;
     if kind.filesystem_type() != BPF_FS_MAGIC {
         return Err(FastPathError::NotBpffs {
             path: root.to_owned(),
         });
     }
-    let pins = root.join(format!("v{ABI_VERSION}"));
-    fs::create_dir_all(&pins).map_err(|source| FastPathError::PinFolder {
-        path: pins.clone(),
-        source,
-    })?;
-    Ok(pins)
-}
-
-/// Compares each pinned map with what this program expects: aya would silently use a map of another
-/// layout.
-pub fn check_layouts(pins: &Path, max_bindings: u32) -> Result<(), FastPathError> {
-    let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-    let (key, entry) = (size(size_of::<BindingKey>()), size(size_of::<Entry>()));
-    let profile = size(size_of::<Profile>());
-    check(
-        pins,
-        map::BINDINGS,
-        MapType::Hash,
-        [key, entry, max_bindings],
-    )?;
-    check(
-        pins,
-        map::PROFILES,
-        MapType::Array,
-        [4, profile, PROFILE_COUNT],
-    )?;
-    check(
-        pins,
-        map::COUNTERS,
-        MapType::PerCpuArray,
-        [4, 8, OUTCOME_COUNT],
-    )
-}
-
-/// `expected`: key size, value size and number of entries.
-fn check(
-    pins: &Path,
-    name: &'static str,
-    kind: MapType,
-    expected: [u32; 3],
-) -> Result<(), FastPathError> {
-    let path = pins.join(name);
-    if !path.exists() {
-        return Ok(());
-    }
-    let info = MapInfo::from_pin(&path).map_err(|source| FastPathError::map(name, source))?;
-    let found_kind = info
-        .map_type()
-        .map_err(|source| FastPathError::map(name, source))?;
-    let found = [info.key_size(), info.value_size(), info.max_entries()];
-    if found_kind == kind && found == expected {
-        return Ok(());
-    }
-    Err(FastPathError::Layout {
-        path,
-        expected: format!("{kind:?} {}", shape(expected)),
-        found: format!("{found_kind:?} {}", shape(found)),
+    fs::create_dir_all(root).map_err(folder(root))?;
+    let file = File::open(root).map_err(folder(root))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => FastPathError::InUse {
+            path: root.to_owned(),
+        },
+        errno => folder(root)(errno.into()),
     })
 }
 
-fn shape([key, value, entries]: [u32; 3]) -> String {
-    format!("with keys of {key} bytes, values of {value} bytes, {entries} entries")
+/// The generation whose maps have these sizes, or a new one.
+pub fn choose(root: &Path, sizes: Sizes) -> Result<PathBuf, FastPathError> {
+    for generation in generations(root)? {
+        if version(&generation) != Some(ABI_VERSION) {
+            continue;
+        }
+        match unfit(&generation, sizes)? {
+            None => return Ok(generation),
+            Some(Unfit {
+                name,
+                expected,
+                found,
+            }) => {
+                tracing::warn!(
+                    generation = %generation.display(), map = name, %found, %expected,
+                    "pinned maps do not fit: new ones are made beside them, the old ones answer until those are filled"
+                );
+            }
+        }
+    }
+    let free = (0..)
+        .map(|number| root.join(named(number)))
+        .find(|folder| !folder.exists())
+        .unwrap_or_else(|| root.join(named(0)));
+    fs::create_dir_all(&free).map_err(folder(&free))?;
+    Ok(free)
 }
 
-/// Removes links and maps of every ABI version below `root`: the program leaves its interfaces and
-/// no subscriber is answered in the kernel any more. Whatever else stands there is left alone.
-/// Returns what was removed.
+/// Checks the maps that the embedded object has made: it may have been built before this program.
+pub fn check(pins: &Path, sizes: Sizes) -> Result<(), FastPathError> {
+    match unfit(pins, sizes)? {
+        None => Ok(()),
+        Some(Unfit { name, .. }) => {
+            tracing::error!(map = name, "the embedded kernel program is of another version");
+            Err(FastPathError::Object)
+        }
+    }
+}
+
+/// Name of a generation: the first one has no number.
+fn named(number: u32) -> String {
+    match number {
+        0 => format!("v{ABI_VERSION}"),
+        // A bpffs takes no dots in names.
+        number => format!("v{ABI_VERSION}-{number}"),
+    }
+}
+
+/// A pinned map.
+pub fn open(pins: &Path, name: &'static str) -> Result<MapData, FastPathError> {
+    MapData::from_pin(pins.join(name)).map_err(|source| FastPathError::map(name, source))
+}
+
+/// Removes links and maps of every generation below `root`: the program leaves its interfaces and no
+/// subscriber is answered in the kernel any more. Whatever else stands there is left alone. Returns
+/// what was removed.
 pub fn detach(root: &Path) -> Result<Vec<PathBuf>, FastPathError> {
     let mut removed = Vec::new();
-    for folder in entries(root)?
-        .into_iter()
-        .filter(|folder| is_version(folder))
-    {
-        let mut pins: Vec<_> = entries(&folder)?
-            .into_iter()
-            .filter(|pin| is_ours(pin))
-            .collect();
-        // Links first, so that no program runs on maps that are gone.
-        pins.sort_by_key(|pin| (!name_of(pin).starts_with(LINK_PREFIX), pin.clone()));
-        for pin in pins {
-            fs::remove_file(&pin).map_err(|source| FastPathError::PinFolder {
-                path: pin.clone(),
-                source,
-            })?;
-            removed.push(pin);
-        }
-        remove_if_empty(&folder)?;
+    for generation in generations(root)? {
+        remove(&generation, &mut removed)?;
     }
     remove_if_empty(root)?;
     Ok(removed)
 }
 
+/// An interface that is served, and the name of its link.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Its name.
+    pub interface: String,
+    /// The link's.
+    pub link: String,
+}
+
+/// Removes links and numbers of interfaces that are not `served`, and all generations but `current`,
+/// which gets the name without a number if that is free then. Returns its path and what was removed.
+pub fn tidy(
+    root: &Path,
+    current: &Path,
+    served: &[Served],
+) -> Result<(PathBuf, Vec<PathBuf>), FastPathError> {
+    let mut removed = Vec::new();
+    for generation in generations(root)? {
+        if generation != current {
+            remove(&generation, &mut removed)?;
+            continue;
+        }
+        for pin in entries(&generation)? {
+            let name = name_of(&pin);
+            let link = name.starts_with(LINK_PREFIX);
+            let needed = if name.starts_with(NUMBER_PREFIX) {
+                let named = fs::read_link(&pin).map_err(folder(&pin))?;
+                let is = |served: &Served| named == Path::new(&served.interface);
+                served.iter().any(is)
+            } else {
+                !link || served.iter().any(|served| served.link == name)
+            };
+            if !needed {
+                unpin(&pin, &mut removed)?;
+            }
+        }
+    }
+    let first = root.join(named(0));
+    if current == first || first.exists() {
+        return Ok((current.to_owned(), removed));
+    }
+    fs::rename(current, &first).map_err(folder(current))?;
+    Ok((first, removed))
+}
+
+fn remove(generation: &Path, removed: &mut Vec<PathBuf>) -> Result<(), FastPathError> {
+    let mut pins: Vec<_> = entries(generation)?
+        .into_iter()
+        .filter(|pin| is_ours(pin))
+        .collect();
+    // Links first, so that no program runs on maps that are gone.
+    pins.sort_by_key(|pin| (!name_of(pin).starts_with(LINK_PREFIX), pin.clone()));
+    for pin in pins {
+        unpin(&pin, removed)?;
+    }
+    remove_if_empty(generation)
+}
+
+fn unpin(pin: &Path, removed: &mut Vec<PathBuf>) -> Result<(), FastPathError> {
+    fs::remove_file(pin).map_err(folder(pin))?;
+    removed.push(pin.to_owned());
+    Ok(())
+}
+
 const LINK_PREFIX: &str = "link-";
+
+/// Name of the pin of a link.
+pub fn link_name(interface: &str, ifindex: u32) -> String {
+    format!("{LINK_PREFIX}{}-{ifindex}", interface.replace('.', "_"))
+}
+
+/// Where links of this name are pinned, in whichever generation: at most one of them is alive.
+pub fn find_links(root: &Path, name: &str) -> Result<Vec<PathBuf>, FastPathError> {
+    let pins = generations(root)?
+        .into_iter()
+        .map(|generation| generation.join(name));
+    Ok(pins.filter(|pin| pin.exists()).collect())
+}
+
+/// An earlier generation of this ABI version, whatever its size, and that size.
+pub fn earlier(root: &Path, current: &Path) -> Result<Option<(PathBuf, Sizes)>, FastPathError> {
+    for generation in generations(root)? {
+        if generation == current || version(&generation) != Some(ABI_VERSION) {
+            continue;
+        }
+        if let Some(sizes) = layout::sizes(&generation)? {
+            return Ok(Some((generation, sizes)));
+        }
+    }
+    Ok(None)
+}
+
+const NUMBER_PREFIX: &str = "interface-";
+
+/// The number of an interface in the keys of a generation: a symbolic link from the number to the name,
+/// so that whoever reads the maps can tell too. One that has none gets the lowest that is free.
+pub fn number(pins: &Path, interface: &str) -> Result<u8, FastPathError> {
+    let mut free = None;
+    for number in 0..INTERFACE_COUNT as u8 {
+        match fs::read_link(pins.join(format!("{NUMBER_PREFIX}{number}"))) {
+            Ok(name) if name == Path::new(interface) => return Ok(number),
+            Ok(_) => {}
+            Err(_) if free.is_none() => free = Some(number),
+            Err(_) => {}
+        }
+    }
+    let number = free.ok_or_else(|| FastPathError::Interface {
+        interface: interface.to_owned(),
+    })?;
+    let link = pins.join(format!("{NUMBER_PREFIX}{number}"));
+    symlink(interface, &link).map_err(folder(&link))?;
+    Ok(number)
+}
+
+/// Gives the interfaces in a new generation the numbers that they had in an earlier one.
+pub fn copy_numbers(from: &Path, to: &Path) -> Result<(), FastPathError> {
+    let links = |folder: &Path| -> Result<Vec<PathBuf>, FastPathError> {
+        let mut links = entries(folder)?;
+        links.retain(|link| name_of(link).starts_with(NUMBER_PREFIX));
+        Ok(links)
+    };
+    // Of an older generation there, which was on its way out.
+    for link in links(to)? {
+        fs::remove_file(&link).map_err(folder(&link))?;
+    }
+    for link in links(from)? {
+        let interface = fs::read_link(&link).map_err(folder(&link))?;
+        let copy = to.join(name_of(&link));
+        symlink(interface, &copy).map_err(folder(&copy))?;
+    }
+    Ok(())
+}
 
 fn name_of(path: &Path) -> String {
     path.file_name()
@@ -131,19 +280,32 @@ fn name_of(path: &Path) -> String {
         .into_owned()
 }
 
-fn is_version(folder: &Path) -> bool {
-    name_of(folder)
-        .strip_prefix('v')
-        .is_some_and(|version| version.parse::<u32>().is_ok())
+/// All generations of all ABI versions, the one without a number before the others.
+fn generations(root: &Path) -> Result<Vec<PathBuf>, FastPathError> {
+    let mut found = entries(root)?;
+    found.retain(|folder| version(folder).is_some());
+    Ok(found)
+}
+
+/// The ABI version of a generation; `None`: it is none.
+fn version(folder: &Path) -> Option<u32> {
+    let name = name_of(folder);
+    let text = name.strip_prefix('v')?;
+    let (version, number) = text.split_once('-').unwrap_or((text, "0"));
+    number.parse::<u32>().ok()?;
+    version.parse().ok()
 }
 
 fn is_ours(pin: &Path) -> bool {
     let name = name_of(pin);
-    name.starts_with(LINK_PREFIX) || MAPS.contains(&name.as_str())
+    name.starts_with(LINK_PREFIX)
+        || name.starts_with(NUMBER_PREFIX)
+        || name == SEED
+        || MAPS.contains(&name.as_str())
 }
 
-fn remove_if_empty(folder: &Path) -> Result<(), FastPathError> {
-    match fs::remove_dir(folder) {
+fn remove_if_empty(path: &Path) -> Result<(), FastPathError> {
+    match fs::remove_dir(path) {
         Ok(()) => Ok(()),
         Err(error)
             if matches!(
@@ -156,34 +318,29 @@ fn remove_if_empty(folder: &Path) -> Result<(), FastPathError> {
         {
             Ok(())
         }
-        Err(source) => Err(FastPathError::PinFolder {
-            path: folder.to_owned(),
-            source,
-        }),
+        Err(source) => Err(folder(path)(source)),
     }
 }
 
-/// Name of the pin of a link.
-pub fn link_name(interface: &str, ifindex: u32) -> String {
-    // A bpffs takes no dots in names.
-    format!("{LINK_PREFIX}{}-{ifindex}", interface.replace('.', "_"))
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, FastPathError> {
-    let failed = |source| FastPathError::PinFolder {
-        path: folder.to_owned(),
-        source,
-    };
-    match fs::read_dir(folder) {
+fn entries(path: &Path) -> Result<Vec<PathBuf>, FastPathError> {
+    match fs::read_dir(path) {
         Ok(entries) => {
             let mut paths = entries
                 .map(|entry| entry.map(|entry| entry.path()))
                 .collect::<io::Result<Vec<_>>>()
-                .map_err(failed)?;
+                .map_err(folder(path))?;
             paths.sort();
             Ok(paths)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(error)),
+        Err(source) => Err(folder(path)(source)),
+    }
+}
+
+pub(super) fn folder(path: &Path) -> impl Fn(io::Error) -> FastPathError {
+    let path = path.to_owned();
+    move |source| FastPathError::PinFolder {
+        path: path.clone(),
+        source,
     }
 }

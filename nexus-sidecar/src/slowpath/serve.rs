@@ -1,21 +1,18 @@
 //! What a frame is answered with: the one place of the slow path that knows the kernel's types.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use nexus_abi::{Binding, BindingKey, Outcome, Profile};
 use nexus_dhcp::{
-    Answer, Bytes, OptionTable, Reply, Request, Span, decide, inform, parse_link, parse_message,
-    wire::{BOOTP_LEN, IPV4_UDP_LEN, message, option},
+    Request, Span,
+    exchange::{self, Identity},
+    wire::{BOOTP_LEN, IPV4_UDP_LEN, message, option, relay},
 };
 
 use crate::clock::{ClockError, boot_now};
 use crate::edge_handle::{EdgeError, EdgeHandle};
 use crate::ipoe::{Client, Contact};
 
-/// Sub-options of relay agent information (RFC 3046 3.1 and 3.2).
-const CIRCUIT_ID: u8 = 1;
-const REMOTE_ID: u8 = 2;
 /// Vendor class identifier (RFC 2132 9.13).
 const VENDOR_CLASS: u8 = 60;
 
@@ -27,8 +24,9 @@ pub(super) enum Step {
     Silence(Outcome),
     /// Tell the edge task; nothing is sent.
     Tell(Notice),
-    /// Its client has no binding. What may be asked about it, if it wants an address from anybody.
-    Unknown(Option<Contact>),
+    /// Its client has no binding, or not with this MAC. What may be asked about it, if it wants an address
+    /// from anybody.
+    Unknown(Outcome, Option<Contact>),
 }
 
 /// RELEASE or DECLINE of a client that has a binding.
@@ -37,32 +35,56 @@ pub(super) enum Notice {
     Decline(BindingKey, Ipv4Addr),
 }
 
-/// Reads a frame that arrived on interface `ifindex` and decides. Waits for nothing.
+/// Reads a frame that arrived on an interface with this identity and decides. Waits for nothing.
 ///
 /// Errors: the clock cannot be read.
-pub(super) fn step(edge: &EdgeHandle, ifindex: u32, frame: &[u8]) -> Result<Step, ClockError> {
-    let packet = Bytes(frame);
-    let request = match read(&packet) {
+pub(super) fn step(
+    edge: &EdgeHandle,
+    identity: Identity<'_>,
+    frame: &[u8],
+) -> Result<Step, ClockError> {
+    let request = match exchange::read(frame) {
         Ok(request) => request,
         Err(outcome) => return Ok(Step::Silence(outcome)),
     };
-    let Some((key, binding, profile)) = find(edge, &request, ifindex) else {
-        return Ok(Step::Unknown(contact(frame, &request)));
-    };
     let now = boot_now()?;
-    edge.seen(key, now);
-    let now_ns = now.0;
-    let answer = match request.options.message {
-        message::INFORM => inform(&request, &binding, &profile, now_ns),
-        message::RELEASE => return Ok(notice(&request, &profile, Notice::release(key, &request))),
-        message::DECLINE => return Ok(notice(&request, &profile, Notice::decline(key, &request))),
-        _ => decide(&request, &binding, &profile, now_ns),
+    let now_secs = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX);
+    let mut served = None;
+    let found = exchange::find(frame, identity, now_secs, |key| {
+        let (binding, encoded) = edge.binding(key)?;
+        served = Some(encoded);
+        Some(binding)
+    });
+    let (key, binding, encoded) = match (found, served) {
+        (Ok((_, key, binding)), Some(encoded)) => (key, binding, encoded),
+        (Err(outcome @ (Outcome::UnknownClient | Outcome::MacMismatch)), _) => {
+            return Ok(Step::Unknown(outcome, contact(frame, &request)));
+        }
+        (Err(outcome), _) => return Ok(Step::Silence(outcome)),
+        (Ok(_), None) => return Ok(Step::Silence(Outcome::NoProfile)),
     };
-    let reply = answer.and_then(|answer| write(&packet, &request, &answer, &profile));
+    edge.seen(key, now);
+    let (profile, template) = &*encoded;
+    match request.options.message {
+        message::RELEASE => return Ok(notice(&request, profile, Notice::release(key, &request))),
+        message::DECLINE => return Ok(notice(&request, profile, Notice::decline(key, &request))),
+        _ => {}
+    }
+    let reply = exchange::reply(frame, &request, &binding, profile, template, now_secs);
     Ok(match reply {
-        Ok((outcome, reply)) => Step::Reply(outcome, reply),
+        Ok((outcome, reply)) => {
+            learn(edge, frame, &request, &binding, profile);
+            Step::Reply(outcome, reply)
+        }
         Err(outcome) => Step::Silence(outcome),
     })
+}
+
+/// The next client that asks for these options is answered in the kernel.
+fn learn(edge: &EdgeHandle, frame: &[u8], request: &Request, binding: &Binding, profile: &Profile) {
+    if let Some(set) = exchange::missing_set(frame, request, profile) {
+        edge.learn(binding.profile, set);
+    }
 }
 
 impl Notice {
@@ -100,36 +122,6 @@ impl Notice {
     }
 }
 
-fn read(packet: &Bytes<'_>) -> Result<Request, Outcome> {
-    let link = parse_link(packet)?;
-    parse_message(packet, link)?.into_request(packet, &mut OptionTable::default())
-}
-
-fn write(
-    packet: &Bytes<'_>,
-    request: &Request,
-    answer: &Answer,
-    profile: &Profile,
-) -> Result<(Outcome, Vec<u8>), Outcome> {
-    let mut reply = Reply::default();
-    let span = reply.write(packet, request, answer, profile)?;
-    Ok((answer.outcome, reply.frame(span).to_vec()))
-}
-
-/// The binding of the client: by its line and MAC, else by its MAC, as in the kernel.
-fn find(
-    edge: &EdgeHandle,
-    request: &Request,
-    ifindex: u32,
-) -> Option<(BindingKey, Binding, Arc<Profile>)> {
-    for key in [request.line_key(ifindex), request.mac_key(ifindex)] {
-        if let Some((binding, profile)) = edge.binding(&key) {
-            return Some((key, binding, profile));
-        }
-    }
-    None
-}
-
 /// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5). One that is on its way to
 /// another address only passes through here, whatever it names.
 fn notice(request: &Request, profile: &Profile, notice: Notice) -> Step {
@@ -162,8 +154,8 @@ fn contact(frame: &[u8], request: &Request) -> Option<Contact> {
         client: Client {
             mac: request.mac(),
             vlans: (request.link.outer_vid(), request.link.inner_vid()),
-            circuit_id: sub_option(CIRCUIT_ID),
-            remote_id: sub_option(REMOTE_ID),
+            circuit_id: sub_option(relay::CIRCUIT_ID),
+            remote_id: sub_option(relay::REMOTE_ID),
         },
         relay: (relay != 0).then(|| Ipv4Addr::from(relay.to_ne_bytes())),
         vendor_class: find_tlv(options, VENDOR_CLASS).map(<[u8]>::to_vec),

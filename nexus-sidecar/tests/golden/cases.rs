@@ -7,8 +7,8 @@ use nexus_testkit::packet::clients::{Client, Says, relay_information};
 use nexus_testkit::packet::{Bootp, ETH_P_QINQ1, Frame, Tag};
 
 use crate::world::{
-    ANYWHERE, GATEWAY_MAC, QINQ, RELAY, RELAY_MAC, RICH_ANYWHERE, RICH_QINQ, RICH_SERVER, SERVER,
-    TAGGED, TWICE, UNTAGGED, address_of,
+    ANYWHERE, BOUND, GATEWAY_MAC, HURRIED, QINQ, RELAY, RELAY_MAC, RICH_ANYWHERE, RICH_QINQ,
+    RICH_SERVER, SERVER, TAGGED, TWICE, UNTAGGED, address_of,
 };
 
 /// One line of the table. `name` is that of its golden file.
@@ -16,6 +16,14 @@ pub struct Case {
     pub name: &'static str,
     pub frame: Frame,
     pub outcome: Outcome,
+}
+
+impl Case {
+    /// The profile of its client.
+    pub fn profile(&self) -> u16 {
+        let mac = self.frame.bootp().unwrap().mac();
+        BOUND.iter().find(|bound| bound.0 == mac).unwrap().3
+    }
 }
 
 const WRONG: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);
@@ -49,6 +57,7 @@ pub fn answered() -> Vec<Case> {
     let mut cases = untagged();
     cases.extend(tagged());
     cases.extend(relays_and_lengths());
+    cases.extend(messages());
     cases
 }
 
@@ -233,7 +242,7 @@ fn relays_and_lengths() -> Vec<Case> {
     in_front.options.insert(0, (82, relay));
     let mut padded = Client::Udhcpc.message(ANYWHERE, XID, Says::Discover);
     padded.options.insert(1, (0, Vec::new()));
-    padded.min_len = 548;
+    padded.min_len = 700;
     let grows = Client::Dhclient.frame(RICH_ANYWHERE, XID, Says::Discover);
     let case = |name, frame, outcome| Case {
         name,
@@ -272,4 +281,56 @@ fn relays_and_lengths() -> Vec<Case> {
             Outcome::Offer,
         ),
     ]
+}
+
+/// INFORM, rapid commit, and lists of options.
+fn messages() -> Vec<Case> {
+    let any = address_of(ANYWHERE);
+    let case = |name, frame, outcome| Case {
+        name,
+        frame,
+        outcome,
+    };
+    let mut informs = Bootp::request(ANYWHERE, XID)
+        .option(53, &[8])
+        .option(61, &[1, 2, 0, 0, 0, 0, 0x21])
+        .option(55, &[1, 3, 6, 15]);
+    informs.ciaddr = any;
+    let mut informs_some = Bootp::request(ANYWHERE, XID).option(53, &[8]);
+    informs_some = informs_some.option(55, &[6]);
+    informs_some.ciaddr = any;
+    let rapid = |mac| {
+        let mut message = Client::Networkd.message(mac, XID, Says::Discover);
+        message.options.insert(1, (80, Vec::new()));
+        Frame::from_client(&message)
+    };
+    let list = |list: &[u8]| {
+        let message = Bootp::request(RICH_ANYWHERE, XID).option(53, &[1]);
+        Frame::from_client(&message.option(57, &[5, 0xdc]).option(55, list))
+    };
+    vec![
+        case(
+            "inform",
+            to_server(Frame::from_client(&informs), any, SERVER),
+            Outcome::InformAck,
+        ),
+        case(
+            "inform-relayed-some-options",
+            relayed(informs_some),
+            Outcome::InformAck,
+        ),
+        case("rapid-commit", rapid(HURRIED), Outcome::Ack),
+        case("rapid-commit-not-chosen", rapid(ANYWHERE), Outcome::Offer),
+        case(
+            "list-in-another-order",
+            list(&[121, 43, 6, 3, 1, 250, 3]),
+            Outcome::Offer,
+        ),
+        case("list-of-nothing-there-is", list(&[252, 51]), Outcome::Offer),
+        case("list-of-all-codes", list(&all_codes()), Outcome::Offer),
+    ]
+}
+
+fn all_codes() -> Vec<u8> {
+    (1..=254).rev().collect()
 }

@@ -2,73 +2,19 @@
 
 use std::process::Command;
 
-use anyhow::Result;
 use nexus_abi::Outcome;
 use nexus_sidecar::fastpath::{AttachMode, Attached, FastPath, FastPathError, detach};
 use nexus_testkit::command;
-use nexus_testkit::link::{self, End};
-use nexus_testkit::netns::{Namespace, unique_prefix};
+use nexus_testkit::link;
 
-use crate::world::Pins;
-
-const INTERFACE: &str = "access0";
-
-/// An OLT host with a native XDP interface, and pins of its own.
-struct Bench {
-    pins: Pins,
-    olt: Namespace,
-    line: Namespace,
-}
-
-impl Bench {
-    fn new(test: &str) -> Self {
-        let prefix = unique_prefix(test);
-        let olt = Namespace::create(&prefix, "olt").unwrap();
-        let line = Namespace::create(&prefix, "line").unwrap();
-        link::veth(End::new(&olt, INTERFACE), End::new(&line, "eth0")).unwrap();
-        Self {
-            pins: Pins::new(test),
-            olt,
-            line,
-        }
-    }
-
-    fn attach(
-        &self,
-        fast_path: &mut FastPath,
-        interface: &str,
-        mode: AttachMode,
-    ) -> Result<Attached, FastPathError> {
-        self.olt
-            .enter(|| fast_path.attach(interface, mode))
-            .unwrap()
-    }
-
-    fn native(&self, fast_path: &mut FastPath) -> Attached {
-        self.attach(fast_path, INTERFACE, AttachMode::Native)
-            .unwrap()
-    }
-
-    /// (mode, program id) of the program on an interface, as `ip` shows it.
-    fn program(&self, interface: &str) -> Option<(u64, u64)> {
-        let arguments = ["-json", "-details", "link", "show", "dev", interface];
-        let text = self.olt.run("ip", &arguments).unwrap();
-        let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let xdp = shown.get(0)?.get("xdp")?;
-        let number = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_u64);
-        number(xdp.get("mode")).zip(number(xdp.get("prog")?.get("id")))
-    }
-}
-
-/// `ip`'s numbers of where a program runs.
-const IN_DRIVER: u64 = 1;
-const GENERIC: u64 = 2;
+use crate::bench::{Bench, GENERIC, IN_DRIVER, INTERFACE};
+use crate::home::{Home, address, binding, by_mac, discover, interface, mac};
 
 #[test]
 #[ignore = "needs root and the kernel"]
 fn an_interface_that_is_not_there_is_refused_by_name() {
     let bench = Bench::new("absent");
-    let mut fast_path = bench.pins.open(16);
+    let mut fast_path = bench.home.open(16);
     for name in [
         "access1",
         "",
@@ -89,7 +35,7 @@ fn an_interface_that_is_not_there_is_refused_by_name() {
 #[ignore = "needs root and the kernel"]
 fn a_driver_without_native_xdp_is_refused_and_generic_mode_taken_only_when_asked_for() {
     let bench = Bench::new("lo");
-    let mut fast_path = bench.pins.open(16);
+    let mut fast_path = bench.home.open(16);
     let error = bench
         .attach(&mut fast_path, "lo", AttachMode::Native)
         .unwrap_err();
@@ -111,7 +57,7 @@ fn a_driver_without_native_xdp_is_refused_and_generic_mode_taken_only_when_asked
 #[ignore = "needs root and the kernel"]
 fn what_the_driver_objects_to_is_told() {
     let bench = Bench::new("mtu");
-    let mut fast_path = bench.pins.open(16);
+    let mut fast_path = bench.home.open(16);
     for (end, name) in [(&bench.olt, INTERFACE), (&bench.line, "eth0")] {
         end.run("ip", &["link", "set", "dev", name, "mtu", "9000"])
             .unwrap();
@@ -128,7 +74,7 @@ fn what_the_driver_objects_to_is_told() {
 #[ignore = "needs root and the kernel"]
 fn a_program_outlives_its_process_and_the_next_one_takes_its_place() {
     let bench = Bench::new("replace");
-    let mut first = bench.pins.open(16);
+    let mut first = bench.home.open(16);
     let attached = bench.native(&mut first);
     let ifindex = link::index(&bench.olt, INTERFACE).unwrap();
     assert_eq!(
@@ -143,28 +89,21 @@ fn a_program_outlives_its_process_and_the_next_one_takes_its_place() {
     drop(first);
     assert_eq!(bench.program(INTERFACE), Some((IN_DRIVER, old)));
 
-    let mut second = bench.pins.open(16);
-    assert_eq!(
-        bench.native(&mut second),
-        Attached {
-            ifindex,
-            replaced: true
-        }
-    );
+    let mut second = bench.home.open(16);
+    let replaced = Attached {
+        ifindex,
+        replaced: true,
+    };
+    assert_eq!(bench.native(&mut second), replaced);
     let (mode, new) = bench.program(INTERFACE).unwrap();
     assert_eq!(mode, IN_DRIVER);
     assert_ne!(old, new);
-    // Once more, by the same process: nothing changes.
-    assert_eq!(
-        bench.native(&mut second),
-        Attached {
-            ifindex,
-            replaced: true
-        }
-    );
-    assert_eq!(bench.program(INTERFACE), Some((IN_DRIVER, new)));
+    // Once more, by the same process.
+    assert_eq!(bench.native(&mut second), replaced);
+    let (mode, newest) = bench.program(INTERFACE).unwrap();
+    assert_eq!(mode, IN_DRIVER);
     drop(second);
-    assert_eq!(bench.program(INTERFACE), Some((IN_DRIVER, new)));
+    assert_eq!(bench.program(INTERFACE), Some((IN_DRIVER, newest)));
 }
 
 #[test]
@@ -173,26 +112,23 @@ fn both_programs_of_a_replacement_count_into_the_same_maps() {
     let bench = Bench::new("maps");
     let count = |fast_path: &FastPath| {
         let counters = fast_path.counters().unwrap();
-        counters
-            .into_iter()
-            .find(|(outcome, _)| *outcome == Outcome::UnknownClient)
-            .unwrap()
-            .1
+        let unknown = |(outcome, _): &(Outcome, u64)| *outcome == Outcome::UnknownClient;
+        counters.into_iter().find(unknown).unwrap().1
     };
-    let stranger = nexus_testkit::packet::Bootp::discover([2, 0, 0, 0, 0, 0x66], 1);
-    let frame = nexus_testkit::packet::Frame::from_client(&stranger).build();
-    let mut first = bench.pins.open(16);
-    let mut second = bench.pins.open(16);
-    first.run_once(&frame).unwrap();
-    second.run_once(&frame).unwrap();
-    assert_eq!((count(&first), count(&second)), (2, 2));
+    let frame = nexus_testkit::packet::Frame::from_client(&discover(66, 1)).build();
+    for runs in 1..=2 {
+        let mut fast_path = bench.home.open(16);
+        bench.native(&mut fast_path);
+        fast_path.run_once(0, &frame).unwrap();
+        assert_eq!(count(&fast_path), runs);
+    }
 }
 
 #[test]
 #[ignore = "needs root and the kernel"]
 fn an_interface_that_came_back_under_its_old_name_and_index_is_attached_anew() {
     let bench = Bench::new("again");
-    let mut fast_path = bench.pins.open(16);
+    let mut fast_path = bench.home.open(16);
     let Attached { ifindex, .. } = bench.native(&mut fast_path);
     drop(fast_path);
     bench
@@ -213,7 +149,7 @@ fn an_interface_that_came_back_under_its_old_name_and_index_is_attached_anew() {
     bench.olt.run("ip", &add).unwrap();
     assert_eq!(bench.program(INTERFACE), None);
 
-    let mut fast_path = bench.pins.open(16);
+    let mut fast_path = bench.home.open(16);
     assert_eq!(
         bench.native(&mut fast_path),
         Attached {
@@ -228,11 +164,11 @@ fn an_interface_that_came_back_under_its_old_name_and_index_is_attached_anew() {
 #[ignore = "needs root and the kernel"]
 fn another_program_on_the_interface_is_not_pushed_aside() {
     let bench = Bench::new("busy");
-    let stranger = Pins::new("stranger");
+    let stranger = Home::new("stranger");
     let mut theirs = stranger.open(16);
     bench.native(&mut theirs);
     let before = bench.program(INTERFACE);
-    let mut ours = bench.pins.open(16);
+    let mut ours = bench.home.open(16);
     let error = bench
         .attach(&mut ours, INTERFACE, AttachMode::Native)
         .unwrap_err();
@@ -244,7 +180,7 @@ fn another_program_on_the_interface_is_not_pushed_aside() {
 #[ignore = "needs root and the kernel"]
 fn a_program_attached_without_a_link_is_not_pushed_aside_either() {
     let bench = Bench::new("netlink");
-    let stranger = Pins::new("stranger");
+    let stranger = Home::new("stranger");
     drop(stranger.open(16));
     let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/nexus-ebpf");
     let program = stranger.root().join("program");
@@ -260,7 +196,7 @@ fn a_program_attached_without_a_link_is_not_pushed_aside_either() {
     bench.olt.run("bpftool", &attach).unwrap();
     let before = bench.program(INTERFACE);
     assert!(before.is_some());
-    let mut ours = bench.pins.open(16);
+    let mut ours = bench.home.open(16);
     let error = bench
         .attach(&mut ours, INTERFACE, AttachMode::Native)
         .unwrap_err();
@@ -270,30 +206,202 @@ fn a_program_attached_without_a_link_is_not_pushed_aside_either() {
 
 #[test]
 #[ignore = "needs root and the kernel"]
+fn a_link_of_another_mode_is_changed_to_what_is_configured() {
+    let bench = Bench::new("mode");
+    let mut generic = bench.home.open(16);
+    bench
+        .attach(&mut generic, INTERFACE, AttachMode::Generic)
+        .unwrap();
+    assert_eq!(bench.program(INTERFACE).unwrap().0, GENERIC);
+    drop(generic);
+    for (mode, expected) in [
+        (AttachMode::Native, IN_DRIVER),
+        (AttachMode::Generic, GENERIC),
+    ] {
+        let mut fast_path = bench.home.open(16);
+        let attached = bench.attach(&mut fast_path, INTERFACE, mode).unwrap();
+        assert!(attached.replaced);
+        assert_eq!(bench.program(INTERFACE).unwrap().0, expected);
+        drop(fast_path);
+        assert_eq!(bench.program(INTERFACE).unwrap().0, expected);
+    }
+}
+
+#[test]
+#[ignore = "needs root and the kernel"]
+fn a_link_stays_in_its_mode_if_the_driver_does_not_have_the_other() {
+    let bench = Bench::new("nonative");
+    let mut fast_path = bench.home.open(16);
+    bench
+        .attach(&mut fast_path, "lo", AttachMode::Generic)
+        .unwrap();
+    drop(fast_path);
+    let mut fast_path = bench.home.open(16);
+    let error = bench
+        .attach(&mut fast_path, "lo", AttachMode::Native)
+        .unwrap_err();
+    assert!(matches!(error, FastPathError::NoNativeXdp { .. }), "{error}");
+    drop(fast_path);
+    assert_eq!(bench.program("lo").unwrap().0, GENERIC);
+}
+
+#[test]
+#[ignore = "needs root and the kernel"]
+fn vlan_offload_is_switched_off_so_that_tags_stay_in_frames() {
+    let bench = Bench::new("offload");
+    let set = |feature: &str, value: &str| {
+        bench
+            .olt
+            .run("ethtool", &["-K", INTERFACE, feature, value])
+            .unwrap();
+    };
+    let features = || {
+        let shown = bench.olt.run("ethtool", &["-k", INTERFACE]).unwrap();
+        ["rx-vlan-offload: ", "rx-vlan-stag-hw-parse: "].map(|name| {
+            let line = shown.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().to_owned()
+        })
+    };
+    set("rxvlan", "on");
+    set("rx-vlan-stag-hw-parse", "on");
+    assert_eq!(features(), ["on", "on"]);
+    let mut fast_path = bench.home.open(16);
+    bench.native(&mut fast_path);
+    assert_eq!(features(), ["off", "off"]);
+}
+
+#[test]
+#[ignore = "needs root and the kernel"]
+fn what_is_no_longer_configured_leaves_its_interface_and_gives_its_number_back() {
+    let bench = Bench::new("tidy");
+    bench.second();
+    let served = |fast_path: &mut FastPath, name: &str| {
+        let number = fast_path.number(name).unwrap();
+        let config = interface(number, name, AttachMode::Native);
+        bench
+            .olt
+            .enter(|| fast_path.attach(&config))
+            .unwrap()
+            .unwrap();
+        number
+    };
+    let mut both = bench.home.open(16);
+    assert_eq!(served(&mut both, INTERFACE), 0);
+    assert_eq!(served(&mut both, "access1"), 1);
+    assert!(both.tidy().unwrap().is_empty());
+    drop(both);
+
+    let mut one = bench.home.open(16);
+    assert_eq!(served(&mut one, "access1"), 1);
+    assert!(bench.program(INTERFACE).is_some());
+    let removed = one.tidy().unwrap();
+    assert_eq!(removed.len(), 2, "{removed:?}");
+    assert_eq!(bench.program(INTERFACE), None);
+    assert!(bench.program("access1").is_some());
+    assert_eq!(one.number("access1").unwrap(), 1);
+    assert_eq!(one.number("access7").unwrap(), 0);
+}
+
+#[test]
+#[ignore = "needs root and the kernel"]
+fn switches_change_the_program_that_is_attached() {
+    let bench = Bench::new("switches");
+    let mut fast_path = bench.home.with_pool(16);
+    fast_path.put_binding(&by_mac(0, 1), &binding(1)).unwrap();
+    bench.native(&mut fast_path);
+    let plain = bench.program(INTERFACE);
+    let client = bench.client();
+    let mut events = fast_path.events().unwrap();
+    client.send(&discover(1, 1)).unwrap();
+    assert_eq!(client.offer(1).unwrap(), Some(address(1)));
+    assert!(events.next_event().is_none());
+    // What is as it should be is not loaded anew.
+    fast_path.set_switches(0, false, &[]).unwrap();
+    assert_eq!(bench.program(INTERFACE), plain);
+    fast_path.set_switches(0, false, &[mac(1)]).unwrap();
+    assert_ne!(bench.program(INTERFACE), plain);
+    client.send(&discover(1, 2)).unwrap();
+    assert_eq!(client.offer(2).unwrap(), Some(address(1)));
+    assert!(events.next_event().is_some());
+    while events.next_event().is_some() {}
+    fast_path.set_switches(0, false, &[]).unwrap();
+    drop(fast_path);
+    client.send(&discover(1, 3)).unwrap();
+    assert_eq!(client.offer(3).unwrap(), Some(address(1)));
+    assert!(events.next_event().is_none());
+}
+
+#[test]
+#[ignore = "needs root and the kernel"]
 fn detaching_frees_our_interface_and_leaves_a_neighbours_program() {
     let bench = Bench::new("detach");
-    link::veth(
-        End::new(&bench.olt, "access1"),
-        End::new(&bench.line, "eth1"),
-    )
-    .unwrap();
-    let neighbour = Pins::new("neighbour");
+    bench.second();
+    let neighbour = Home::new("neighbour");
     let mut theirs = neighbour.open(16);
     bench
         .attach(&mut theirs, "access1", AttachMode::Native)
         .unwrap();
-    let mut ours = bench.pins.open(16);
+    let mut ours = bench.home.open(16);
     let Attached { ifindex, .. } = bench.native(&mut ours);
     let pins = ours.pins().to_owned();
     drop(ours);
 
-    let removed = detach(bench.pins.root()).unwrap();
+    let removed = detach(bench.home.root()).unwrap();
     assert_eq!(
         removed.first(),
         Some(&pins.join(format!("link-{INTERFACE}-{ifindex}")))
     );
-    assert_eq!(removed.len(), 4);
-    assert!(!bench.pins.root().exists());
+    assert!(!bench.home.root().exists());
     assert_eq!(bench.program(INTERFACE), None);
     assert!(bench.program("access1").is_some());
+}
+
+/// Only where the kernel has bonds: this runs on Debian's kernels (`cargo xtask kernels`).
+#[test]
+#[ignore = "needs root and the kernel"]
+fn on_a_bond_the_program_works_on_its_ports_and_their_vlan_offload_is_off() {
+    let bench = Bench::new("bond");
+    let run = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        bench.olt.run("ip", &arguments)
+    };
+    if run("link add bond0 type bond mode active-backup miimon 100").is_err() {
+        eprintln!("this kernel has no bonds");
+        return;
+    }
+    bench.second();
+    for port in [INTERFACE, "access1"] {
+        run(&format!("link set dev {port} down")).unwrap();
+        run(&format!("link set dev {port} master bond0")).unwrap();
+    }
+    run("link set dev bond0 up").unwrap();
+    run(&format!("link set dev bond0 type bond active_slave {INTERFACE}")).unwrap();
+    for port in [INTERFACE, "access1"] {
+        run(&format!("link set dev {port} up")).unwrap();
+        bench
+            .olt
+            .run("ethtool", &["-K", port, "rxvlan", "on"])
+            .unwrap();
+    }
+    let client = bench.client();
+    for xid in 1..=2 {
+        let mut fast_path = bench.home.with_pool(16);
+        let number = fast_path.number("bond0").unwrap();
+        fast_path
+            .put_binding(&by_mac(number, 1), &binding(1))
+            .unwrap();
+        let attached = bench
+            .attach(&mut fast_path, "bond0", AttachMode::Native)
+            .unwrap();
+        assert_eq!(attached.replaced, xid == 2);
+        fast_path.tidy().unwrap();
+        drop(fast_path);
+        assert_eq!(bench.program("bond0").unwrap().0, IN_DRIVER);
+        for port in [INTERFACE, "access1"] {
+            let shown = bench.olt.run("ethtool", &["-k", port]).unwrap();
+            assert!(shown.contains("rx-vlan-offload: off"), "{port}: {shown}");
+        }
+        client.send(&discover(1, xid)).unwrap();
+        assert_eq!(client.offer(xid).unwrap(), Some(address(1)));
+    }
 }

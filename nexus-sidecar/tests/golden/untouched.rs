@@ -91,6 +91,13 @@ fn what_is_for_others_or_for_the_slow_path_is_passed_on() {
         message.ciaddr = bound;
         message.option(54, &SERVER.octets())
     };
+    let other = address_of(TAGGED);
+    let informs = |address| {
+        let mut message = Bootp::request(ANYWHERE, 7).option(53, &[8]);
+        message.ciaddr = address;
+        message
+    };
+    let inform_elsewhere = Frame::from_client(&informs(bound)).unicast(GATEWAY_MAC, OTHER_SERVER);
     let selects = Bootp::select(ANYWHERE, 7, bound, OTHER_SERVER);
     let renews = Frame::from_client(&Bootp::renew(ANYWHERE, 7, bound));
     assert_passed_on(
@@ -106,9 +113,20 @@ fn what_is_for_others_or_for_the_slow_path_is_passed_on() {
                 Outcome::OtherServer,
                 renews.unicast(GATEWAY_MAC, OTHER_SERVER).build(),
             ),
+            (
+                "INFORM of another server",
+                Outcome::OtherServer,
+                inform_elsewhere.build(),
+            ),
             ("DECLINE", Outcome::SlowMessage, frame_of(&kind(4))),
             ("RELEASE", Outcome::SlowMessage, frame_of(&kind(7))),
-            ("INFORM", Outcome::SlowMessage, frame_of(&kind(8))),
+            ("OFFER", Outcome::SlowMessage, frame_of(&kind(2))),
+            ("LEASEQUERY", Outcome::SlowMessage, frame_of(&kind(10))),
+            (
+                "INFORM from elsewhere",
+                Outcome::UnknownClient,
+                frame_of(&informs(other)),
+            ),
             ("FORCERENEW", Outcome::SlowMessage, frame_of(&kind(9))),
             ("type 0", Outcome::Unsupported, frame_of(&kind(0))),
         ],
@@ -140,6 +158,9 @@ fn malformed_messages_are_passed_on() {
     let mut cut = frame_of(&discover());
     cut.truncate(cut.len() - 1);
     let no_address = Bootp::request(ANYWHERE, 7).option(53, &[3]);
+    let inform_nothing = Bootp::request(ANYWHERE, 7).option(53, &[8]);
+    let mut empty_list = Bootp::request(ANYWHERE, 7).option(53, &[1]);
+    empty_list.options.push((55, Vec::new()));
     let zeros = no_address.clone().option(50, &[0; 4]);
     let contradiction = Bootp::renew(ANYWHERE, 7, bound).option(50, &[10, 9, 8, 7]);
     let cases = [
@@ -154,6 +175,9 @@ fn malformed_messages_are_passed_on() {
         ("option over the end", ending_in(&[12, 4, 1, 2, 3])),
         ("empty 61", with(61, &[])),
         ("empty 82", with(82, &[])),
+        ("80 with a value", with(80, &[1])),
+        ("INFORM without an address", frame_of(&inform_nothing)),
+        ("empty 55", frame_of(&empty_list)),
         ("short 57", with(57, &[2])),
         ("long 54", with(54, &[1, 2, 3, 4, 5])),
         ("DISCOVER with an address", frame_of(&in_use)),
@@ -185,7 +209,9 @@ fn what_the_kernel_does_not_answer_exactly_is_passed_on() {
     bootp.cookie = [0; 4];
     let mut token_ring = discover();
     token_ring.htype = 6;
-    let too_long = Bootp::discover(RICH_ANYWHERE, 7).option(61, &[7; 200]);
+    // All of the rich pool's options, and no list.
+    let too_long = Bootp::request(RICH_ANYWHERE, 7).option(53, &[1]);
+    let too_long = too_long.option(61, &[7; 200]);
     let twice = discover().option(61, &[1, 2]).option(61, &[3, 4]);
     let mut jumbo = discover();
     jumbo.min_len = 1473;
@@ -223,6 +249,11 @@ fn all_other_traffic_passes_uncounted() {
     reply.op = 2;
     let mut later = frame();
     later.fragment = 100;
+    let mut ip_options = frame();
+    ip_options.destination_port = 4789;
+    let mut ip_options = ip_options.build();
+    ip_options.splice(34..34, [1, 1, 1, 0]);
+    ip_options[14] = 0x46;
     let mut short = frame().build();
     short.truncate(41);
     let mut tag_only = frame().tag(Tag::c_vlan(5)).build();
@@ -233,6 +264,7 @@ fn all_other_traffic_passes_uncounted() {
         ("TCP", tcp),
         ("IPv6", ipv6),
         ("no IP version", version),
+        ("IP options in front of another port", ip_options),
         ("a BOOTP reply", frame_of(&reply)),
         ("a later fragment", later.build()),
         ("the end within UDP", short),

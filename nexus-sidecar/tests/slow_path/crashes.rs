@@ -64,7 +64,7 @@ fn assert_served_by_the_kernel(bench: &Bench, subscribers: &[Subscriber], accept
         let Some(address) = accepted.get(&subscriber.name) else {
             continue;
         };
-        let binding = kernel.get(&subscriber.key(bench.ifindex));
+        let binding = kernel.get(&subscriber.key());
         let bound = binding.map(|binding| Ipv4Addr::from(binding.address));
         assert_eq!(bound, Some(*address), "{}", subscriber.name);
         let offer = bench.ask_and_read(&subscriber.discover(0x0ff0));
@@ -78,14 +78,14 @@ fn assert_agreed(bench: &Bench, everybody: &[Subscriber], addresses: &Addresses)
     assert_eq!(addresses.len(), everybody.len());
     assert_eq!(distinct.len(), everybody.len(), "no address twice");
 
-    let kernel: BTreeMap<BindingKey, (Ipv4Addr, u64)> = bench
+    let kernel: BTreeMap<BindingKey, (Ipv4Addr, u32)> = bench
         .kernel()
         .into_iter()
-        .map(|(key, binding)| (key, (binding.address.into(), binding.valid_until_ns)))
+        .map(|(key, binding)| (key, (binding.address.into(), binding.valid_until_secs)))
         .collect();
     let expected = everybody.iter().map(|one| {
         let address = addresses[&one.name];
-        (one.key(bench.ifindex), (address, NEVER_EXPIRES))
+        (one.key(), (address, NEVER_EXPIRES))
     });
     assert_eq!(kernel, expected.collect(), "the kernel's map");
 

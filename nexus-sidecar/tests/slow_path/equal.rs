@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use nexus_abi::{Outcome, map};
+use nexus_abi::Outcome;
 use nexus_testkit::access_node::{Line, OLT_INTERFACE};
+use nexus_testkit::command;
 use nexus_testkit::dhcp_client::{DhcpClient, Kind};
 use nexus_testkit::packet::clients::{Client, Says, relay_information};
 use nexus_testkit::packet::{ETH_P_QINQ1, Frame, Mac, Tag};
-use nexus_testkit::{bpf, command};
-use zerocopy::IntoBytes as _;
 
 use crate::bench::{Bench, LIMIT, POOL, SERVER, WRONG};
 use crate::subscriber::Subscriber;
@@ -213,10 +212,7 @@ fn the_slow_path_sends_byte_for_byte_what_the_kernel_sends() {
     assert_same("as it comes", &by_kernel, &mixed);
 
     // The kernel misses: its map has lost them, the sidecar has not.
-    let bindings = bpf::map_id(&bench.host.map(map::BINDINGS)).unwrap();
-    for subscriber in &subscribers {
-        bpf::map_delete(bindings, subscriber.key(bench.ifindex).as_bytes()).unwrap();
-    }
+    bench.empty_kernel();
     assert!(bench.kernel().is_empty());
     let after_miss = replies(&bench, &cases, 0);
     let counts = bench.counts();

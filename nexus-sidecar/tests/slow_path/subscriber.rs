@@ -48,11 +48,17 @@ impl Subscriber {
         }
     }
 
-    /// The key in the kernel.
-    pub fn key(&self, ifindex: u32) -> BindingKey {
+    /// The key in the kernel; there is one interface, number 0.
+    pub fn key(&self) -> BindingKey {
+        let (interface, mac) = (0, self.mac);
         match self.line.vids() {
-            (0, 0) => BindingKey::mac(ifindex, self.mac),
-            (outer, inner) => BindingKey::line(ifindex, outer, inner, self.mac),
+            (0, 0) => BindingKey::Mac { interface, mac },
+            (outer_vid, inner_vid) => BindingKey::Line {
+                interface,
+                outer_vid,
+                inner_vid,
+                mac,
+            },
         }
     }
 

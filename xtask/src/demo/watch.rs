@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,19 +18,19 @@ use serde_json::Value;
 
 const EVERY: Duration = Duration::from_millis(20);
 
-/// The bytes of a key to the bytes of an address; only entries that have not ended.
+/// The bytes that make an entry's key to the bytes of its address; only entries that have not ended.
 pub type Addresses = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Where the address stands in the bytes of a value.
-pub const ADDRESS: Range<usize> = {
-    let start = offset_of!(Entry, binding.address);
+const ENTRY: usize = size_of::<Entry>();
+/// MAC, kind, interface and VLAN ids.
+const KEY: Range<usize> = 0..offset_of!(Entry, profile);
+const ADDRESS: Range<usize> = {
+    let start = offset_of!(Entry, address);
     start..start + size_of::<[u8; 4]>()
 };
-
-/// Where the end of a binding stands in the bytes of a value.
 const END: Range<usize> = {
-    let start = offset_of!(Entry, binding.valid_until_ns);
-    start..start + size_of::<u64>()
+    let start = offset_of!(Entry, valid_until_secs);
+    start..start + size_of::<u32>()
 };
 
 /// What a watch has seen.
@@ -54,36 +55,48 @@ pub struct Watch {
 /// one, and so does this.
 pub fn addresses(pin: &Path) -> Result<Addresses> {
     let dump = bpf::map_dump(pin)?;
-    let now = boot_time_ns()?;
+    let now = boot_time_secs()?;
     let mut found = Addresses::new();
-    for entry in dump {
-        let bytes = |name| entry.get(name).and_then(bpf::raw_bytes);
-        let read = bytes("key").zip(bytes("value").as_deref().and_then(address_and_end));
-        let Some((key, (address, end))) = read else {
-            bail!("cannot read this entry of {}: {entry}", pin.display());
+    for bucket in dump {
+        let Some(bytes) = bucket.get("value").and_then(bpf::raw_bytes) else {
+            bail!("cannot read this bucket of {}: {bucket}", pin.display());
         };
-        if end > now {
-            found.insert(key, address);
+        for entry in bytes.chunks_exact(ENTRY) {
+            if let Some((key, address, end)) = parts(entry)
+                && end > now
+            {
+                found.insert(key, address);
+            }
         }
     }
     Ok(found)
 }
 
-/// The address and the boot time, in nanoseconds, that a binding ends at.
-fn address_and_end(value: &[u8]) -> Option<(Vec<u8>, u64)> {
-    let end = value.get(END)?.try_into().ok()?;
-    Some((value.get(ADDRESS)?.to_vec(), u64::from_ne_bytes(end)))
+/// Key, address, and the second of the boot time that a binding ends at.
+fn parts(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>, u32)> {
+    let end = entry.get(END)?.try_into().ok()?;
+    let (key, address) = (entry.get(KEY)?.to_vec(), entry.get(ADDRESS)?.to_vec());
+    Some((key, address, u32::from_ne_bytes(end)))
 }
 
-fn boot_time_ns() -> Result<u64> {
+fn boot_time_secs() -> Result<u32> {
     let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
-    Ok(u64::try_from(now.as_nanos())?)
+    Ok(u32::try_from(now.as_secs())?)
 }
 
-/// The entry's fields by name, as `bpftool` shows them.
-pub fn formatted(entry: &Value) -> Option<(&Value, &Value)> {
-    let formatted = entry.get("formatted")?;
-    Some((formatted.get("key")?, formatted.get("value")?))
+/// The fields by name, as `bpftool` shows them, of the entry with an address.
+pub fn formatted(dump: &[Value], address: Ipv4Addr) -> Option<&Value> {
+    for bucket in dump {
+        let bytes = bucket.get("value").and_then(bpf::raw_bytes)?;
+        let mut entries = bytes.chunks_exact(ENTRY);
+        if let Some(place) = entries.position(|entry| {
+            parts(entry).is_some_and(|(_, held, end)| end != 0 && held == address.octets())
+        }) {
+            let formatted = bucket.get("formatted")?.get("value")?;
+            return formatted.get("entries")?.get(place);
+        }
+    }
+    None
 }
 
 impl Watch {
@@ -152,22 +165,35 @@ fn differences(expected: &Addresses, found: &Addresses) -> Vec<String> {
 mod tests {
     use std::process::Command;
 
-    use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES};
+    use nexus_abi::{BindingKey, Bucket, NEVER_EXPIRES};
     use nexus_testkit::command;
     use nexus_testkit::netns::unique_prefix;
     use zerocopy::IntoBytes as _;
 
     use super::*;
 
+    /// A bucket whose second entry is MAC 02:00:00:00:00:01 with 100.64.1.2.
+    fn bucket(valid_until_secs: u32) -> Bucket {
+        let held = Entry {
+            mac: [2, 0, 0, 0, 0, 1],
+            kind: BindingKey::KIND_MAC,
+            address: [100, 64, 1, 2],
+            valid_until_secs,
+            ..Entry::default()
+        };
+        Bucket {
+            entries: [Entry::default(), held],
+        }
+    }
+
     #[test]
-    fn address_and_end_are_found_where_the_kernel_contract_has_them() {
-        let key = BindingKey::mac(1, [2, 0, 0, 0, 0, 1]);
-        let mut value = vec![0; size_of::<Entry>()];
-        assert_eq!(size_of_val(&key), END.start);
-        value[END].copy_from_slice(&77_u64.to_ne_bytes());
-        value[ADDRESS].copy_from_slice(&[100, 64, 1, 2]);
-        assert_eq!(address_and_end(&value), Some((vec![100, 64, 1, 2], 77)));
-        assert_eq!(address_and_end(&[]), None);
+    fn key_address_and_end_are_found_where_the_kernel_contract_has_them() {
+        let bucket = bucket(77);
+        let (key, address, end) = parts(&bucket.as_bytes()[ENTRY..]).unwrap();
+        assert_eq!((key.len(), end), (12, 77));
+        assert_eq!(address, [100, 64, 1, 2]);
+        assert_eq!(key[..7], [2, 0, 0, 0, 0, 1, BindingKey::KIND_MAC]);
+        assert_eq!(parts(&[]), None);
     }
 
     #[test]
@@ -182,43 +208,23 @@ mod tests {
             command::output(Command::new("bpftool").args(words)).unwrap();
         };
         bpf::ensure_bpffs().unwrap();
-        let (key, value) = (
-            size_of::<BindingKey>().to_string(),
-            size_of::<Entry>().to_string(),
-        );
+        let value = size_of::<Bucket>().to_string();
         bpftool(&[
-            "map", "create", "PIN", "type", "hash", "key", &key, "value", &value, "entries", "4",
+            "map", "create", "PIN", "type", "array", "key", "4", "value", &value, "entries", "4",
             "name", "watched",
         ]);
-        let key = BindingKey::mac(1, [2, 0, 0, 0, 0, 1]);
-        let binding = Binding {
-            valid_until_ns: NEVER_EXPIRES,
-            last_seen_ns: 0,
-            address: [100, 64, 1, 2],
-            profile: 0,
-        };
         let id = bpf::map_id(&pin).unwrap();
-        bpf::map_update(id, key.as_bytes(), Entry { key, binding }.as_bytes()).unwrap();
+        let write = |bucket: Bucket| {
+            bpf::map_update(id, &2_u32.to_ne_bytes(), bucket.as_bytes()).unwrap();
+        };
+        write(bucket(NEVER_EXPIRES));
 
         let (steady, count) = Watch::start(pin.clone()).unwrap();
         let steady = steady.stop().unwrap();
         assert_eq!((count, steady.blinks.len(), steady.unread), (1, 0, 0));
 
         let (watch, _) = Watch::start(pin.clone()).unwrap();
-        let ended = Binding {
-            valid_until_ns: 1,
-            ..binding
-        };
-        bpf::map_update(
-            id,
-            key.as_bytes(),
-            Entry {
-                key,
-                binding: ended,
-            }
-            .as_bytes(),
-        )
-        .unwrap();
+        write(bucket(1));
         let blinked = watch.stop().unwrap();
         std::fs::remove_file(&pin).unwrap();
         assert_eq!(blinked.blinks.len(), 1);

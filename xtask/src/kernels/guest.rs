@@ -26,7 +26,7 @@ $b mount -t sysfs s /sys
 $b mount -t bpf b /sys/fs/bpf
 $b mount -t devtmpfs d /dev
 for module in /modules/*; do $b insmod $module; done
-export PATH=/bin
+export PATH=/bin NEXUS_SLOW_MACHINE=1
 /tests TEST_ARGUMENTS >/dev/ttyS1 2>&1
 $b poweroff -f
 ";

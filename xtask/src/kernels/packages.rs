@@ -15,6 +15,21 @@ use crate::{prepare, shell};
 pub const SERIES: [&str; 2] = ["linux-image-amd64", "linux-image-6.12-amd64"];
 const PREFIX: &str = "linux-image-";
 
+/// Modules that the tests need, each behind those that it needs itself: bonds, and veth pairs.
+const MODULES: [&str; 3] = [
+    "net/tls/tls",
+    "drivers/net/bonding/bonding",
+    "drivers/net/veth",
+];
+/// How they may be packed.
+const ENDINGS: [&str; 2] = [".ko", ".ko.xz"];
+
+/// Name of a module in the cache: in the order of its name it is loaded.
+fn named(number: usize, module: &str, ending: &str) -> String {
+    let name = module.rsplit('/').next().unwrap_or(module);
+    format!("{number}-{name}{ending}")
+}
+
 /// A kernel to try.
 pub struct Kernel {
     /// As `uname -r` says it there.
@@ -36,21 +51,24 @@ pub fn kernels() -> Result<Vec<Kernel>> {
     for package in &packages {
         let release = package.trim_start_matches(PREFIX);
         let folder = kept(&cache, package, |unpacked| {
-            let veth = |ending| {
-                format!("{unpacked}/lib/modules/{release}/kernel/drivers/net/veth.ko{ending}")
-            };
             let image = format!("{unpacked}/boot/vmlinuz-{release}");
-            vec![
-                (image, "vmlinuz"),
-                (veth(""), "veth.ko"),
-                (veth(".xz"), "veth.ko.xz"),
-            ]
+            let mut files = vec![(image, "vmlinuz".to_owned())];
+            for (number, module) in MODULES.iter().enumerate() {
+                for ending in ENDINGS {
+                    let file = format!("{module}{ending}");
+                    let from = format!("{unpacked}/lib/modules/{release}/kernel/{file}");
+                    files.push((from, named(number, module, ending)));
+                }
+            }
+            files
         })?;
-        let modules = ["veth.ko", "veth.ko.xz"].map(|name| folder.join(name));
+        let modules = MODULES.iter().enumerate().flat_map(|(number, module)| {
+            ENDINGS.map(|ending| folder.join(named(number, module, ending)))
+        });
         kernels.push(Kernel {
             release: release.to_owned(),
             image: folder.join("vmlinuz"),
-            modules: modules.into_iter().filter(|path| path.exists()).collect(),
+            modules: modules.filter(|path| path.exists()).collect(),
         });
     }
     forget_others(&cache, &packages);
@@ -62,8 +80,8 @@ pub fn busybox() -> Result<PathBuf> {
     // Not installed: Debian's busybox-static and busybox push each other out.
     let folder = kept(&cache()?, "busybox-static", |unpacked| {
         vec![
-            (format!("{unpacked}/bin/busybox"), "busybox"),
-            (format!("{unpacked}/usr/bin/busybox"), "busybox"),
+            (format!("{unpacked}/bin/busybox"), "busybox".to_owned()),
+            (format!("{unpacked}/usr/bin/busybox"), "busybox".to_owned()),
         ]
     })?;
     Ok(folder.join("busybox"))

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("nexus-clset", 1),
     ("nexus-proto", 1),
     ("nexus-testkit", 1),
+    ("nexus-fuzz", 2),
     ("nexus-store", 2),
     ("nexus-ebpf", 3),
     ("nexus-server", 3),

@@ -32,6 +32,10 @@ pub struct Dhcp {
     pub ntp: Vec<Ipv4Addr>,
     /// Interface MTU (option 26).
     pub mtu: Option<u16>,
+    /// `siaddr` of replies.
+    pub next_server: Option<Ipv4Addr>,
+    /// Clients may ask for rapid commit (option 80).
+    pub rapid_commit: bool,
     /// What a DHCPRELEASE does.
     pub release: Release,
     /// How long a client may be silent before its binding ends; `None`: for ever.
@@ -50,6 +54,8 @@ impl Dhcp {
             domain_name: domain_name(spec)?,
             ntp: addresses(spec, "dhcp.ntp", &spec.dhcp.ntp)?,
             mtu: mtu(spec)?,
+            next_server: next_server(spec)?,
+            rapid_commit: spec.dhcp.rapid_commit,
             release: spec.dhcp.release,
             idle_release: idle_release(spec)?,
             options: options(spec)?,
@@ -184,6 +190,12 @@ fn mtu(spec: &PoolSpec) -> Result<Option<u16>, PoolError> {
         }
         mtu => Ok(mtu),
     }
+}
+
+fn next_server(spec: &PoolSpec) -> Result<Option<Ipv4Addr>, PoolError> {
+    let text = spec.dhcp.next_server.as_slice();
+    let parsed = addresses(spec, "dhcp.next_server", text)?;
+    Ok(parsed.first().copied())
 }
 
 fn options(spec: &PoolSpec) -> Result<BTreeMap<u8, Vec<u8>>, PoolError> {

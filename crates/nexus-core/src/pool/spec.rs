@@ -87,6 +87,12 @@ pub struct DhcpSpec {
     /// Interface MTU (option 26).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// `siaddr` of replies, where clients that boot over the network go next (RFC 2131 section 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_server: Option<String>,
+    /// A client that asks for it gets its lease in one exchange (option 80, RFC 4039).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rapid_commit: bool,
     /// What a DHCPRELEASE does.
     #[serde(skip_serializing_if = "Release::is_default")]
     pub release: Release,
@@ -131,6 +137,8 @@ impl Default for DhcpSpec {
             domain_name: None,
             ntp: Vec::new(),
             mtu: None,
+            next_server: None,
+            rapid_commit: false,
             release: Release::CoolDown,
             idle_release: None,
             options: BTreeMap::new(),

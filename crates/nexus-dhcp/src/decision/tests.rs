@@ -8,20 +8,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{
-    ADDRESS, CLIENT, GATEWAY_MAC, LEASE, NOW, OTHER_ADDRESS, OTHER_SERVER, RELAY, SECOND, SERVER,
-    binding, exchange_into, outcome_of, profile, read, reboot,
+    self, ADDRESS, CLIENT, GATEWAY_MAC, LEASE, NOW, OTHER_ADDRESS, OTHER_SERVER, RELAY, SERVER,
+    binding, exchange_of, outcome_of, pool, profile, read, reboot, request_of,
 };
 
 const XID: u32 = 0x1234;
 
 fn decided(message: &Bootp, binding: &Binding) -> Result<Answer, Outcome> {
-    let request = read(&Frame::from_client(message).build()).unwrap();
-    decide(&request, binding, &profile(), NOW)
+    testing::decided(message, binding, &profile())
 }
 
-fn until(valid_until_ns: u64) -> Binding {
+fn until(valid_until_secs: u32) -> Binding {
     Binding {
-        valid_until_ns,
+        valid_until_secs,
         ..binding()
     }
 }
@@ -40,6 +39,7 @@ fn a_discover_of_a_bound_client_is_offered_its_address() {
             address: memory(ADDRESS),
             client_address: 0,
             lease_secs: LEASE,
+            rapid: false,
         }
     );
 }
@@ -71,6 +71,7 @@ fn selecting_us_and_the_bound_address_is_acknowledged() {
             address: memory(ADDRESS),
             client_address: 0,
             lease_secs: LEASE,
+            rapid: false,
         }
     );
 }
@@ -97,6 +98,7 @@ fn selecting_us_with_another_address_is_refused() {
             address: 0,
             client_address: 0,
             lease_secs: 0,
+            rapid: false,
         }
     );
 }
@@ -136,6 +138,7 @@ fn renewing_and_rebinding_the_bound_address_is_acknowledged_with_it() {
                 address: memory(ADDRESS),
                 client_address: memory(ADDRESS),
                 lease_secs: LEASE,
+                rapid: false,
             }
         );
     }
@@ -171,15 +174,12 @@ fn a_message_sent_to_another_server_alone_is_not_answered() {
         Bootp::renew(CLIENT, XID, ADDRESS),
         Bootp::renew(CLIENT, XID, OTHER_ADDRESS),
         Bootp::discover(CLIENT, XID),
+        informs(ADDRESS),
     ] {
         let frame = Frame::from_client(&message).unicast(GATEWAY_MAC, OTHER_SERVER);
         let request = read(&frame.build()).unwrap();
         assert_eq!(
             decide(&request, &binding(), &profile(), NOW),
-            Err(Outcome::OtherServer)
-        );
-        assert_eq!(
-            inform(&request, &binding(), &profile(), NOW),
             Err(Outcome::OtherServer)
         );
     }
@@ -196,8 +196,8 @@ fn a_relay_may_send_to_whichever_of_our_addresses_it_is_told_to() {
 }
 
 #[test]
-fn releases_declines_informs_and_unknown_types_are_left_to_the_slow_path() {
-    for kind in [2, 4, 5, 6, 7, 8, 9, 10, 13, 255] {
+fn releases_declines_and_unknown_types_are_left_to_the_slow_path() {
+    for kind in [2, 4, 5, 6, 7, 9, 10, 13, 255] {
         let message = Bootp::request(CLIENT, XID).option(53, &[kind]);
         assert_eq!(outcome_of(&message), Outcome::SlowMessage, "type {kind}");
     }
@@ -213,94 +213,198 @@ fn a_message_without_a_type_is_plain_bootp_and_unsupported() {
 
 #[test]
 fn a_binding_without_a_usable_profile_gives_no_reply() {
-    let request = read(&Frame::from_client(&Bootp::discover(CLIENT, XID)).build()).unwrap();
     let mut absent = profile();
     absent.present = 0;
     let mut without_lease = profile();
     without_lease.lease_secs = 0;
     for profile in [absent, without_lease] {
-        let decided = decide(&request, &binding(), &profile, NOW);
-        assert_eq!(decided, Err(Outcome::NoProfile));
-        let decided = inform(&request, &binding(), &profile, NOW);
-        assert_eq!(decided, Err(Outcome::NoProfile));
+        for message in [
+            Bootp::discover(CLIENT, XID),
+            reboot(ADDRESS),
+            informs(ADDRESS),
+        ] {
+            let decided = testing::decided(&message, &binding(), &profile);
+            assert_eq!(decided, Err(Outcome::NoProfile));
+        }
     }
 }
 
 #[test]
 fn an_ended_binding_is_as_good_as_none() {
-    let message = Bootp::discover(CLIENT, XID);
-    for end in [0, 1, NOW - 1, NOW] {
-        assert_eq!(decided(&message, &until(end)), Err(Outcome::UnknownClient));
+    for message in [
+        Bootp::discover(CLIENT, XID),
+        reboot(ADDRESS),
+        reboot(OTHER_ADDRESS),
+        Bootp::renew(CLIENT, XID, ADDRESS),
+        informs(ADDRESS),
+    ] {
+        for end in [0, 1, NOW - 1, NOW] {
+            assert_eq!(decided(&message, &until(end)), Err(Outcome::UnknownClient));
+        }
+        assert!(decided(&message, &until(NOW + 1)).is_ok());
     }
 }
 
 #[test]
 fn a_lease_is_never_longer_than_what_is_left_of_the_binding() {
-    let message = Bootp::discover(CLIENT, XID);
-    let seconds = |end| decided(&message, &until(end)).map(|answer| answer.lease_secs);
-    // Less than a second cannot be said in seconds.
-    assert_eq!(seconds(NOW + SECOND - 1), Err(Outcome::UnknownClient));
-    assert_eq!(seconds(NOW + SECOND), Ok(1));
-    assert_eq!(seconds(NOW + 2 * SECOND - 1), Ok(1));
-    assert_eq!(seconds(NOW + 600 * SECOND), Ok(600));
-    assert_eq!(seconds(NOW + u64::from(LEASE) * SECOND - 1), Ok(LEASE - 1));
-    assert_eq!(seconds(NOW + u64::from(LEASE) * SECOND), Ok(LEASE));
-    assert_eq!(seconds(NOW + (1 << 33) * SECOND), Ok(LEASE));
-    assert_eq!(seconds(u64::MAX - 1), Ok(LEASE));
-    assert_eq!(seconds(NEVER_EXPIRES), Ok(LEASE));
+    let seconds = |message: &Bootp, end| decided(message, &until(end)).unwrap().lease_secs;
+    for message in [
+        Bootp::discover(CLIENT, XID),
+        Bootp::renew(CLIENT, XID, ADDRESS),
+    ] {
+        for (end, lease) in [
+            (NOW + 1, 1),
+            (NOW + 600, 600),
+            (NOW + LEASE - 1, LEASE - 1),
+            (NOW + LEASE, LEASE),
+            (NOW + LEASE + 1, LEASE),
+            (u32::MAX - 1, LEASE),
+            (NEVER_EXPIRES, LEASE),
+        ] {
+            assert_eq!(seconds(&message, end), lease);
+        }
+    }
+}
+
+/// The kernel program does not even read the clock then.
+#[test]
+fn a_binding_without_an_end_has_its_lease_at_any_time() {
+    let request = request_of(&Bootp::discover(CLIENT, XID));
+    for now in [0, NOW, u32::MAX - 1, u32::MAX] {
+        let answer = decide(&request, &binding(), &profile(), now).unwrap();
+        assert_eq!(answer.lease_secs, LEASE);
+    }
+}
+
+fn informs(address: Ipv4Addr) -> Bootp {
+    let mut message = Bootp::request(CLIENT, XID).option(53, &[8]);
+    message.ciaddr = address;
+    message
 }
 
 #[test]
 fn an_inform_from_the_bound_address_is_acknowledged_without_address_and_lease() {
-    let mut message = Bootp::request(CLIENT, XID).option(53, &[8]);
-    message.ciaddr = ADDRESS;
-    let request = read(&Frame::from_client(&message).build()).unwrap();
-    assert_eq!(
-        inform(&request, &binding(), &profile(), NOW),
-        Ok(Answer {
-            outcome: Outcome::InformAck,
-            address: 0,
-            client_address: memory(ADDRESS),
-            lease_secs: 0,
-        })
-    );
-    assert_eq!(
-        inform(&request, &until(NOW), &profile(), NOW),
-        Err(Outcome::UnknownClient)
-    );
+    let expected = Answer {
+        outcome: Outcome::InformAck,
+        address: 0,
+        client_address: memory(ADDRESS),
+        lease_secs: 0,
+        rapid: false,
+    };
+    assert_eq!(decided(&informs(ADDRESS), &binding()), Ok(expected));
+    // Neither of them has a place in an INFORM (RFC 2131 4.4.1, table 5), and neither changes it.
+    let message = informs(ADDRESS)
+        .option(50, &OTHER_ADDRESS.octets())
+        .option(80, &[]);
+    assert_eq!(decided(&message, &binding()), Ok(expected));
 }
 
 #[test]
 fn an_inform_from_another_address_or_from_none_is_not_acknowledged() {
-    let mut message = Bootp::request(CLIENT, XID).option(53, &[8]);
-    let request = read(&Frame::from_client(&message).build()).unwrap();
-    let none = inform(&request, &binding(), &profile(), NOW);
+    let none = decided(&informs(Ipv4Addr::UNSPECIFIED), &binding());
     assert_eq!(none, Err(Outcome::Malformed));
-    message.ciaddr = OTHER_ADDRESS;
-    let request = read(&Frame::from_client(&message).build()).unwrap();
-    let other = inform(&request, &binding(), &profile(), NOW);
+    let other = decided(&informs(OTHER_ADDRESS), &binding());
     assert_eq!(other, Err(Outcome::UnknownClient));
+}
+
+// Rapid commit: RFC 4039 3.1.
+
+#[test]
+fn a_discover_with_option_80_is_acknowledged_at_once_if_the_pool_chose_so() {
+    let mut rapid = profile();
+    rapid.rapid_commit = 1;
+    let with = Bootp::discover(CLIENT, XID).option(80, &[]);
+    let without = Bootp::discover(CLIENT, XID);
+    let offer = Answer {
+        outcome: Outcome::Offer,
+        address: memory(ADDRESS),
+        client_address: 0,
+        lease_secs: LEASE,
+        rapid: false,
+    };
+    let ack = Answer {
+        outcome: Outcome::Ack,
+        rapid: true,
+        ..offer
+    };
+    for (message, profile, answer) in [
+        (&with, rapid, ack),
+        (&without, rapid, offer),
+        (&with, profile(), offer),
+        (&without, profile(), offer),
+    ] {
+        assert_eq!(testing::decided(message, &binding(), &profile), Ok(answer));
+    }
+}
+
+#[test]
+fn option_80_means_nothing_in_a_request() {
+    let mut rapid = profile();
+    rapid.rapid_commit = 1;
+    for message in [reboot(ADDRESS), Bootp::renew(CLIENT, XID, ADDRESS)] {
+        let answer = testing::decided(&message.option(80, &[]), &binding(), &rapid).unwrap();
+        assert_eq!((answer.outcome, answer.rapid), (Outcome::Ack, false));
+    }
+    let message = reboot(OTHER_ADDRESS).option(80, &[]);
+    let answer = testing::decided(&message, &binding(), &rapid).unwrap();
+    assert_eq!((answer.outcome, answer.rapid), (Outcome::Nak, false));
+}
+
+/// Some clients write 0.0.0.0 where they have none: no server selected, no address wanted.
+#[test]
+fn options_50_and_54_of_zeros_are_as_good_as_absent() {
+    let message = reboot(ADDRESS).option(54, &[0; 4]);
+    assert_eq!(outcome_of(&message), Outcome::Ack);
+    let message = reboot(OTHER_ADDRESS).option(54, &[0; 4]);
+    assert_eq!(outcome_of(&message), Outcome::Nak);
+    let message = Bootp::renew(CLIENT, XID, ADDRESS).option(50, &[0; 4]);
+    assert_eq!(outcome_of(&message), Outcome::Ack);
+    let message = Bootp::discover(CLIENT, XID)
+        .option(50, &[0; 4])
+        .option(54, &[0; 4]);
+    assert_eq!(outcome_of(&message), Outcome::Offer);
+}
+
+/// RFC 2131 4.1: what a relay or a client counts there is no reason to answer otherwise.
+#[test]
+fn seconds_hops_and_boot_names_change_no_decision() {
+    for mut message in [
+        Bootp::discover(CLIENT, XID),
+        reboot(ADDRESS),
+        reboot(OTHER_ADDRESS),
+    ] {
+        let before = decided(&message, &binding());
+        (message.secs, message.hops) = (0xffff, 16);
+        (message.sname, message.file) = ([0xff; 64], [53; 128]);
+        (message.yiaddr, message.siaddr) = (OTHER_ADDRESS, OTHER_SERVER);
+        assert_eq!(decided(&message, &binding()), before);
+    }
 }
 
 proptest! {
     /// The one thing that must never go wrong, over all clocks and ends of bindings.
     #[test]
-    fn no_lease_outlives_its_binding(now in any::<u64>(), left in any::<u64>(), days in 1_u32..400) {
-        let end = now.saturating_add(left);
+    fn no_lease_outlives_its_binding(
+        now in any::<u32>(),
+        end in any::<u32>(),
+        left in prop::option::of(0..5_u32),
+        days in 1_u32..40_000,
+    ) {
+        let end = left.map_or(end, |left| now.saturating_add(left));
         let mut profile = profile();
         profile.lease_secs = days * 86_400;
-        let frame = Frame::from_client(&Bootp::discover(CLIENT, XID)).build();
-        let request = read(&frame).unwrap();
-        let binding = until(end);
-        match decide(&request, &binding, &profile, now) {
-            Ok(answer) if end == NEVER_EXPIRES => prop_assert_eq!(answer.lease_secs, profile.lease_secs),
+        let request = request_of(&Bootp::discover(CLIENT, XID));
+        match decide(&request, &until(end), &profile, now) {
+            Ok(answer) if end == NEVER_EXPIRES => {
+                prop_assert_eq!(answer.lease_secs, profile.lease_secs);
+            }
             Ok(answer) => {
                 prop_assert!(answer.lease_secs > 0);
-                prop_assert!(u128::from(now) + u128::from(answer.lease_secs) * 1_000_000_000 <= u128::from(end));
+                prop_assert!(u64::from(now) + u64::from(answer.lease_secs) <= u64::from(end));
             }
             Err(outcome) => {
                 prop_assert_eq!(outcome, Outcome::UnknownClient);
-                prop_assert!(end - now < SECOND);
+                prop_assert!(end <= now);
             }
         }
     }
@@ -308,13 +412,8 @@ proptest! {
 
 #[test]
 fn what_is_decided_is_what_the_reply_says() {
-    let (outcome, bytes) = exchange_into(
-        &mut crate::Reply::default(),
-        &Frame::from_client(&Bootp::discover(CLIENT, XID)).build(),
-        &until(NOW + 1001 * SECOND),
-        &profile(),
-    )
-    .unwrap();
+    let frame = Frame::from_client(&Bootp::discover(CLIENT, XID)).build();
+    let (outcome, bytes) = exchange_of(&frame, &until(NOW + 1001), &pool()).unwrap();
     let message = Frame::parse(&bytes).unwrap().bootp().unwrap();
     assert_eq!((outcome, message.message_type()), (Outcome::Offer, Some(2)));
     assert_eq!(message.number(51), Some(1001));

@@ -40,6 +40,8 @@ fn all_options_are_found_in_any_order() {
         (61, [1, 2, 3].to_vec()),
         (82, [1, 1, 9].to_vec()),
         (12, b"name".to_vec()),
+        (55, [1, 3, 6].to_vec()),
+        (80, Vec::new()),
     ];
     for first in 0..wanted.len() {
         let mut message = Bootp::request(CLIENT, 7);
@@ -54,6 +56,8 @@ fn all_options_are_found_in_any_order() {
         let value = |span: Span| &frame[span.offset..span.offset + span.len];
         assert_eq!(value(options.client_id), [1, 2, 3]);
         assert_eq!(value(options.relay), [1, 1, 9]);
+        assert_eq!(value(options.parameters), [1, 3, 6]);
+        assert!(options.rapid_commit);
     }
 }
 
@@ -79,8 +83,10 @@ fn an_option_that_comes_twice_is_unsupported_if_it_is_acted_on() {
         (50, &ADDRESS.octets()[..]),
         (53, &[1]),
         (54, &SERVER.octets()),
+        (55, &[1, 3]),
         (57, &[2, 64]),
         (61, &[1, 2]),
+        (80, &[]),
         (82, &[1, 1, 9]),
     ] {
         let message = discover().option(code, value).option(code, value);
@@ -149,8 +155,10 @@ fn options_of_a_wrong_length_are_malformed() {
         (50, &[0, 1, 3, 5, 8][..]),
         (53, &[0, 2]),
         (54, &[0, 3, 5]),
+        (55, &[0]),
         (57, &[0, 1, 3, 4]),
         (61, &[0]),
+        (80, &[1, 8]),
         (82, &[0]),
     ] {
         for len in lengths {
@@ -241,9 +249,32 @@ fn ip_options_first_fragments_and_other_hardware_are_unsupported() {
     ] {
         assert_eq!(read(&frame.build()).err(), Some(Outcome::Unsupported));
     }
-    let mut with_options = frame.build();
-    with_options[14] = 0x46;
-    assert_eq!(read(&with_options).err(), Some(Outcome::Unsupported));
+}
+
+/// All other UDP with IP options must not be counted, let alone be held back with what is ours.
+#[test]
+fn ip_options_make_only_what_is_for_a_server_port_unsupported() {
+    let frame = Frame::from_client(&discover()).build();
+    for words in 6..=15 {
+        let mut with_options = frame.clone();
+        with_options[14] = 0x40 | words;
+        let behind = usize::from(words - 5) * 4;
+        with_options.splice(34..34, std::iter::repeat_n(1, behind));
+        let port = 34 + behind + 2;
+        assert_eq!(with_options[port..port + 2], [0, 67]);
+        assert_eq!(read(&with_options).err(), Some(Outcome::Unsupported));
+        with_options[port + 1] = 53;
+        assert_eq!(read(&with_options).err(), Some(Outcome::NotDhcp));
+        let cut = &with_options[..port + 1];
+        if cut.len() >= 42 {
+            assert_eq!(read(cut).err(), Some(Outcome::NotDhcp));
+        }
+    }
+    for first in [0x40, 0x44, 0x55, 0x65] {
+        let mut frame = frame.clone();
+        frame[14] = first;
+        assert_eq!(read(&frame).err(), Some(Outcome::NotDhcp), "{first:#x}");
+    }
 }
 
 #[test]
@@ -334,7 +365,8 @@ proptest! {
         let end = frame.len();
         frame.extend(behind);
         if let Ok(request) = read(&frame) {
-            for span in [request.options.client_id, request.options.relay] {
+            let options = request.options;
+            for span in [options.client_id, options.relay, options.parameters] {
                 prop_assert!(span.len == 0 || (HEAD <= span.offset && span.offset + span.len < end));
             }
         }
@@ -348,6 +380,8 @@ proptest! {
         requested in prop::option::of(1_u32..),
         client_id in prop::option::of(prop::collection::vec(any::<u8>(), 1..60)),
         relay in prop::option::of(prop::collection::vec(any::<u8>(), 1..120)),
+        list in prop::option::of(prop::collection::vec(any::<u8>(), 1..=255)),
+        rapid in any::<bool>(),
         seed in any::<prop::sample::Index>(),
     ) {
         let mut message = Bootp::request(CLIENT, 7);
@@ -356,6 +390,8 @@ proptest! {
         message.options.extend(requested.map(|address| (50, address.to_be_bytes().to_vec())));
         message.options.extend(client_id.clone().map(|value| (61, value)));
         message.options.extend(relay.clone().map(|value| (82, value)));
+        message.options.extend(list.clone().map(|value| (55, value)));
+        message.options.extend(rapid.then(|| (80, Vec::new())));
         let by = seed.index(message.options.len());
         message.options.rotate_left(by);
         let frame = Frame::from_client(&message).build();
@@ -363,11 +399,9 @@ proptest! {
         prop_assert_eq!(options.message, kind);
         prop_assert_eq!(u32::from_be(options.requested), requested.unwrap_or(0));
         let value = |span: Span| &frame[span.offset..span.offset + span.len];
-        if let Some(client_id) = client_id {
-            prop_assert_eq!(value(options.client_id), client_id);
-        }
-        if let Some(relay) = relay {
-            prop_assert_eq!(value(options.relay), relay);
-        }
+        prop_assert_eq!(value(options.client_id), client_id.unwrap_or_default());
+        prop_assert_eq!(value(options.relay), relay.unwrap_or_default());
+        prop_assert_eq!(value(options.parameters), list.unwrap_or_default());
+        prop_assert_eq!(options.rapid_commit, rapid);
     }
 }

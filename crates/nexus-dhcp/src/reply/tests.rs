@@ -1,61 +1,25 @@
 //! Replies, byte by byte: where they go, what they carry, what stands behind them.
 
 use std::net::Ipv4Addr;
-use std::vec::Vec;
 
 use nexus_abi::Outcome;
 use nexus_testkit::packet::clients::{Client, Says};
-use nexus_testkit::packet::{Bootp, Frame, MAC_BROADCAST, Mac, Tag};
+use nexus_testkit::packet::{Bootp, Frame, MAC_BROADCAST, Tag};
 
-use super::*;
 use crate::profile::{ProfileParts, encode};
 use crate::testing::{
-    ADDRESS, CLIENT, GATEWAY_MAC, NOW, OTHER_ADDRESS, RELAY, SERVER, binding, exchange,
-    exchange_into, outcome_of, parts, profile, read, reboot, reply_to,
+    ADDRESS, CLIENT, GATEWAY_MAC, OTHER_ADDRESS, RELAY, RELAY_MAC, SERVER, assert_checksums, codes,
+    exchange, parts, reboot, relayed, reply_from, reply_to,
 };
-use crate::{Bytes, inform};
 
+mod length;
 mod property;
 
 const XID: u32 = 0xdead_beef;
 const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
-const RELAY_MAC: Mac = [2, 0, 0, 0, 0, 0x99];
 
 fn discover() -> Bootp {
     Bootp::discover(CLIENT, XID)
-}
-
-/// `message` as the relay forwards it.
-fn relayed(message: &Bootp) -> Frame {
-    let mut frame = Frame::from_client(&message.clone().relay(RELAY)).unicast(GATEWAY_MAC, SERVER);
-    frame.source = RELAY_MAC;
-    frame.source_ip = RELAY;
-    frame.source_port = 67;
-    frame
-}
-
-/// The one's complement sum over big-endian words, as RFC 1071 1 defines it: slow and plain.
-fn plain_sum(bytes: &[u8]) -> u32 {
-    let mut sum = 0_u32;
-    for (at, byte) in bytes.iter().enumerate() {
-        sum += u32::from(*byte) << if at % 2 == 0 { 8 } else { 0 };
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum
-}
-
-/// Both checksums of a reply are there and right.
-fn assert_checksums(reply: &[u8], tags: usize) {
-    let ip = &reply[14 + 4 * tags..];
-    assert_eq!(plain_sum(&ip[..20]), 0xffff, "IP");
-    assert_ne!(ip[26..28], [0, 0], "a UDP checksum of zero means none");
-    let mut covered = ip[12..20].to_vec();
-    covered.extend([0, 17]);
-    covered.extend(&ip[24..26]);
-    covered.extend(&ip[20..]);
-    assert_eq!(plain_sum(&covered), 0xffff, "UDP");
 }
 
 // Addressing: RFC 2131 4.1.
@@ -182,7 +146,7 @@ fn a_nak_carries_who_sent_it_and_nothing_of_a_lease() {
 
 #[test]
 fn the_next_server_stands_in_every_reply_but_a_nak() {
-    let profile = encode(&ProfileParts {
+    let pool = encode(&ProfileParts {
         next_server: [10, 0, 0, 9],
         ..parts()
     })
@@ -192,55 +156,80 @@ fn the_next_server_stands_in_every_reply_but_a_nak() {
         (reboot(ADDRESS), Ipv4Addr::new(10, 0, 0, 9)),
         (reboot(OTHER_ADDRESS), NOBODY),
     ] {
-        let frame = Frame::from_client(&message).build();
-        let reply = exchange_into(&mut Reply::default(), &frame, &binding(), &profile);
-        let reply = Frame::parse(&reply.unwrap().1).unwrap().bootp().unwrap();
+        let (_, _, reply) = reply_from(&pool, &Frame::from_client(&message));
         assert_eq!(reply.siaddr, siaddr);
     }
 }
 
+fn informs() -> Bootp {
+    let mut message = Bootp::request(CLIENT, XID).option(53, &[8]);
+    message.ciaddr = ADDRESS;
+    message
+}
+
 #[test]
 fn an_answer_to_an_inform_has_the_options_of_the_pool_and_no_lease() {
-    let mut message = Bootp::request(CLIENT, XID)
-        .option(53, &[8])
-        .option(61, &[9, 9]);
-    message.ciaddr = ADDRESS;
-    let bytes = Frame::from_client(&message).build();
-    let request = read(&bytes).unwrap();
-    let answer = inform(&request, &binding(), &profile(), NOW).unwrap();
-    let mut reply = Reply::default();
-    let span = reply
-        .write(&Bytes(&bytes), &request, &answer, &profile())
-        .unwrap();
-    let frame = Frame::parse(reply.frame(span)).unwrap();
-    assert_checksums(reply.frame(span), 0);
-    assert_eq!((frame.destination, frame.destination_ip), (CLIENT, ADDRESS));
-    assert_eq!(frame.destination_port, 68);
-    let reply = frame.bootp().unwrap();
-    assert_eq!((reply.ciaddr, reply.yiaddr), (ADDRESS, NOBODY));
-    let codes: Vec<u8> = reply.options.iter().map(|(code, _)| *code).collect();
-    assert_eq!(codes, [53, 54, 1, 3, 6, 61]);
-    assert_eq!(reply.message_type(), Some(5));
+    for message in [informs(), informs().broadcast()] {
+        let (outcome, frame, reply) = reply_to(&Frame::from_client(&message.option(61, &[9, 9])));
+        assert_eq!(outcome, Outcome::InformAck);
+        assert_eq!((frame.destination, frame.destination_ip), (CLIENT, ADDRESS));
+        assert_eq!(frame.destination_port, 68);
+        assert_eq!((reply.ciaddr, reply.yiaddr), (ADDRESS, NOBODY));
+        assert_eq!(codes(&reply), [53, 54, 1, 3, 6, 61]);
+        assert_eq!(reply.message_type(), Some(5));
+        assert_eq!(reply.address(54), Some(SERVER));
+        assert_eq!(reply.get(6), Some(&[9, 9, 9, 9, 149, 112, 112, 112][..]));
+    }
+}
+
+#[test]
+fn an_answer_to_an_inform_has_what_was_asked_for() {
+    let message = informs().option(55, &[6, 252]).option(82, &[1, 1, 9]);
+    let (_, _, reply) = reply_to(&Frame::from_client(&message));
+    assert_eq!(codes(&reply), [53, 54, 6, 82]);
+    let message = informs().option(55, &[252]);
+    let (_, _, reply) = reply_to(&Frame::from_client(&message));
+    assert_eq!(codes(&reply), [53, 54]);
 }
 
 /// RFC 2131 4.3.5: whoever informs has an address and is reached there.
 #[test]
 fn an_answer_to_an_inform_goes_to_the_client_even_through_a_relay() {
-    let mut message = Bootp::request(CLIENT, XID).option(53, &[8]);
-    message.ciaddr = ADDRESS;
-    let bytes = relayed(&message).build();
-    let request = read(&bytes).unwrap();
-    let answer = inform(&request, &binding(), &profile(), NOW).unwrap();
-    let mut reply = Reply::default();
-    let span = reply
-        .write(&Bytes(&bytes), &request, &answer, &profile())
-        .unwrap();
-    let frame = Frame::parse(reply.frame(span)).unwrap();
+    let (_, frame, _) = reply_to(&relayed(&informs()));
     assert_eq!(
         (frame.destination, frame.destination_ip),
         (RELAY_MAC, ADDRESS)
     );
     assert_eq!((frame.source_port, frame.destination_port), (67, 68));
+}
+
+/// RFC 4039 3.1: the option says that no REQUEST is to follow.
+#[test]
+fn an_ack_to_a_discover_carries_rapid_commit_behind_the_pools_options() {
+    let rapid = encode(&ProfileParts {
+        rapid_commit: true,
+        ..parts()
+    })
+    .unwrap();
+    // The pool's options end at an odd offset: once with the option at it, once with the rest.
+    for list in [&[1, 3, 6][..], &[1]] {
+        let message = Bootp::request(CLIENT, XID).option(80, &[]).option(53, &[1]);
+        let message = message.option(55, list).option(61, &[1, 2, 3]);
+        let message = message.option(82, &[1, 2, 3, 4]);
+        let (outcome, frame, reply) = reply_from(&rapid, &Frame::from_client(&message));
+        assert_eq!((outcome, reply.message_type()), (Outcome::Ack, Some(5)));
+        let expected = [&[53, 54, 51, 58, 59], list, &[80, 61, 82]].concat();
+        assert_eq!(codes(&reply), expected);
+        assert_eq!((reply.get(80), reply.yiaddr), (Some(&[][..]), ADDRESS));
+        assert_eq!(frame.destination_ip, ADDRESS);
+        let (outcome, _, reply) = reply_to(&Frame::from_client(&message));
+        assert_eq!((outcome, reply.get(80)), (Outcome::Offer, None));
+    }
+    let (_, _, reply) = reply_from(
+        &rapid,
+        &Frame::from_client(&reboot(ADDRESS).option(80, &[])),
+    );
+    assert_eq!((reply.message_type(), reply.get(80)), (Some(5), None));
 }
 
 /// RFC 6842 and RFC 3046 2.2.
@@ -297,100 +286,6 @@ fn tags_are_kept_with_type_priority_and_drop_eligibility() {
             assert_eq!((reply.ttl, reply.fragment), (64, 0x4000));
         }
     }
-}
-
-// Length.
-
-#[test]
-fn a_reply_has_three_hundred_bytes_of_bootp_at_least_and_no_padding_beyond() {
-    let (_, nak) = exchange(&Frame::from_client(&reboot(OTHER_ADDRESS)).build()).unwrap();
-    assert_eq!(nak.len(), 14 + 28 + 300);
-    // 240 to the cookie, 49 of the pool: 11 are free, END takes one of them.
-    let offer = |id: usize| {
-        let message = discover().option(61, &[7; 255][..id]);
-        exchange(&Frame::from_client(&message).build())
-            .unwrap()
-            .1
-            .len()
-    };
-    assert_eq!(offer(8), 14 + 28 + 300);
-    assert_eq!(offer(9), 14 + 28 + 301);
-    assert_eq!(offer(10), 14 + 28 + 302);
-}
-
-#[test]
-fn behind_end_stand_zeros_whatever_reply_the_buffer_held_before() {
-    let long = Frame::from_client(&discover().option(61, &[0xff; 200]).option(57, &[5, 220]));
-    let long = long.build();
-    for id in 1..=40 {
-        let mut reused = Reply::default();
-        exchange_into(&mut reused, &long, &binding(), &profile()).unwrap();
-        for message in [discover(), reboot(OTHER_ADDRESS)] {
-            let frame = Frame::from_client(&message.option(61, &[0xee; 40][..id])).build();
-            let again = exchange_into(&mut reused, &frame, &binding(), &profile()).unwrap();
-            let fresh = exchange(&frame).unwrap();
-            assert_eq!(again, fresh, "{id}");
-            let reply = Frame::parse(&again.1).unwrap().bootp().unwrap();
-            assert!(reply.end && reply.trailer.is_empty(), "{id}");
-        }
-    }
-}
-
-#[test]
-fn checksums_are_right_at_every_length_in_a_buffer_that_held_the_longest_reply() {
-    let longest = discover().option(57, &[5, 220]).option(61, &[0xff; 255]);
-    let longest = Frame::from_client(&longest.option(82, &[0xff; 255])).build();
-    let mut dirty = Reply::default();
-    exchange_into(&mut dirty, &longest, &binding(), &profile()).unwrap();
-    for id in 1..=255 {
-        let message = discover()
-            .option(57, &[5, 220])
-            .option(61, &[0xa7; 255][..id]);
-        for message in [message.clone(), message.option(82, &[0x5b; 200])] {
-            for frame in [Frame::from_client(&message), relayed(&message)] {
-                let frame = frame.build();
-                let mut reply = dirty;
-                let (_, sent) = exchange_into(&mut reply, &frame, &binding(), &profile()).unwrap();
-                assert_checksums(&sent, 0);
-                assert_eq!(sent, exchange(&frame).unwrap().1);
-            }
-        }
-    }
-}
-
-/// A UDP checksum of zero would mean that there is none (RFC 768).
-#[test]
-fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
-    let checksum = |xid: u32| {
-        let reply = exchange(&Frame::from_client(&Bootp::discover(CLIENT, xid)).build()).unwrap();
-        (reply.1[40], reply.1[41])
-    };
-    let met = (0..=0xffff).find(|xid| checksum(*xid) == (0xff, 0xff));
-    let bytes = exchange(&Frame::from_client(&Bootp::discover(CLIENT, met.unwrap())).build());
-    assert_checksums(&bytes.unwrap().1, 0);
-    assert!((0..=0xffff).all(|xid| checksum(xid) != (0, 0)));
-}
-
-/// RFC 2132 9.10.
-#[test]
-fn option_57_counts_the_headers_and_is_at_least_576() {
-    let sized = |id: usize, size: Option<u16>| {
-        let mut message = discover().option(61, &[7; 255][..id / 2]);
-        message = message.option(82, &[8; 255][..id - id / 2]);
-        if let Some(size) = size {
-            message = message.option(57, &size.to_be_bytes());
-        }
-        outcome_of(&message)
-    };
-    let base = 28 + 240 + 49 + 2 + 2 + 1;
-    for small in [None, Some(0), Some(300), Some(575), Some(576)] {
-        assert_eq!(sized(576 - base, small), Outcome::Offer, "{small:?}");
-        assert_eq!(sized(577 - base, small), Outcome::Unsupported, "{small:?}");
-    }
-    assert_eq!(sized(577 - base, Some(577)), Outcome::Offer);
-    assert_eq!(sized(700 - base, Some(700)), Outcome::Offer);
-    assert_eq!(sized(701 - base, Some(700)), Outcome::Unsupported);
-    assert_eq!(sized(510, Some(1500)), Outcome::Offer);
 }
 
 #[test]

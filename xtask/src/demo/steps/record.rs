@@ -14,7 +14,7 @@ use crate::demo::Stage;
 use crate::demo::edge::ACCOUNTS;
 use crate::demo::json::{at, text};
 use crate::demo::report::Report;
-use crate::demo::watch::{ADDRESS, formatted};
+use crate::demo::watch::formatted;
 
 /// How long the record may take to reach the centre.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,16 +27,13 @@ pub fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let address = *edge.addresses.get(shown).context("it has no address yet")?;
     let pin = edge.host.map("BINDINGS");
     let dump = bpf::map_dump(&pin)?;
-    let entry = dump
-        .iter()
-        .find(|entry| value_address(entry) == Some(address))
-        .with_context(|| format!("{address} is not in {}", pin.display()))?;
-    let (key, value) = formatted(entry).context("the dump has no named fields: no BTF?")?;
+    let entry = formatted(&dump, address)
+        .with_context(|| format!("{address} is not in {} by name", pin.display()))?;
     report.evidence(format!("bpftool map dump pinned {}", pin.display()));
-    report.quote(&format!("key   {key}\nvalue {value}"));
+    report.quote(&entry.to_string());
     report.expect(
-        *at(key, "outer_vid") == 200 && *at(key, "inner_vid") == 30,
-        "its key names the VLAN pair 200.30 and the MAC address",
+        *at(entry, "outer_vid") == 200 && *at(entry, "inner_vid") == 30,
+        "it names the VLAN pair 200.30 and the MAC address",
     )?;
 
     let addresses = edge.addresses.clone();
@@ -74,10 +71,4 @@ pub fn wait_for_record(centre: &Centre, subscriber: &str, address: Ipv4Addr) -> 
         let same = *at(record, "resource") == expected.as_str() && *at(record, "olt_id") == OLT_ID;
         Ok(same.then(|| record.clone()))
     })
-}
-
-fn value_address(entry: &Value) -> Option<Ipv4Addr> {
-    let value = entry.get("value").and_then(bpf::raw_bytes)?;
-    let octets: [u8; 4] = value.get(ADDRESS)?.try_into().ok()?;
-    Some(Ipv4Addr::from(octets))
 }

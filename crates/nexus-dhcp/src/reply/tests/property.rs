@@ -3,16 +3,18 @@
 use std::net::Ipv4Addr;
 use std::vec::Vec;
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome};
 use nexus_testkit::packet::clients::{Client, Says};
 use nexus_testkit::packet::{Bootp, Frame, MAC_BROADCAST, Mac, Tag};
 use proptest::prelude::*;
 
-use super::{RELAY, RELAY_MAC, SERVER, assert_checksums, relayed};
-use crate::testing::{CLIENT, GATEWAY_MAC, NOW, exchange_into, profile, read};
-use crate::{Reply, decide};
+use crate::profile::{ProfileParts, encode, is_reserved};
+use crate::testing::{
+    CLIENT, GATEWAY_MAC, NOW, RELAY, RELAY_MAC, SERVER, assert_checksums, binding, bound_to,
+    exchange_of, parts, pool, read, relayed,
+};
 
-const IFINDEX: u32 = 3;
+const INTERFACE: u8 = 3;
 
 /// Everything a client may do that is no mistake.
 fn request() -> impl Strategy<Value = (Frame, Says)> {
@@ -61,15 +63,6 @@ fn request() -> impl Strategy<Value = (Frame, Says)> {
         )
 }
 
-fn bound_to(address: Ipv4Addr) -> Binding {
-    Binding {
-        valid_until_ns: NEVER_EXPIRES,
-        last_seen_ns: 0,
-        address: address.octets(),
-        profile: 0,
-    }
-}
-
 proptest! {
     #[test]
     fn every_valid_request_gets_the_reply_that_it_must_get(
@@ -84,8 +77,7 @@ proptest! {
         let bound = if right { asked } else { bound };
         let bytes = frame.build();
         let message = frame.bootp().unwrap();
-        let (outcome, sent) =
-            exchange_into(&mut Reply::default(), &bytes, &bound_to(bound), &profile()).unwrap();
+        let (outcome, sent) = exchange_of(&bytes, &bound_to(bound), &pool()).unwrap();
         let kind = match says {
             Says::Discover => (Outcome::Offer, 2),
             _ if bound == asked => (Outcome::Ack, 5),
@@ -131,6 +123,82 @@ proptest! {
         prop_assert_eq!((reply.destination, reply.destination_ip, reply.destination_port), to);
     }
 
+    /// Whatever a pool has and a client asks for: the reply reads back as what it has to be.
+    #[test]
+    fn a_reply_of_any_pool_to_any_list_reads_back_right(
+        (frame, _) in request(),
+        (custom, rapid_commit, lease_secs) in any_parts(),
+        list in prop::option::of(prop::collection::vec(any::<u8>(), 1..=255)),
+        size in prop::option::of(any::<u16>()),
+        rapid in any::<bool>(),
+        left in prop::option::of(1..100_000_u32),
+        min_len in 0..1400_usize,
+    ) {
+        let mut message = frame.bootp().unwrap();
+        message.options.retain(|(code, _)| *code != 55);
+        message.options.extend(list.clone().map(|list| (55, list)));
+        message.options.extend(size.map(|size| (57, size.to_be_bytes().to_vec())));
+        message.options.extend(rapid.then(|| (80, Vec::new())));
+        message.min_len = min_len;
+        let mut frame = frame;
+        frame.payload = message.build();
+        prop_assume!(frame.payload.len() <= 1472);
+        let custom: Vec<(u8, &[u8])> = custom.iter().map(|(code, value)| (*code, &value[..])).collect();
+        let pool = encode(&ProfileParts { custom: &custom, rapid_commit, lease_secs, ..parts() });
+        let pool = pool.unwrap();
+        let binding = Binding {
+            valid_until_secs: left.map_or(NEVER_EXPIRES, |left| NOW + left),
+            ..binding()
+        };
+        let (outcome, sent) = exchange_of(&frame.build(), &binding, &pool).unwrap();
+        assert_checksums(&sent, frame.tags.len());
+        let reply = Frame::parse(&sent).unwrap();
+        let body = reply.bootp().unwrap();
+        prop_assert!(body.end && body.trailer.is_empty());
+        let limit = usize::from(size.unwrap_or(0)).max(576);
+        prop_assert!(reply.payload.len() + 28 <= limit);
+        prop_assert!(reply.payload.len() >= frame.payload.len().min(limit - 28).max(300));
+
+        let lease = left.map_or(lease_secs, |left| left.min(lease_secs));
+        let kind = match outcome {
+            Outcome::Offer => 2,
+            Outcome::Ack => 5,
+            _ => 6,
+        };
+        let mut expected = std::vec![
+            (53, [kind].to_vec()),
+            (54, SERVER.octets().to_vec()),
+        ];
+        if outcome != Outcome::Nak {
+            for (code, secs) in [(51, lease), (58, lease / 2), (59, (u64::from(lease) * 7 / 8) as u32)] {
+                expected.push((code, secs.to_be_bytes().to_vec()));
+            }
+            let mut own = std::vec![
+                (1, parts().subnet_mask.to_vec()),
+                (3, parts().routers.as_flattened().to_vec()),
+                (6, parts().dns.as_flattened().to_vec()),
+            ];
+            own.retain(|(code, _)| !custom.iter().any(|(at, _)| at == code));
+            own.extend(custom.iter().map(|(code, value)| (*code, value.to_vec())));
+            own.sort();
+            own.retain(|(code, _)| list.as_ref().is_none_or(|list| list.contains(code)));
+            // What was left out to make it fit is the end of the list, and only if it had to be.
+            let sent: Vec<_> = body.options.iter().filter(|option| own.contains(option)).collect();
+            if let Some((_, value)) = own.get(sent.len()) {
+                prop_assert!(28 + used(&body) + 7 + 2 + value.len() > limit);
+            }
+            own.truncate(sent.len());
+            expected.extend(own);
+        }
+        let discover = message.message_type() == Some(1);
+        prop_assert_eq!(discover && rapid && rapid_commit, discover && outcome == Outcome::Ack);
+        expected.extend((discover && outcome == Outcome::Ack).then(|| (80, Vec::new())));
+        for code in [61, 82] {
+            expected.extend(message.get(code).map(|value| (code, value.to_vec())));
+        }
+        prop_assert_eq!(body.options, expected);
+    }
+
     /// Three clients on three lines; whatever happens to a frame, nobody is told of an address that
     /// is not bound to the line and MAC that the frame names.
     #[test]
@@ -143,10 +211,11 @@ proptest! {
     ) {
         let clients = world();
         let mut frame = frame;
-        frame.source = clients[who].0.mac;
-        frame.tags = [Tag::s_vlan(clients[who].0.outer_vid), Tag::c_vlan(clients[who].0.inner_vid)].to_vec();
+        let mac = clients[who].0.mac().unwrap();
+        frame.source = mac;
+        frame.tags = [Tag::s_vlan(201 + who as u16), Tag::c_vlan(30)].to_vec();
         let mut message = frame.bootp().unwrap();
-        message.chaddr[..6].copy_from_slice(&clients[who].0.mac);
+        message.chaddr[..6].copy_from_slice(&mac);
         frame.payload = message.build();
         let mut bytes = frame.build();
         for (at, value) in spoilt {
@@ -162,13 +231,18 @@ proptest! {
         let Some((outcome, sent)) = answer(&clients, &bytes) else {
             return Ok(());
         };
-        prop_assert!([Outcome::Offer, Outcome::Ack, Outcome::Nak].contains(&outcome));
+        let answered = [Outcome::Offer, Outcome::Ack, Outcome::Nak, Outcome::InformAck];
+        prop_assert!(answered.contains(&outcome));
+        assert_checksums(&sent, (reply_payload(&sent) - 14) / 4);
         let reply = Frame::parse(&sent).unwrap();
         let body: Bootp = reply.bootp().unwrap();
         let vid = |at: usize| reply.tags.get(at).map_or(0, |tag| tag.vid());
-        let key = BindingKey::line(IFINDEX, vid(0), vid(1), body.mac());
+        let key = line(vid(0), vid(1), body.mac());
         let (_, address) = clients.iter().find(|(at, _)| *at == key).unwrap();
-        let told = if outcome == Outcome::Nak { Ipv4Addr::UNSPECIFIED } else { *address };
+        let told = match outcome {
+            Outcome::Nak | Outcome::InformAck => Ipv4Addr::UNSPECIFIED,
+            _ => *address,
+        };
         prop_assert_eq!(body.yiaddr, told);
         prop_assert_eq!(&bytes[12..12 + 4 * reply.tags.len()], &sent[12..12 + 4 * reply.tags.len()]);
         // It goes back to who sent the frame, or, for who has no address yet, to all of that line.
@@ -180,23 +254,57 @@ proptest! {
     }
 }
 
+/// Offset of the IP header.
+fn reply_payload(frame: &[u8]) -> usize {
+    let is_tag = |at: usize| matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8] | [0x91, 0]);
+    14 + (12..).step_by(4).take_while(|at| is_tag(*at)).count() * 4
+}
+
+/// A pool with anything in it that one may have.
+fn any_parts() -> impl Strategy<Value = (Vec<(u8, Vec<u8>)>, bool, u32)> {
+    let value = prop::collection::vec(any::<u8>(), 1..24);
+    let custom = prop::collection::btree_map(1_u8..=254, value, 0..9).prop_map(|all| {
+        all.into_iter()
+            .filter(|(code, _)| !is_reserved(*code))
+            .collect()
+    });
+    (custom, any::<bool>(), 1_u32..)
+}
+
+fn line(outer_vid: u16, inner_vid: u16, mac: Mac) -> BindingKey {
+    BindingKey::Line {
+        interface: INTERFACE,
+        outer_vid,
+        inner_vid,
+        mac,
+    }
+}
+
+/// Bytes of a message up to END, END included.
+fn used(message: &Bootp) -> usize {
+    let options: usize = message
+        .options
+        .iter()
+        .map(|(_, value)| 2 + value.len())
+        .sum();
+    240 + options + 1
+}
+
 fn world() -> Vec<(BindingKey, Ipv4Addr)> {
     (1..=3_u8)
         .map(|n| {
-            let mac = [2, 0, 0, 0, 0, n];
-            let key = BindingKey::line(IFINDEX, 200 + u16::from(n), 30, mac);
+            let key = line(200 + u16::from(n), 30, [2, 0, 0, 0, 0, n]);
             (key, Ipv4Addr::new(100, 64, 3, n))
         })
         .collect()
 }
 
 fn answer(clients: &[(BindingKey, Ipv4Addr)], frame: &[u8]) -> Option<(Outcome, Vec<u8>)> {
-    let request = read(frame).ok()?;
-    let key = request.line_key(IFINDEX);
+    let key = read(frame)
+        .ok()?
+        .key(BindingKey::KIND_LINE, INTERFACE, None)?;
     let (_, address) = clients.iter().find(|(at, _)| *at == key)?;
-    let profile: Profile = profile();
-    decide(&request, &bound_to(*address), &profile, NOW).ok()?;
-    exchange_into(&mut Reply::default(), frame, &bound_to(*address), &profile).ok()
+    exchange_of(frame, &bound_to(*address), &pool()).ok()
 }
 
 /// So that what was spoilt in the IP header does not end there.
