@@ -1,10 +1,10 @@
-//! `BINDINGS`, `CIRCUITS`, `PROFILES` and `TEMPLATES`: who the client is and what it holds.
+//! `BINDINGS`, `CIRCUITS` and `PROFILES`: who the client is and what it holds.
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use nexus_abi::{
     BUCKET_ENTRIES, Binding, BindingKey, Bucket, CIRCUIT_WORDS, Circuit, Entry, IDENTITY_COUNT, INTERFACE_COUNT,
-    NEVER_EXPIRES, Outcome, PROFILE_COUNT, Place, Profile, TEMPLATE_COUNT, Template, VARIANTS,
+    NEVER_EXPIRES, Outcome, PROFILE_COUNT, Place, Profile, 
     hash_circuit, hash_key,
 };
 use nexus_dhcp::circuit::CircuitBuffer;
@@ -30,9 +30,6 @@ static KINDS: Array<u32, { INTERFACE_COUNT as usize }> = Array::new();
 #[btf_map]
 static PROFILES: Array<Profile, { PROFILE_COUNT as usize }> = Array::new();
 
-#[btf_map]
-static TEMPLATES: Array<Template, { TEMPLATE_COUNT as usize }> = Array::new();
-
 const MAC_BITS: u32 = 48;
 
 /// A binding as it was when it was looked up.
@@ -50,14 +47,6 @@ impl Found {
         PROFILES
             .get(u32::from(self.binding.profile))
             .ok_or(Outcome::NoProfile)
-    }
-
-    /// A reply template of this binding.
-    #[inline(always)]
-    pub fn template(&self, variant: u32) -> Result<&'static Template, Outcome> {
-        TEMPLATES
-            .get(u32::from(self.binding.profile) * VARIANTS as u32 + variant)
-            .ok_or(Outcome::NoTemplate)
     }
 
 }

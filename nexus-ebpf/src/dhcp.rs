@@ -28,7 +28,7 @@ struct Scratch {
     request: MaybeUninit<Request>,
     found: MaybeUninit<Found>,
     answer: MaybeUninit<Answer>,
-    variant: MaybeUninit<u32>,
+    set: MaybeUninit<u32>,
     shape: MaybeUninit<Shape>,
     draft: MaybeUninit<Sums>,
 }
@@ -62,19 +62,16 @@ pub fn answer(ctx: &XdpContext, frame: &Frame, message: Message) -> Result<Outco
     let profile = found.profile()?;
     let answer = decide(request, &found.binding, profile, found.now_secs)?;
     let answer = settle(&mut scratch.answer, answer);
-    let set = selection::wanted(frame, request, profile)?;
-    let variant = settle(&mut scratch.variant, selection::variant(profile, set)?);
-    let template = found.template(*variant)?;
-    let shape = settle(
-        &mut scratch.shape,
-        Shape::of(frame, request, answer, template)?,
-    );
+    let set = selection::wanted(frame, request, answer, profile)?;
+    let set = *settle(&mut scratch.set, set);
+    let shape = Shape::of(frame, request, answer, profile, set)?;
+    let shape = settle(&mut scratch.shape, shape);
     let sums = Sums::save(frame, request, &mut scratch.echo)?;
     let draft = Draft {
         request,
         answer,
         profile,
-        template,
+        set,
         shape,
         echo: &scratch.echo,
         sums: settle(&mut scratch.draft, sums),

@@ -59,8 +59,7 @@ fn verdict(outcome: Outcome) -> u32 {
         | Outcome::Unsupported
         | Outcome::NoProfile
         | Outcome::NoRoom
-        | Outcome::MacMismatch
-        | Outcome::NoTemplate => xdp_action::XDP_PASS,
+        | Outcome::MacMismatch => xdp_action::XDP_PASS,
         Outcome::Internal | Outcome::Flooded => xdp_action::XDP_DROP,
     }
 }

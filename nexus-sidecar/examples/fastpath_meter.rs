@@ -137,7 +137,7 @@ fn say(line: &impl Serialize) -> Result<()> {
 
 fn fill(fast_path: &mut FastPath, arguments: &Arguments) -> Result<()> {
     let server_id = arguments.server.octets();
-    let (profile, template) = encode(&ProfileParts {
+    let profile = encode(&ProfileParts {
         server_id,
         next_server: [0; 4],
         gateway_mac: [2, 0, 0x5e, 0, 0, 1],
@@ -152,7 +152,7 @@ fn fill(fast_path: &mut FastPath, arguments: &Arguments) -> Result<()> {
         custom: &[],
     })
     .map_err(|error| anyhow::anyhow!("{error}"))?;
-    fast_path.put_profile(0, &profile, &template)?;
+    fast_path.put_profile(0, &profile)?;
     for client in 0..arguments.clients {
         let [a, b, c, d] = arguments.first_mac.wrapping_add(client).to_be_bytes();
         let (outer_vid, inner_vid) = if arguments.tagged {

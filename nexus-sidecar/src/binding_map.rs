@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile, Template};
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
 use nexus_core::edge::{At, Circuit, MapEntry, Place, Policies, Vlans};
 use nexus_core::id::PoolId;
 use nexus_core::time::BootTime;
@@ -29,26 +29,11 @@ pub trait BindingMap: Send + 'static {
     /// # Errors
     /// If the map cannot be read.
     fn all(&self) -> Result<Vec<(BindingKey, Binding)>, FastPathError>;
-    /// Writes a profile and its template with all options.
+    /// Writes a profile.
     ///
     /// # Errors
     /// If the kernel does not take it.
-    fn put_profile(
-        &mut self,
-        id: u16,
-        profile: &Profile,
-        template: &Template,
-    ) -> Result<(), FastPathError>;
-    /// Adds the template of a set of options to a profile; `false`: there is one, or no room for one.
-    ///
-    /// # Errors
-    /// If the kernel does not take it.
-    fn add_variant(
-        &mut self,
-        id: u16,
-        set: u32,
-        template: &Template,
-    ) -> Result<bool, FastPathError>;
+    fn put_profile(&mut self, id: u16, profile: &Profile) -> Result<(), FastPathError>;
     /// Packets by outcome.
     ///
     /// # Errors
@@ -85,22 +70,8 @@ impl BindingMap for FastPath {
         Ok(self.bindings())
     }
 
-    fn put_profile(
-        &mut self,
-        id: u16,
-        profile: &Profile,
-        template: &Template,
-    ) -> Result<(), FastPathError> {
-        Self::put_profile(self, id, profile, template)
-    }
-
-    fn add_variant(
-        &mut self,
-        id: u16,
-        set: u32,
-        template: &Template,
-    ) -> Result<bool, FastPathError> {
-        Self::add_variant(self, id, set, template)
+    fn put_profile(&mut self, id: u16, profile: &Profile) -> Result<(), FastPathError> {
+        Self::put_profile(self, id, profile)
     }
 
     fn counters(&self) -> Result<Vec<(Outcome, u64)>, FastPathError> {
@@ -391,24 +362,9 @@ pub(crate) mod tests {
             Ok(entries.iter().map(|(k, v)| (*k, *v)).collect())
         }
 
-        fn put_profile(
-            &mut self,
-            id: u16,
-            profile: &Profile,
-            _: &Template,
-        ) -> Result<(), FastPathError> {
+        fn put_profile(&mut self, id: u16, profile: &Profile) -> Result<(), FastPathError> {
             self.profiles.lock().unwrap().insert(id, *profile);
             Ok(())
-        }
-
-        fn add_variant(&mut self, id: u16, set: u32, _: &Template) -> Result<bool, FastPathError> {
-            let mut profiles = self.profiles.lock().unwrap();
-            let Some(profile) = profiles.get_mut(&id) else {
-                return Ok(false);
-            };
-            profile.sets[profile.variants as usize] = set;
-            profile.variants += 1;
-            Ok(true)
         }
 
         fn jiffies(&mut self) -> Result<Jiffies, FastPathError> {

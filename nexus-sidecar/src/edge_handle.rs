@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_abi::{Binding, BindingKey};
+use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::edge::Conflict;
 use nexus_core::id::{PoolId, SubscriberId};
 use nexus_core::time::BootTime;
@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
 use crate::packet_events::Switches;
-use crate::profiles::Encoded;
 use crate::served::Served;
 use crate::status::{BindingReport, StatusReport};
 
@@ -172,8 +171,6 @@ pub(crate) enum EdgeRequest {
     Status(Reply<StatusReport>),
     /// [`EdgeHandle::switch_packet_events`].
     SwitchPacketEvents(Vec<Switches>, Reply<Result<(), EdgeError>>),
-    /// [`EdgeHandle::learn`].
-    Learn(u16, u32),
     /// [`EdgeHandle::bindings`].
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
 }
@@ -243,7 +240,7 @@ impl EdgeHandle {
     /// The entry as it is served now and its profile, without waiting for the edge task: see
     /// [`Served::get`].
     #[must_use]
-    pub fn binding(&self, key: &BindingKey) -> Option<(Binding, Arc<Encoded>)> {
+    pub fn binding(&self, key: &BindingKey) -> Option<(Binding, Arc<Profile>)> {
         self.served.get(key)
     }
 
@@ -280,19 +277,6 @@ impl EdgeHandle {
     ) -> Result<Option<Ipv4Addr>, EdgeError> {
         self.ask(|reply| EdgeRequest::DhcpDecline(key, address, reply))
             .await?
-    }
-
-    /// The kernel has no template of this profile with this set of options: it is to get one. Does not wait;
-    /// if the edge task has too much to do, the next client that asks for these options tries again.
-    pub(crate) fn learn(&self, profile: u16, set: u32) {
-        if self.served.is_new(profile, set)
-            && self
-                .requests
-                .try_send(EdgeRequest::Learn(profile, set))
-                .is_err()
-        {
-            self.served.forget(profile, set);
-        }
     }
 
     /// Makes the programs of interfaces tell of single packets, or stop it. Takes up to 0.2 s for each that

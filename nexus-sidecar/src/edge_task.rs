@@ -380,10 +380,9 @@ impl<M: BindingMap> EdgeTask<M> {
             writer.event(&fx.changes).await?;
         }
         writer.finish().await?;
-        for (id, encoded) in writes {
-            let (profile, template) = &encoded;
-            self.map.put_profile(id, profile, template)?;
-            self.served.put_profile(id, &encoded);
+        for (id, profile) in writes {
+            self.map.put_profile(id, &profile)?;
+            self.served.put_profile(id, &profile);
         }
         for problem in problems {
             tracing::error!(%problem, "subscribers of this pool are not served");

@@ -40,7 +40,7 @@ use mapping::Mapping;
 pub use measure::{Counting, Source, Statistics};
 use pin::Sizes;
 pub use pin::detach;
-use pod::{PodProfile, PodTemplate};
+use pod::PodProfile;
 use table::Table;
 
 /// The programs and their maps. Dropping it leaves all of them at work.
@@ -57,7 +57,6 @@ pub struct FastPath {
     attached: BTreeMap<u8, (pin::Served, u32)>,
     table: Table<Mapping>,
     profiles: Array<MapData, PodProfile>,
-    templates: Array<MapData, PodTemplate>,
     counters: PerCpuArray<MapData, u64>,
     kinds: Kinds,
     _lock: pin::Lock,
@@ -116,8 +115,6 @@ impl FastPath {
         }
         let profiles = Array::try_from(take(&mut object, map::PROFILES)?)
             .map_err(|source| FastPathError::map(map::PROFILES, source))?;
-        let templates = Array::try_from(take(&mut object, map::TEMPLATES)?)
-            .map_err(|source| FastPathError::map(map::TEMPLATES, source))?;
         let counters = PerCpuArray::try_from(take(&mut object, map::COUNTERS)?)
             .map_err(|source| FastPathError::map(map::COUNTERS, source))?;
         let present = table.all().into_iter().map(|(key, _)| key);
@@ -133,7 +130,6 @@ impl FastPath {
             attached: BTreeMap::new(),
             table,
             profiles,
-            templates,
             counters,
             kinds,
             _lock: lock,

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use nexus_abi::{PROFILE_COUNT, Profile, Template};
+use nexus_abi::{PROFILE_COUNT, Profile};
 use nexus_core::id::PoolId;
 use nexus_core::pool::{Dhcp, Pool};
 use nexus_dhcp::profile::{ProfileParts, encode};
 
 use crate::rows::{PoolOn, ProfileChange};
-
-/// A profile, and its template with all of the pool's options.
-pub type Encoded = (Profile, Template);
 
 /// The first id that there is not.
 const PROFILES: u16 = PROFILE_COUNT as u16;
@@ -51,7 +48,7 @@ pub struct Profiles {
     interfaces: BTreeMap<String, Gateway>,
     ids: BTreeMap<PoolOn, u16>,
     wanted: BTreeSet<PoolOn>,
-    encoded: BTreeMap<u16, (Dhcp, Encoded)>,
+    encoded: BTreeMap<u16, (Dhcp, Profile)>,
 }
 
 impl Profiles {
@@ -83,10 +80,10 @@ impl Profiles {
             .filter(|id| self.encoded.contains_key(id))
     }
 
-    /// A profile, and its template with all options.
+    /// A profile.
     #[must_use]
-    pub fn get(&self, id: u16) -> Option<&Encoded> {
-        self.encoded.get(&id).map(|(_, encoded)| encoded)
+    pub fn get(&self, id: u16) -> Option<&Profile> {
+        self.encoded.get(&id).map(|(_, profile)| profile)
     }
 
     /// Follows the pools: returns changes of ids (to be made durable first), profiles to write into the
@@ -94,7 +91,7 @@ impl Profiles {
     pub fn follow<'a>(
         &mut self,
         pools: impl Iterator<Item = &'a Pool>,
-    ) -> (Vec<ProfileChange>, Vec<(u16, Encoded)>, Vec<ProfileProblem>) {
+    ) -> (Vec<ProfileChange>, Vec<(u16, Profile)>, Vec<ProfileProblem>) {
         let (mut changes, mut writes, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         let pools: BTreeMap<&PoolId, &Dhcp> = pools
             .filter_map(|pool| Some((pool.id(), pool.dhcp()?)))
@@ -161,7 +158,7 @@ fn on(pool: &PoolId, interface: &str) -> PoolOn {
 }
 
 /// The kernel's form of a pool's DHCP data on an interface.
-fn encode_profile(dhcp: &Dhcp, gateway: Gateway) -> Result<Encoded, String> {
+fn encode_profile(dhcp: &Dhcp, gateway: Gateway) -> Result<Profile, String> {
     let octets =
         |list: &[Ipv4Addr]| -> Vec<[u8; 4]> { list.iter().map(Ipv4Addr::octets).collect() };
     let (dns, ntp) = (octets(&dhcp.dns), octets(&dhcp.ntp));
@@ -241,7 +238,7 @@ mod tests {
         profiles.want(b.id(), "eth1");
         profiles.follow([&a, &b, &c].into_iter());
         assert_eq!(id(&profiles, &b), Some(0));
-        let (profile, _) = profiles.get(2).unwrap();
+        let profile = profiles.get(2).unwrap();
         assert_eq!((profile.present, profile.lease_secs), (1, 3600));
         assert_eq!(profile.server_id, [10, 2, 0, 1]);
         assert_eq!(profile.gateway_mac, [2, 0, 0, 0, 0, 1]);
@@ -256,9 +253,9 @@ mod tests {
         }
         let (changes, writes, _) = profiles.follow([&a].into_iter());
         assert_eq!((changes.len(), writes.len()), (2, 2));
-        let (one, _) = profiles.get(profiles.id(a.id(), "eth1").unwrap()).unwrap();
+        let one = profiles.get(profiles.id(a.id(), "eth1").unwrap()).unwrap();
         assert_eq!(one.server_id, [10, 0, 0, 1]);
-        let (other, _) = profiles.get(profiles.id(a.id(), "eth2").unwrap()).unwrap();
+        let other = profiles.get(profiles.id(a.id(), "eth2").unwrap()).unwrap();
         assert_eq!(other.server_id, [192, 0, 2, 1]);
         assert_eq!(other.gateway_mac, [2, 0, 0, 0, 0, 2]);
         assert_eq!(profiles.id(a.id(), "gone"), None);

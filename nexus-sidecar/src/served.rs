@@ -5,16 +5,12 @@
 //! It is as large as the bindings of this host, no queue stands before it, and no reader holds a lock
 //! longer than one look-up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use nexus_abi::{Binding, BindingKey, PROFILE_COUNT, VARIANTS};
+use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::time::BootTime;
 
-use crate::profiles::Encoded;
-
-/// Most sets of options that are remembered.
-const MAX_LEARNED: usize = PROFILE_COUNT as usize * VARIANTS;
 
 /// The entries and profiles that are served now. Cheap to clone; all clones see the same.
 #[derive(Clone, Debug, Default)]
@@ -23,18 +19,16 @@ pub struct Served(Arc<Tables>);
 #[derive(Debug, Default)]
 struct Tables {
     entries: RwLock<BTreeMap<BindingKey, Binding>>,
-    profiles: RwLock<BTreeMap<u16, Arc<Encoded>>>,
-    /// Profiles, and sets of options that the kernel was asked to keep a template for.
-    learned: RwLock<BTreeSet<(u16, u32)>>,
+    profiles: RwLock<BTreeMap<u16, Arc<Profile>>>,
     /// Whom the slow path has served since it was last asked.
     seen: RwLock<BTreeMap<BindingKey, BootTime>>,
 }
 
 impl Served {
-    /// The entry under a key, its profile and template. It may have ended: compare `valid_until_secs` with
+    /// The entry under a key, its profile. It may have ended: compare `valid_until_secs` with
     /// `CLOCK_BOOTTIME`. `None`: no such entry, or none that has a profile.
     #[must_use]
-    pub fn get(&self, key: &BindingKey) -> Option<(Binding, Arc<Encoded>)> {
+    pub fn get(&self, key: &BindingKey) -> Option<(Binding, Arc<Profile>)> {
         let binding = *read(&self.0.entries).get(key)?;
         let profile = read(&self.0.profiles).get(&binding.profile).cloned()?;
         Some((binding, profile))
@@ -64,25 +58,8 @@ impl Served {
         *write(&self.0.entries) = entries;
     }
 
-    pub(crate) fn put_profile(&self, id: u16, profile: &Encoded) {
-        write(&self.0.learned).retain(|(of, _)| *of != id);
+    pub(crate) fn put_profile(&self, id: u16, profile: &Profile) {
         write(&self.0.profiles).insert(id, Arc::new(*profile));
-    }
-
-    /// Whether the kernel has not been asked yet to keep a template of a profile with this set of options;
-    /// from now on it has. Once it has been asked for as many as it can keep, there is nothing more to
-    /// ask.
-    pub(crate) fn is_new(&self, profile: u16, set: u32) -> bool {
-        if read(&self.0.learned).contains(&(profile, set)) {
-            return false;
-        }
-        let mut learned = write(&self.0.learned);
-        learned.len() < MAX_LEARNED && learned.insert((profile, set))
-    }
-
-    /// The kernel could not be asked.
-    pub(crate) fn forget(&self, profile: u16, set: u32) {
-        write(&self.0.learned).remove(&(profile, set));
     }
 }
 
@@ -98,7 +75,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use nexus_abi::{NEVER_EXPIRES, Profile, Template};
+    use nexus_abi::{NEVER_EXPIRES, Profile};
     use zerocopy::FromZeros as _;
 
     use super::*;
@@ -118,7 +95,7 @@ mod tests {
         };
         served.put(key, binding);
         assert!(reader[0].get(&key).is_none(), "it has no profile yet");
-        let profile = (Profile::new_zeroed(), Template::new_zeroed());
+        let profile = Profile::new_zeroed();
         served.put_profile(4, &profile);
         let (found, its_profile) = reader[0].get(&key).unwrap();
         assert_eq!((found, *its_profile), (binding, profile));

@@ -19,10 +19,7 @@ pub use binding::{Binding, BindingKey, NEVER_EXPIRES};
 pub use circuit::{CIRCUIT_CAPACITY, CIRCUIT_WORDS, Circuit, CircuitError};
 pub use event::{EVENT_FRAME, EVENTS_BYTES, Event, EventKind};
 pub use outcome::{OUTCOME_COUNT, Outcome};
-pub use profile::{
-    OPTION_BITS, OPTIONS_CAPACITY, OPTIONS_HEAD, PROFILE_COUNT, Profile, SERVER_HEAD,
-    TEMPLATE_COUNT, TEMPLATE_WORDS, Template, VARIANTS,
-};
+pub use profile::{Encoded, OPTION_BITS, OPTION_WORDS, OPTIONS_CAPACITY, PROFILE_COUNT, Profile};
 pub use punt::{PUNT_COUNT, PUNT_INTERFACES, PUNT_LINES, Punt, Rate};
 pub use settings::{IDENTITY_COUNT, INTERFACE_COUNT, Settings, TRACE_COUNT};
 pub use table::{BUCKET_ENTRIES, Bucket, Entry, Place, hash_circuit, hash_key};
@@ -42,8 +39,6 @@ pub mod map {
     pub const KINDS: &str = "KINDS";
     /// Profile id to [`Profile`](crate::Profile); an array of `PROFILE_COUNT`.
     pub const PROFILES: &str = "PROFILES";
-    /// `profile id * VARIANTS + variant` to [`Template`](crate::Template); an array.
-    pub const TEMPLATES: &str = "TEMPLATES";
     /// Outcome code (`u32`) to a per-CPU `u64`; one entry per [`Outcome`](crate::Outcome).
     pub const COUNTERS: &str = "COUNTERS";
     /// Token buckets in front of the slow path: an array of [`Punt`](crate::Punt).

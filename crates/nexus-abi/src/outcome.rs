@@ -69,8 +69,6 @@ outcomes! {
     Internal = 13, "internal";
     /// The client's MAC is not the one that is allowed on its line: slow path.
     MacMismatch = 14, "mac-not-allowed";
-    /// No template has the set of options that the client asks for yet: slow path.
-    NoTemplate = 15, "no-template";
     /// Would have gone to the slow path, but its line or interface has sent too much: dropped.
-    Flooded = 16, "flooded";
+    Flooded = 15, "flooded";
 }

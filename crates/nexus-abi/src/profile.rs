@@ -1,31 +1,18 @@
-//! What all bindings of one pool share: reply templates, one for each set of options that clients ask for.
+//! What all bindings of one pool share on an interface: addresses, times, and the pool's options, encoded.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries in `PROFILES`.
 pub const PROFILE_COUNT: u32 = 256;
 
-/// Most templates of a profile.
-pub const VARIANTS: usize = 16;
-
-/// Entries in `TEMPLATES`.
-pub const TEMPLATE_COUNT: u32 = PROFILE_COUNT * VARIANTS as u32;
-
 /// Most options of a pool: one bit each of a set.
 pub const OPTION_BITS: usize = 31;
 
-/// Most bytes of encoded options in a template, the head of [`OPTIONS_HEAD`] bytes included.
-pub const OPTIONS_CAPACITY: usize = 288;
+/// Most bytes that a pool's options take, codes and lengths included.
+pub const OPTIONS_CAPACITY: usize = 256;
 
-/// 64-bit words of a template: its options, and zeros that a reader of whole words may run into.
-pub const TEMPLATE_WORDS: usize = OPTIONS_CAPACITY / 8 + 4;
-
-/// Bytes of message type (53) and server identifier (54), which every reply begins with.
-pub const SERVER_HEAD: usize = 9;
-
-/// Bytes of the head of a template: [`SERVER_HEAD`], lease time (51), renewal time (58) and rebinding
-/// time (59), in this order.
-pub const OPTIONS_HEAD: usize = SERVER_HEAD + 18;
+/// 64-bit words of the options, and of zeros behind them that a reader of whole words may run into.
+pub const OPTION_WORDS: usize = OPTIONS_CAPACITY / 8 + 1;
 
 /// A pool on one interface. Addresses are in network order; an all-zero profile is an absent one.
 #[repr(C)]
@@ -43,37 +30,32 @@ pub struct Profile {
     pub gateway_mac: [u8; 6],
     /// 1: a DISCOVER with option 80 is answered with an ACK (RFC 4039).
     pub rapid_commit: u16,
-    /// The bits of all options that the pool has.
+    /// The bits of all options that the pool has: `(1 << count) - 1`.
     pub all: u32,
-    /// Templates in use, 1 to [`VARIANTS`].
-    pub variants: u32,
-    /// The set of options that each template has. The first one is `all`.
-    pub sets: [u32; VARIANTS],
+    /// Options that the pool has, at most [`OPTION_BITS`].
+    pub count: u32,
     /// The bit of each option by its code; 31: the pool does not have it.
     pub bits: [u8; 256],
+    /// The options by their bits, which go up with their codes.
+    pub encoded: [Encoded; OPTION_BITS + 1],
+    /// The options as they go on the wire, in memory order; zeros behind.
+    pub options: [u64; OPTION_WORDS],
 }
 
-/// The options of a reply with a certain set of the pool's options.
+/// One option in [`Profile::options`]; all zero: there is none.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Template {
-    /// Bytes of `options` in use, at most [`OPTIONS_CAPACITY`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Encoded {
+    /// Offset of its code in bytes.
+    pub offset: u16,
+    /// Bytes from its code to the end of its value.
     pub len: u16,
-    /// Zero.
-    pub reserved: u16,
-    /// One's complement sum of the options' 16-bit words in memory order, folded to 16 bits (RFC 1071).
+    /// One's complement sum of these bytes as 16-bit words in memory order, folded to 16 bits, as if they
+    /// stood at an even offset (RFC 1071).
     pub sum: u32,
-    /// The same without the head of [`OPTIONS_HEAD`] bytes, as if what follows it stood at offset
-    /// [`SERVER_HEAD`].
-    pub tail_sum: u32,
-    /// Zero.
-    pub reserved_too: u32,
-    /// The options as they go on the wire, in memory order: the head (see [`OPTIONS_HEAD`]; message
-    /// type and times are zero here), then the pool's own options by ascending code, without END;
-    /// zeros behind.
-    pub options: [u64; TEMPLATE_WORDS],
 }
 
-const _: () = assert!(size_of::<Profile>() == 32 + 4 * VARIANTS + 256);
-const _: () = assert!(size_of::<Template>() == 16 + 8 * TEMPLATE_WORDS);
-const _: () = assert!(core::mem::offset_of!(Template, options) == 16);
+const _: () = assert!(size_of::<Profile>() == 32 + 256 + 8 * 32 + 8 * OPTION_WORDS);
+const _: () = assert!(core::mem::offset_of!(Profile, options) % 8 == 0);

@@ -16,12 +16,6 @@ pub fn halves(word: u64) -> u64 {
     (word & 0xffff_ffff) + (word >> 32)
 }
 
-/// The sum of bytes that begin at an odd offset, `sum` being what it is at an even one (RFC 1071 2 B).
-#[inline(always)]
-pub fn at_odd(sum: u64) -> u64 {
-    u64::from(fold(sum).swap_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

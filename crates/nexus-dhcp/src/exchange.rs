@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use nexus_abi::{Binding, BindingKey, Circuit, NEVER_EXPIRES, Outcome, Profile, Template};
+use nexus_abi::{Binding, BindingKey, Circuit, NEVER_EXPIRES, Outcome, Profile};
 
 use crate::circuit::CircuitBuffer;
 use crate::decision::{Answer, decide};
@@ -10,7 +10,6 @@ use crate::echo::Echo;
 use crate::link::parse_link;
 use crate::options::OptionTable;
 use crate::packet::Bytes;
-use crate::profile::select;
 use crate::reply::{Draft, Shape, Sums};
 use crate::request::{Request, parse_message};
 use crate::selection::wanted;
@@ -115,8 +114,7 @@ pub fn circuit(
         .copied()
 }
 
-/// The reply to `frame`, whose `request` was read from it; `all` is the template with all of the pool's
-/// options. A reply that is larger than the client takes (option 57) goes without those of the
+/// The reply to `frame`, whose `request` was read from it. A reply that is larger than the client takes (option 57) goes without those of the
 /// pool's options with the highest codes.
 ///
 /// # Errors
@@ -126,13 +124,12 @@ pub fn reply(
     request: &Request,
     binding: &Binding,
     profile: &Profile,
-    all: &Template,
     now_secs: u32,
 ) -> Result<(Outcome, Vec<u8>), Outcome> {
     let answer = decide(request, binding, profile, now_secs)?;
-    let mut set = wanted(&Bytes(frame), request, profile)?;
+    let mut set = wanted(&Bytes(frame), request, &answer, profile)?;
     loop {
-        match write(frame, request, &answer, profile, &select(profile, all, set)) {
+        match write(frame, request, &answer, profile, set) {
             Err(Outcome::Unsupported) if set != 0 => set &= !(1 << set.ilog2()),
             Err(outcome) => return Err(outcome),
             Ok(reply) => return Ok((answer.outcome, reply)),
@@ -140,30 +137,22 @@ pub fn reply(
     }
 }
 
-/// The set of options that the kernel program would look for a template with; `None` if it would not, or
-/// has all of them.
-#[must_use]
-pub fn missing_set(frame: &[u8], request: &Request, profile: &Profile) -> Option<u32> {
-    let set = wanted(&Bytes(frame), request, profile).ok()?;
-    (set != profile.all).then_some(set)
-}
-
 fn write(
     frame: &[u8],
     request: &Request,
     answer: &Answer,
     profile: &Profile,
-    template: &Template,
+    set: u32,
 ) -> Result<Vec<u8>, Outcome> {
     let packet = Bytes(frame);
-    let shape = Shape::of(&packet, request, answer, template)?;
+    let shape = Shape::of(&packet, request, answer, profile, set)?;
     let mut echo = Echo::default();
     let sums = Sums::save(&packet, request, &mut echo)?;
     let draft = Draft {
         request,
         answer,
         profile,
-        template,
+        set,
         shape: &shape,
         echo: &echo,
         sums: &sums,

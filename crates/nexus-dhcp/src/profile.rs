@@ -2,13 +2,10 @@
 
 use core::fmt;
 
-use nexus_abi::{
-    OPTION_BITS, OPTIONS_CAPACITY, OPTIONS_HEAD, Profile, SERVER_HEAD, TEMPLATE_WORDS, Template,
-    VARIANTS,
-};
+use nexus_abi::{Encoded, OPTION_BITS, OPTION_WORDS, OPTIONS_CAPACITY, Profile};
 use zerocopy::IntoBytes;
 
-use crate::checksum::{fold, halves};
+use crate::checksum::fold;
 use crate::wire::option;
 
 /// What a pool says about DHCP. Addresses are four bytes in network order.
@@ -141,11 +138,21 @@ impl Encoder {
         self.len = end;
         Ok(())
     }
+
+    /// The sum of what stands from `offset` on, as if that were an even one.
+    fn sum(&self, offset: usize) -> u32 {
+        let bytes = self.bytes.get(offset..self.len).unwrap_or_default();
+        let sum = bytes.chunks(2).map(|pair| match pair {
+            [first, second, ..] => u64::from(u16::from_ne_bytes([*first, *second])),
+            [first] => u64::from(u16::from_ne_bytes([*first, 0])),
+            [] => 0,
+        });
+        u32::from(fold(sum.sum()))
+    }
 }
 
-/// Encodes the profile, and its first template: the head with zeros for what the binding decides, then all
-/// of the pool's options by ascending code.
-pub fn encode(parts: &ProfileParts<'_>) -> Result<(Profile, Template), ProfileError> {
+/// Encodes the profile: the pool's options by ascending code.
+pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
     if parts.lease_secs == 0 {
         return Err(ProfileError::NoLease);
     }
@@ -156,13 +163,8 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<(Profile, Template), ProfileEr
         bytes: [0; OPTIONS_CAPACITY],
         len: 0,
     };
-    encoder.put(option::MESSAGE_TYPE, &[0])?;
-    encoder.put(option::SERVER_ID, &parts.server_id)?;
-    encoder.put(option::LEASE_TIME, &[0; 4])?;
-    encoder.put(option::RENEWAL_TIME, &[0; 4])?;
-    encoder.put(option::REBINDING_TIME, &[0; 4])?;
-    debug_assert_eq!(encoder.len, OPTIONS_HEAD);
     let mut bits = [FOREIGN; 256];
+    let mut encoded = [Encoded::default(); OPTION_BITS + 1];
     let mut count = 0_usize;
     let mtu = parts.mtu.map(u16::to_be_bytes);
     for code in 1..=254 {
@@ -181,9 +183,15 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<(Profile, Template), ProfileEr
         let Some(value) = value.filter(|value| custom.is_some() || !value.is_empty()) else {
             continue;
         };
+        let offset = encoder.len;
         encoder.put(code, value)?;
-        if let (Some(bit), Ok(number)) = (bits.get_mut(usize::from(code)), u8::try_from(count)) {
-            *bit = number;
+        if let (Some(bit), Some(one)) = (bits.get_mut(usize::from(code)), encoded.get_mut(count)) {
+            *bit = count as u8;
+            *one = Encoded {
+                offset: offset as u16,
+                len: (encoder.len - offset) as u16,
+                sum: encoder.sum(offset),
+            };
         }
         count += 1;
     }
@@ -195,87 +203,27 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<(Profile, Template), ProfileEr
             needed: encoder.len,
         });
     }
-    let all = (1_u32 << count) - 1;
-    let mut sets = [0; VARIANTS];
-    if let Some(first) = sets.first_mut() {
-        *first = all;
+    let mut options = [0; OPTION_WORDS];
+    for (to, from) in options.as_mut_bytes().iter_mut().zip(encoder.bytes) {
+        *to = from;
     }
-    let profile = Profile {
+    Ok(Profile {
         present: 1,
         lease_secs: parts.lease_secs,
         server_id: parts.server_id,
         next_server: parts.next_server,
         gateway_mac: parts.gateway_mac,
         rapid_commit: u16::from(parts.rapid_commit),
-        all,
-        variants: 1,
-        sets,
+        all: (1 << count) - 1,
+        count: count as u32,
         bits,
-    };
-    let bytes = encoder.bytes.get(..encoder.len).unwrap_or_default();
-    Ok((profile, template(bytes)))
+        encoded,
+        options,
+    })
 }
 
 /// The bit of an option that a pool does not have.
 const FOREIGN: u8 = 31;
-
-/// The template with those of the options of `all`, the first template of `profile`, that are in `set`.
-#[must_use]
-pub fn select(profile: &Profile, all: &Template, set: u32) -> Template {
-    let bytes = all.options.as_bytes();
-    let bytes = bytes.get(..usize::from(all.len)).unwrap_or_default();
-    let (head, mut rest) = bytes.split_at_checked(OPTIONS_HEAD).unwrap_or_default();
-    let mut kept = [0; OPTIONS_CAPACITY];
-    let mut len = 0;
-    let mut keep = |option: &[u8]| {
-        if let Some(to) = kept.get_mut(len..len + option.len()) {
-            to.copy_from_slice(option);
-            len += option.len();
-        }
-    };
-    keep(head);
-    while let [code, value_len, ..] = rest {
-        let (option, others) = rest
-            .split_at_checked(2 + usize::from(*value_len))
-            .unwrap_or((rest, &[]));
-        let bit = profile.bits.get(usize::from(*code)).copied();
-        if set >> bit.unwrap_or(FOREIGN) & 1 == 1 {
-            keep(option);
-        }
-        rest = others;
-    }
-    template(kept.get(..len).unwrap_or_default())
-}
-
-/// `bytes`: at most [`OPTIONS_CAPACITY`], the head included.
-fn template(bytes: &[u8]) -> Template {
-    let mut options = [0; TEMPLATE_WORDS];
-    for (to, from) in options.as_mut_bytes().iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    let mut tail = [0_u64; TEMPLATE_WORDS];
-    let behind_head = bytes.get(OPTIONS_HEAD..).unwrap_or_default();
-    for (to, from) in tail
-        .as_mut_bytes()
-        .iter_mut()
-        .skip(SERVER_HEAD)
-        .zip(behind_head)
-    {
-        *to = *from;
-    }
-    Template {
-        len: bytes.len() as u16,
-        reserved: 0,
-        sum: sum(&options),
-        tail_sum: sum(&tail),
-        reserved_too: 0,
-        options,
-    }
-}
-
-fn sum(words: &[u64]) -> u32 {
-    u32::from(fold(words.iter().copied().map(halves).sum()))
-}
 
 #[cfg(test)]
 mod tests;

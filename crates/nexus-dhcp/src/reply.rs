@@ -4,17 +4,16 @@
 //! the reply will be, [`Sums::save`] saves what has to outlive the request, and [`Draft::write`]
 //! writes. Between the last two the frame is given its new length.
 
-use nexus_abi::{
-    OPTIONS_CAPACITY, OPTIONS_HEAD, Outcome, Profile, SERVER_HEAD, TEMPLATE_WORDS, Template,
-};
+use nexus_abi::{OPTION_BITS, OPTION_WORDS, Outcome, Profile};
 
-use crate::checksum::{at_odd, fold, halves};
+use crate::checksum::{fold, halves};
 use crate::decision::Answer;
 use crate::echo::{ECHO_WORDS, Echo, Saved, encoded_len};
 use crate::ipv4::HEADERS;
 use crate::link::MAC_MASK;
 use crate::packet::{Packet, PacketMut};
 use crate::request::Request;
+use crate::selection;
 use crate::wire::{
     BOOTP_LEN, BOOTP_MIN_LEN, BOOTREPLY, CLIENT_PORT, FLAG_BROADCAST, HTYPE_ETHERNET, IPV4_LEN,
     IPV4_UDP_LEN, MAGIC_COOKIE, MIN_MESSAGE_SIZE, SERVER_PORT, message, option,
@@ -28,11 +27,12 @@ const END_LEN: usize = 8;
 /// Words behind the last option of the longest frame.
 const REST_WORDS: usize = 192;
 
-// Where values stand in the head of a template (RFC 2132 9).
-const AT_MESSAGE_TYPE: usize = 2;
-const AT_LEASE_TIME: usize = SERVER_HEAD + 2;
-const AT_RENEWAL_TIME: usize = AT_LEASE_TIME + 6;
-const AT_REBINDING_TIME: usize = AT_RENEWAL_TIME + 6;
+/// Bytes of message type (53) and server identifier (54), which every reply begins with.
+const SERVER_HEAD: usize = 9;
+/// The same with lease time (51), renewal time (58) and rebinding time (59).
+const LEASE_HEAD: usize = SERVER_HEAD + 18;
+/// Words of the longest option of a pool.
+const ONE_OPTION_WORDS: usize = 33;
 
 /// How long a reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +41,12 @@ pub struct Shape {
     pub len: usize,
     /// Bytes of the IP datagram.
     total: usize,
-    /// Bytes of the template's options, or of what a NAK has in their place.
+    /// Bytes of the head and the pool's options.
     own: usize,
 }
 
 impl Shape {
-    /// The shape of `answer` to `request`. A reply is as long as its request if that is longer and the client takes it,
+    /// The shape of `answer` to `request` with the pool's options of `set`. A reply is as long as its request if that is longer and the client takes it,
     /// because giving a packet another length costs as much as writing half of it.
     ///
     /// Errors: [`Outcome::Unsupported`] if the reply is larger than the client takes (option 57,
@@ -56,16 +56,15 @@ impl Shape {
         packet: &P,
         request: &Request,
         answer: &Answer,
-        template: &Template,
+        profile: &Profile,
+        set: u32,
     ) -> Result<Self, Outcome> {
-        let all = usize::from(template.len);
-        let own = if answer.lease_secs != 0 {
-            all
-        } else if answer.outcome as u32 == Outcome::Nak as u32 {
-            SERVER_HEAD
+        let head = if answer.lease_secs != 0 {
+            LEASE_HEAD
         } else {
-            all - (OPTIONS_HEAD - SERVER_HEAD)
+            SERVER_HEAD
         };
+        let own = head + selection::encoded_len(profile, set);
         let rapid = if answer.rapid { 2 } else { 0 };
         let echoed = encoded_len(request.options.client_id) + encoded_len(request.options.relay);
         let filled = BOOTP_LEN + own + rapid + echoed + END_LEN;
@@ -129,8 +128,8 @@ pub struct Draft<'a> {
     pub answer: &'a Answer,
     /// The pool on the interface.
     pub profile: &'a Profile,
-    /// Its options, as many as the client wants.
-    pub template: &'a Template,
+    /// Which of its options the client gets.
+    pub set: u32,
     /// How long the reply is.
     pub shape: &'a Shape,
     /// What it repeats.
@@ -153,51 +152,31 @@ impl Draft<'_> {
     #[inline(always)]
     fn write_options<P: PacketMut>(&self, packet: &mut P) -> Option<u64> {
         let Self {
-            request,
-            answer,
-            template,
-            shape,
-            ..
+            request, answer, ..
         } = self;
         let start = packet.opaque(request.link.payload + HEADERS);
-        let leased = answer.lease_secs != 0;
-        let nak = answer.outcome as u32 == Outcome::Nak as u32;
-        let mut sum = if leased {
-            copy(packet, start, template, shape.own)?;
-            u64::from(template.sum)
-        } else if nak {
-            0
-        } else {
-            copy_tail(packet, start, template, shape.own)?;
-            u64::from(template.tail_sum)
-        };
-        let kind = match answer.outcome {
-            Outcome::Nak => message::NAK,
-            Outcome::Offer => message::OFFER,
-            _ => message::ACK,
-        };
-        let [a, b, c, d] = self.profile.server_id;
-        let head = [option::MESSAGE_TYPE, 1, kind, option::SERVER_ID, 4, a, b, c];
-        let head = u64::from_ne_bytes(head);
-        packet.put_u64(start, head)?;
-        packet.put_u8(start + SERVER_HEAD - 1, d)?;
-        if leased {
-            const _: () = assert!(AT_MESSAGE_TYPE & 1 == 0 && AT_LEASE_TIME & 1 == 1);
-            const _: () = assert!(AT_RENEWAL_TIME & 1 == 1 && AT_REBINDING_TIME & 1 == 1);
-            let lease = answer.lease_secs;
-            let renewal = (lease / 2).to_be();
-            let rebinding = ((u64::from(lease) * 7 / 8) as u32).to_be();
-            let lease = lease.to_be();
-            packet.put_u32(start + AT_LEASE_TIME, lease)?;
-            packet.put_u32(start + AT_RENEWAL_TIME, renewal)?;
-            packet.put_u32(start + AT_REBINDING_TIME, rebinding)?;
-            let times = u64::from(lease) + u64::from(renewal) + u64::from(rebinding);
-            sum += u64::from(kind) + at_odd(times);
-        } else {
-            sum += halves(head) + u64::from(d);
+        let (head, mut sum) = self.write_head(packet, start)?;
+        let mut at = packet.opaque(head);
+        let mut bit = 0;
+        while bit < OPTION_BITS {
+            if bit >= self.profile.count as usize {
+                break;
+            }
+            let one = self.profile.encoded.get(bit).copied().unwrap_or_default();
+            if self.set >> bit & 1 == 1 {
+                let len = usize::from(one.len);
+                copy(
+                    packet,
+                    start + at,
+                    self.profile,
+                    usize::from(one.offset),
+                    len,
+                )?;
+                sum += placed(u64::from(one.sum), at);
+                at = packet.opaque(at + len);
+            }
+            bit += 1;
         }
-
-        let mut at = packet.opaque(shape.own);
         if answer.rapid {
             packet.put_u16(start + at, u16::from(option::RAPID_COMMIT))?;
             sum += placed(u64::from(option::RAPID_COMMIT), at);
@@ -214,6 +193,41 @@ impl Draft<'_> {
         sum += placed(u64::from(option::END), at);
         self.write_end(packet, packet.opaque(start + at))?;
         Some(sum)
+    }
+
+    /// Message type and server identifier, and the times of a lease. Returns their bytes and their share of
+    /// the checksum.
+    #[inline(always)]
+    fn write_head<P: PacketMut>(&self, packet: &mut P, start: usize) -> Option<(usize, u64)> {
+        let answer = self.answer;
+        let kind = match answer.outcome {
+            Outcome::Nak => message::NAK,
+            Outcome::Offer => message::OFFER,
+            _ => message::ACK,
+        };
+        let [a, b, c, d] = self.profile.server_id;
+        let head = [option::MESSAGE_TYPE, 1, kind, option::SERVER_ID, 4, a, b, c];
+        let first = u64::from_ne_bytes(head);
+        packet.put_u64(start, first)?;
+        if answer.lease_secs == 0 {
+            packet.put_u8(start + SERVER_HEAD - 1, d)?;
+            return Some((SERVER_HEAD, halves(first) + u64::from(d)));
+        }
+        let lease = answer.lease_secs;
+        let [e, f, g, h] = lease.to_be_bytes();
+        let renewal = u64::from((lease / 2).to_be());
+        let rebinding = u64::from(((u64::from(lease) * 7 / 8) as u32).to_be());
+        // The words of the head, as they follow each other in memory.
+        let second = [d, option::LEASE_TIME, 4, e, f, g, h, option::RENEWAL_TIME];
+        let second = u64::from_ne_bytes(second);
+        let third =
+            4 | renewal << 8 | u64::from(option::REBINDING_TIME) << 40 | 4 << 48 | rebinding << 56;
+        let fourth = rebinding >> 8;
+        packet.put_u64(start + 8, second)?;
+        packet.put_u64(start + 16, third)?;
+        packet.put_u32(start + 24, fourth as u32)?;
+        let sum = halves(first) + halves(second) + halves(third) + fourth;
+        Some((LEASE_HEAD, sum))
     }
 
     /// END, and zeros to the end of the frame.
@@ -350,38 +364,26 @@ impl Draft<'_> {
 /// The share of a checksum of bytes that begin at `offset`, `sum` being what it is at an even one.
 #[inline(always)]
 fn placed(sum: u64, offset: usize) -> u64 {
-    if offset & 1 == 0 { sum } else { at_odd(sum) }
+    // A byte further is times 256, and no carry gets lost in 64 bits.
+    sum << (8 * (offset & 1))
 }
 
-/// Copies the `len` bytes of a template to `start`, up to whole words.
+/// Copies `len` bytes of a profile's options from `offset` to `to` in the packet, up to whole words.
 #[inline(always)]
-fn copy<P: PacketMut>(packet: &mut P, start: usize, template: &Template, len: usize) -> Option<()> {
-    for (index, word) in template.options.iter().enumerate() {
-        if index * 8 >= len {
-            break;
-        }
-        packet.put_u64(start + index * 8, *word)?;
-    }
-    Some(())
-}
-
-/// Copies a template without the times in its head, `len` bytes then, to `start`, up to whole words. The
-/// first [`SERVER_HEAD`] bytes are not what belongs there.
-#[inline(always)]
-fn copy_tail<P: PacketMut>(
+fn copy<P: PacketMut>(
     packet: &mut P,
-    start: usize,
-    template: &Template,
+    to: usize,
+    profile: &Profile,
+    offset: usize,
     len: usize,
 ) -> Option<()> {
-    const TIMES: usize = OPTIONS_HEAD - SERVER_HEAD;
     let mut index = 0;
-    while index < OPTIONS_CAPACITY / 8 {
+    while index < ONE_OPTION_WORDS {
         if index * 8 >= len {
             break;
         }
-        let word = P::peek::<TEMPLATE_WORDS>(&template.options, TIMES + index * 8);
-        packet.put_u64(start + index * 8, word)?;
+        let word = P::peek::<OPTION_WORDS>(&profile.options, offset + index * 8);
+        packet.put_u64(to + index * 8, word)?;
         index += 1;
     }
     Some(())

@@ -2,8 +2,9 @@
 
 use core::marker::PhantomData;
 
-use nexus_abi::{Outcome, Profile, VARIANTS};
+use nexus_abi::{OPTION_BITS, Outcome, Profile};
 
+use crate::decision::Answer;
 use crate::packet::Packet;
 use crate::request::Request;
 use crate::words::{Sink, words};
@@ -13,11 +14,20 @@ const LIST_WORDS: usize = 32;
 /// The bit of options that the pool does not have.
 const FOREIGN: u32 = 1 << 31;
 
-/// The set of the pool's options that `request` asks for; all of them if it has no list.
+/// The set of the pool's options that `answer` to `request` carries: those that it asks for, all of them if
+/// it has no list, none in a NAK (RFC 2131 4.3.1, table 3).
 ///
 /// Errors: [`Outcome::Malformed`] if the list leaves the frame.
 #[inline(always)]
-pub fn wanted<P: Packet>(packet: &P, request: &Request, profile: &Profile) -> Result<u32, Outcome> {
+pub fn wanted<P: Packet>(
+    packet: &P,
+    request: &Request,
+    answer: &Answer,
+    profile: &Profile,
+) -> Result<u32, Outcome> {
+    if answer.outcome as u32 == Outcome::Nak as u32 {
+        return Ok(0);
+    }
     let list = request.options.parameters;
     if list.len == 0 {
         return Ok(profile.all);
@@ -52,22 +62,22 @@ impl<P: Packet> Sink for Codes<'_, P> {
     }
 }
 
-/// The number of the template with `set`.
-///
-/// Errors: [`Outcome::NoTemplate`] if there is none yet.
+/// Bytes of the options of `set`, which are some of the pool's.
 #[inline(always)]
-pub fn variant(profile: &Profile, set: u32) -> Result<u32, Outcome> {
-    let mut number = 0;
-    while number < VARIANTS as u32 {
-        if number >= profile.variants {
+#[must_use]
+pub fn encoded_len(profile: &Profile, set: u32) -> usize {
+    let (mut len, mut bit) = (0, 0);
+    while bit < OPTION_BITS {
+        if bit >= profile.count as usize {
             break;
         }
-        if profile.sets.get(number as usize & (VARIANTS - 1)).copied() == Some(set) {
-            return Ok(number);
-        }
-        number += 1;
+        let one = profile.encoded.get(bit).copied().unwrap_or_default();
+        // All ones if the option is wanted: no branch, or there were two ways on from each option.
+        let wanted = 0_usize.wrapping_sub(set as usize >> bit & 1);
+        len += usize::from(one.len) & wanted;
+        bit += 1;
     }
-    Err(Outcome::NoTemplate)
+    len
 }
 
 #[cfg(test)]

@@ -36,7 +36,6 @@ pub(super) enum Answer {
         Option<Place>,
         Option<Result<Granted, EdgeError>>,
     ),
-    Nothing,
     Switched(Reply<Result<(), EdgeError>>, Result<(), EdgeError>),
     Status(Reply<StatusReport>),
     Bindings(Option<SubscriberId>, Reply<Vec<BindingReport>>),
@@ -78,10 +77,6 @@ impl<M: BindingMap> EdgeTask<M> {
             EdgeRequest::Status(reply) => Answer::Status(reply),
             EdgeRequest::SwitchPacketEvents(switches, reply) => {
                 Answer::Switched(reply, self.switch_packet_events(&switches))
-            }
-            EdgeRequest::Learn(profile, set) => {
-                self.learn(profile, set);
-                Answer::Nothing
             }
             EdgeRequest::Bindings(subscriber, reply) => Answer::Bindings(subscriber, reply),
         }
@@ -144,7 +139,6 @@ impl<M: BindingMap> EdgeTask<M> {
                 };
                 let _ = reply.send(address);
             }
-            Answer::Nothing => {}
             Answer::Switched(reply, switched) => {
                 let _ = reply.send(switched);
             }
@@ -175,7 +169,7 @@ impl<M: BindingMap> EdgeTask<M> {
         let profile_id = place
             .and_then(|place| self.profiles.id(&granted.pool, &place.interface))
             .ok_or_else(no_profile)?;
-        let (profile, _) = self.profiles.get(profile_id).ok_or_else(no_profile)?;
+        let profile = self.profiles.get(profile_id).ok_or_else(no_profile)?;
         let mask = self
             .edge
             .pool(&granted.pool)

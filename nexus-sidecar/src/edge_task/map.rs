@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use nexus_abi::{Binding, BindingKey};
 use nexus_core::edge::{Effects, MapEntry, Place};
 use nexus_core::time::BootTime;
-use nexus_dhcp::profile::select;
 
 use super::EdgeTask;
 use super::answer::Answer;
@@ -26,19 +25,6 @@ impl<M: BindingMap> EdgeTask<M> {
                 .map_err(|error| EdgeError::Map(error.to_string()))?;
         }
         Ok(())
-    }
-
-    /// Gives the kernel a template for a set of options.
-    pub(super) fn learn(&mut self, id: u16, set: u32) {
-        let Some((profile, all)) = self.profiles.get(id) else {
-            return;
-        };
-        match self.map.add_variant(id, set, &select(profile, all, set)) {
-            Ok(added) => tracing::debug!(profile = id, set, added, "a set of options"),
-            Err(error) => {
-                tracing::warn!(profile = id, set, %error, "clients that ask for these options stay with the slow path");
-            }
-        }
     }
 
     pub(super) fn put(&mut self, entry: &MapEntry) {

@@ -25,12 +25,11 @@ use super::FastPathError;
 use layout::{Unfit, unfit};
 
 /// The program's maps that are pinned; all others hold nothing beyond one packet.
-pub const MAPS: [&str; 8] = [
+pub const MAPS: [&str; 7] = [
     map::KINDS,
     map::BINDINGS,
     map::CIRCUITS,
     map::PROFILES,
-    map::TEMPLATES,
     map::COUNTERS,
     map::PUNTS,
     map::EVENTS,

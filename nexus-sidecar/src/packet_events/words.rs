@@ -180,9 +180,6 @@ fn meaning(outcome: Outcome) -> &'static str {
             "to the slow path: more than the kernel answers exactly (option overload or twice, IP options, fragments, too long)"
         }
         Outcome::NoProfile => "to the slow path: the binding's profile is missing",
-        Outcome::NoTemplate => {
-            "to the slow path: no reply template has the options that it asks for yet"
-        }
         Outcome::NoRoom => "to the slow path: the driver gave no room for a longer reply",
         Outcome::Flooded => "dropped: its line or interface sends more than the limits allow",
         Outcome::Internal => "dropped: an internal error while the reply was written",

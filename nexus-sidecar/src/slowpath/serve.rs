@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, Outcome, Profile};
+use nexus_abi::{BindingKey, Outcome, Profile};
 use nexus_dhcp::{
     Request, Span,
     exchange::{self, Identity},
@@ -51,12 +51,12 @@ pub(super) fn step(
     let now_secs = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX);
     let mut served = None;
     let found = exchange::find(frame, identity, now_secs, |key| {
-        let (binding, encoded) = edge.binding(key)?;
-        served = Some(encoded);
+        let (binding, profile) = edge.binding(key)?;
+        served = Some(profile);
         Some(binding)
     });
-    let (key, binding, encoded) = match (found, served) {
-        (Ok((_, key, binding)), Some(encoded)) => (key, binding, encoded),
+    let (key, binding, profile) = match (found, served) {
+        (Ok((_, key, binding)), Some(profile)) => (key, binding, profile),
         (Err(outcome @ (Outcome::UnknownClient | Outcome::MacMismatch)), _) => {
             return Ok(Step::Unknown(outcome, contact(frame, &request)));
         }
@@ -64,27 +64,16 @@ pub(super) fn step(
         (Ok(_), None) => return Ok(Step::Silence(Outcome::NoProfile)),
     };
     edge.seen(key, now);
-    let (profile, template) = &*encoded;
     match request.options.message {
-        message::RELEASE => return Ok(notice(&request, profile, Notice::release(key, &request))),
-        message::DECLINE => return Ok(notice(&request, profile, Notice::decline(key, &request))),
+        message::RELEASE => return Ok(notice(&request, &profile, Notice::release(key, &request))),
+        message::DECLINE => return Ok(notice(&request, &profile, Notice::decline(key, &request))),
         _ => {}
     }
-    let reply = exchange::reply(frame, &request, &binding, profile, template, now_secs);
+    let reply = exchange::reply(frame, &request, &binding, &profile, now_secs);
     Ok(match reply {
-        Ok((outcome, reply)) => {
-            learn(edge, frame, &request, &binding, profile);
-            Step::Reply(outcome, reply)
-        }
+        Ok((outcome, reply)) => Step::Reply(outcome, reply),
         Err(outcome) => Step::Silence(outcome),
     })
-}
-
-/// The next client that asks for these options is answered in the kernel.
-fn learn(edge: &EdgeHandle, frame: &[u8], request: &Request, binding: &Binding, profile: &Profile) {
-    if let Some(set) = exchange::missing_set(frame, request, profile) {
-        edge.learn(binding.profile, set);
-    }
 }
 
 impl Notice {

@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::maps::{MapError, MapInfo, MapType};
 use nexus_abi::{
     Bucket, Circuit, EVENTS_BYTES, INTERFACE_COUNT, OUTCOME_COUNT, PROFILE_COUNT, PUNT_COUNT,
-    Profile, Punt, TEMPLATE_COUNT, Template, map,
+    Profile, Punt, map,
 };
 
 use super::{SEED, Sizes};
@@ -31,7 +31,6 @@ pub fn unfit(pins: &Path, sizes: Sizes) -> Result<Option<Unfit>, FastPathError> 
     let array = MapType::Array;
     let bucket = [4, size(size_of::<Bucket>()), sizes.buckets, MMAPABLE];
     let circuit = [4, size(size_of::<Circuit>()), sizes.circuits, MMAPABLE];
-    let template = [4, size(size_of::<Template>()), TEMPLATE_COUNT, 0];
     let expected = [
         (map::BINDINGS, array, bucket),
         (map::CIRCUITS, array, circuit),
@@ -40,7 +39,6 @@ pub fn unfit(pins: &Path, sizes: Sizes) -> Result<Option<Unfit>, FastPathError> 
             array,
             [4, size(size_of::<Profile>()), PROFILE_COUNT, 0],
         ),
-        (map::TEMPLATES, array, template),
         (
             map::COUNTERS,
             MapType::PerCpuArray,
