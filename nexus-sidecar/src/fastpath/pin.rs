@@ -108,7 +108,10 @@ pub fn check(pins: &Path, sizes: Sizes) -> Result<(), FastPathError> {
     match unfit(pins, sizes)? {
         None => Ok(()),
         Some(Unfit { name, .. }) => {
-            tracing::error!(map = name, "the embedded kernel program is of another version");
+            tracing::error!(
+                map = name,
+                "the embedded kernel program is of another version"
+            );
             Err(FastPathError::Object)
         }
     }

@@ -103,10 +103,17 @@ fn what_a_killed_writer_leaves_serves_at_once_and_is_whole_after_the_next_start(
         }
         let fast_path = bench.home.open(MOST);
         let all: BTreeMap<_, _> = fast_path.bindings().into_iter().collect();
-        assert_eq!(all.len(), fast_path.bindings().len(), "a key is there twice");
+        assert_eq!(
+            all.len(),
+            fast_path.bindings().len(),
+            "a key is there twice"
+        );
         for number in 1..=STEADY {
             let found = fast_path.binding(&by_mac(0, number)).unwrap();
-            assert_eq!((found.address, found.profile), (address(number).octets(), POOL));
+            assert_eq!(
+                (found.address, found.profile),
+                (address(number).octets(), POOL)
+            );
         }
         let changed = (1000..1000 + MOST * 2).filter_map(|number| {
             let found = fast_path.binding(&changing(number))?;

@@ -240,7 +240,10 @@ fn a_link_stays_in_its_mode_if_the_driver_does_not_have_the_other() {
     let error = bench
         .attach(&mut fast_path, "lo", AttachMode::Native)
         .unwrap_err();
-    assert!(matches!(error, FastPathError::NoNativeXdp { .. }), "{error}");
+    assert!(
+        matches!(error, FastPathError::NoNativeXdp { .. }),
+        "{error}"
+    );
     drop(fast_path);
     assert_eq!(bench.program("lo").unwrap().0, GENERIC);
 }
@@ -375,7 +378,10 @@ fn on_a_bond_the_program_works_on_its_ports_and_their_vlan_offload_is_off() {
         run(&format!("link set dev {port} master bond0")).unwrap();
     }
     run("link set dev bond0 up").unwrap();
-    run(&format!("link set dev bond0 type bond active_slave {INTERFACE}")).unwrap();
+    run(&format!(
+        "link set dev bond0 type bond active_slave {INTERFACE}"
+    ))
+    .unwrap();
     for port in [INTERFACE, "access1"] {
         run(&format!("link set dev {port} up")).unwrap();
         bench

@@ -99,11 +99,19 @@ fn maps_of_another_version_answer_until_the_new_ones_are_full_and_are_gone_then(
         fill(&mut fast_path, 1000);
         assert!(bench.native(&mut fast_path).replaced);
         let removed = fast_path.tidy().unwrap();
-        assert!(removed.iter().all(|pin| pin.starts_with(bench.home.root().join("v1"))));
+        assert!(
+            removed
+                .iter()
+                .all(|pin| pin.starts_with(bench.home.root().join("v1")))
+        );
     });
     all_answered(&load, &[0, 1000]);
     assert!(load.offers.iter().any(|(c, offer)| *offer == address(*c)));
-    assert!(load.offers.iter().any(|(c, offer)| *offer == address(c + 1000)));
+    assert!(
+        load.offers
+            .iter()
+            .any(|(c, offer)| *offer == address(c + 1000))
+    );
     assert_eq!(folders(&bench.home), ["v2"]);
 }
 
