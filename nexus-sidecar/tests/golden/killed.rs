@@ -80,7 +80,8 @@ fn what_a_killed_writer_leaves_serves_at_once_and_is_whole_after_the_next_start(
     let client = bench.client();
     let mut left = BTreeMap::new();
     for round in 0..30_u32 {
-        let mut writer = Command::new(std::env::current_exe().unwrap())
+        // This program, even if its file has been replaced meanwhile.
+        let mut writer = Command::new("/proc/self/exe")
             .args(["--ignored", "--exact", "--nocapture"])
             .arg("killed::write_until_killed")
             .env(WRITER, bench.home.root())
