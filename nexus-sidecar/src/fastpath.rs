@@ -53,8 +53,8 @@ pub struct FastPath {
     hz: u32,
     clock: Option<Ebpf>,
     instances: BTreeMap<u8, Instance>,
-    /// Links of this run's interfaces, and their indices.
-    attached: BTreeMap<u8, (pin::Served, u32)>,
+    /// Names of the links of this run's interfaces, and their indices.
+    attached: BTreeMap<u8, (String, u32)>,
     table: Table<Mapping>,
     profiles: Array<MapData, PodProfile>,
     counters: PerCpuArray<MapData, u64>,
@@ -103,9 +103,6 @@ impl FastPath {
         } else {
             None
         };
-        if let Some((earlier, _)) = &earlier {
-            pin::copy_numbers(earlier, &pins)?;
-        }
         let mut object = instance::open(&pins, sizes, &settings)?;
         pin::check(&pins, sizes)?;
         let mut table = open_table(&pins, sizes, settings.seed, config.max_bindings)?;
@@ -136,13 +133,6 @@ impl FastPath {
         })
     }
 
-    /// The number of an interface in keys. It keeps it as long as it is attached whenever this is tidied.
-    ///
-    /// Errors: as many interfaces as there can be have one.
-    pub fn number(&mut self, interface: &str) -> Result<u8, FastPathError> {
-        pin::number(&self.pins, interface)
-    }
-
     /// Loads a program for an interface and attaches it, or puts it in the place of the one that an
     /// earlier run has left there. Whatever is bound on the interface has to be in the maps by now.
     ///
@@ -155,11 +145,8 @@ impl FastPath {
         let (root, pins) = (self.root.clone(), self.pins.clone());
         let instance = self.loaded(config.number)?;
         let attached = attach::attach(instance, &root, &pins, ifindex)?;
-        let served = pin::Served {
-            interface: config.name.clone(),
-            link: pin::link_name(&config.name, ifindex),
-        };
-        self.attached.insert(config.number, (served, ifindex));
+        let link = pin::link_name(&config.name, ifindex);
+        self.attached.insert(config.number, (link, ifindex));
         Ok(attached)
     }
 
@@ -177,12 +164,12 @@ impl FastPath {
     /// To be called once all interfaces are attached: removes the links of interfaces that are not
     /// configured any more, and the maps of earlier versions and sizes. Returns what was removed.
     pub fn tidy(&mut self) -> Result<Vec<PathBuf>, FastPathError> {
-        let served: Vec<_> = self
+        let links: Vec<&str> = self
             .attached
             .values()
-            .map(|(served, _)| served.clone())
+            .map(|(link, _)| link.as_str())
             .collect();
-        let (pins, removed) = pin::tidy(&self.root, &self.pins, &served)?;
+        let (pins, removed) = pin::tidy(&self.root, &self.pins, &links)?;
         self.pins = pins;
         Ok(removed)
     }

@@ -10,6 +10,9 @@ mod bench;
 #[path = "golden/budget.rs"]
 mod budget;
 #[cfg(test)]
+#[path = "golden/captured.rs"]
+mod captured;
+#[cfg(test)]
 #[path = "golden/cases.rs"]
 mod cases;
 #[cfg(test)]

@@ -12,11 +12,10 @@ mod layout;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
-use nexus_abi::{ABI_VERSION, INTERFACE_COUNT, map};
+use nexus_abi::{ABI_VERSION, map};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -107,7 +106,10 @@ pub fn check(pins: &Path, sizes: Sizes) -> Result<(), FastPathError> {
     match unfit(pins, sizes)? {
         None => Ok(()),
         Some(Unfit { name, .. }) => {
-            tracing::error!(map = name, "the embedded kernel program is of another version");
+            tracing::error!(
+                map = name,
+                "the embedded kernel program is of another version"
+            );
             Err(FastPathError::Object)
         }
     }
@@ -139,21 +141,13 @@ pub fn detach(root: &Path) -> Result<Vec<PathBuf>, FastPathError> {
     Ok(removed)
 }
 
-/// An interface that is served, and the name of its link.
-#[derive(Clone, Debug)]
-pub struct Served {
-    /// Its name.
-    pub interface: String,
-    /// The link's.
-    pub link: String,
-}
-
-/// Removes links and numbers of interfaces that are not `served`, and all generations but `current`,
-/// which gets the name without a number if that is free then. Returns its path and what was removed.
+/// Removes links of interfaces that are not among `attached`, a list of names of links, and all
+/// generations but `current`, which gets the name without a number if that is free then. Returns its
+/// path and what was removed.
 pub fn tidy(
     root: &Path,
     current: &Path,
-    served: &[Served],
+    attached: &[&str],
 ) -> Result<(PathBuf, Vec<PathBuf>), FastPathError> {
     let mut removed = Vec::new();
     for generation in generations(root)? {
@@ -163,15 +157,7 @@ pub fn tidy(
         }
         for pin in entries(&generation)? {
             let name = name_of(&pin);
-            let link = name.starts_with(LINK_PREFIX);
-            let needed = if name.starts_with(NUMBER_PREFIX) {
-                let named = fs::read_link(&pin).map_err(folder(&pin))?;
-                let is = |served: &Served| named == Path::new(&served.interface);
-                served.iter().any(is)
-            } else {
-                !link || served.iter().any(|served| served.link == name)
-            };
-            if !needed {
+            if name.starts_with(LINK_PREFIX) && !attached.contains(&name.as_str()) {
                 unpin(&pin, &mut removed)?;
             }
         }
@@ -231,47 +217,6 @@ pub fn earlier(root: &Path, current: &Path) -> Result<Option<(PathBuf, Sizes)>, 
     Ok(None)
 }
 
-const NUMBER_PREFIX: &str = "interface-";
-
-/// The number of an interface in the keys of a generation: a symbolic link from the number to the name,
-/// so that whoever reads the maps can tell too. One that has none gets the lowest that is free.
-pub fn number(pins: &Path, interface: &str) -> Result<u8, FastPathError> {
-    let mut free = None;
-    for number in 0..INTERFACE_COUNT as u8 {
-        match fs::read_link(pins.join(format!("{NUMBER_PREFIX}{number}"))) {
-            Ok(name) if name == Path::new(interface) => return Ok(number),
-            Ok(_) => {}
-            Err(_) if free.is_none() => free = Some(number),
-            Err(_) => {}
-        }
-    }
-    let number = free.ok_or_else(|| FastPathError::Interface {
-        interface: interface.to_owned(),
-    })?;
-    let link = pins.join(format!("{NUMBER_PREFIX}{number}"));
-    symlink(interface, &link).map_err(folder(&link))?;
-    Ok(number)
-}
-
-/// Gives the interfaces in a new generation the numbers that they had in an earlier one.
-pub fn copy_numbers(from: &Path, to: &Path) -> Result<(), FastPathError> {
-    let links = |folder: &Path| -> Result<Vec<PathBuf>, FastPathError> {
-        let mut links = entries(folder)?;
-        links.retain(|link| name_of(link).starts_with(NUMBER_PREFIX));
-        Ok(links)
-    };
-    // Of an older generation there, which was on its way out.
-    for link in links(to)? {
-        fs::remove_file(&link).map_err(folder(&link))?;
-    }
-    for link in links(from)? {
-        let interface = fs::read_link(&link).map_err(folder(&link))?;
-        let copy = to.join(name_of(&link));
-        symlink(interface, &copy).map_err(folder(&copy))?;
-    }
-    Ok(())
-}
-
 fn name_of(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
@@ -297,10 +242,7 @@ fn version(folder: &Path) -> Option<u32> {
 
 fn is_ours(pin: &Path) -> bool {
     let name = name_of(pin);
-    name.starts_with(LINK_PREFIX)
-        || name.starts_with(NUMBER_PREFIX)
-        || name == SEED
-        || MAPS.contains(&name.as_str())
+    name.starts_with(LINK_PREFIX) || name == SEED || MAPS.contains(&name.as_str())
 }
 
 fn remove_if_empty(path: &Path) -> Result<(), FastPathError> {

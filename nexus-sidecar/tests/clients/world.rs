@@ -102,8 +102,9 @@ pub struct Answers {
     pub kernel: u64,
     /// By the slow path.
     pub slow: u64,
-    /// Passed on by the kernel although it knew the client: the reply had no room.
-    pub no_room: u64,
+    /// Passed on by the kernel although it knew the client: the reply had no room, or the client is the first to
+    /// ask for its set of options.
+    pub passed_on: u64,
 }
 
 impl World {
@@ -190,7 +191,8 @@ impl World {
     /// Counts of kernel and slow path.
     pub fn answers(&self) -> Answers {
         let status = self.host.status().unwrap();
-        let count = |of: &str, outcome: Outcome| status[of][outcome.label()].as_u64().unwrap_or(0);
+        let labelled = |of: &str, label: &str| status[of][label].as_u64().unwrap_or(0);
+        let count = |of: &str, outcome: Outcome| labelled(of, outcome.label());
         let replies = |of: &str| {
             let all = [Outcome::Offer, Outcome::Ack, Outcome::Nak];
             all.into_iter().map(|outcome| count(of, outcome)).sum()
@@ -198,7 +200,8 @@ impl World {
         Answers {
             kernel: replies("kernel_outcomes"),
             slow: replies("slow_outcomes"),
-            no_room: count("kernel_outcomes", Outcome::NoRoom),
+            passed_on: count("kernel_outcomes", Outcome::NoRoom)
+                + labelled("kernel_outcomes", "no-template"),
         }
     }
 

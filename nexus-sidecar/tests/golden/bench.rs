@@ -15,8 +15,7 @@ use nexus_testkit::packet::{Bootp, Frame};
 use nexus_testkit::wire::Wire;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -169,11 +168,7 @@ impl Client {
 /// Clients 1 to `clients` ask in turn as long as `work` goes on, a request every half millisecond.
 /// Returns how many requests there were, those that were not answered, and the addresses that each
 /// client was offered.
-pub fn under_load<T>(
-    client: &Client,
-    clients: u32,
-    work: impl FnOnce() -> T,
-) -> (T, Load) {
+pub fn under_load<T>(client: &Client, clients: u32, work: impl FnOnce() -> T) -> (T, Load) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {

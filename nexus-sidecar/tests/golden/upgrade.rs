@@ -27,7 +27,6 @@ fn fill(fast_path: &mut FastPath, moved: u32) {
 /// A whole start of a sidecar with maps of this size, and its end.
 fn start(bench: &Bench, max_bindings: u32, moved: u32) {
     let mut fast_path = bench.home.open(max_bindings);
-    assert_eq!(fast_path.number(INTERFACE).unwrap(), 0);
     fill(&mut fast_path, moved);
     assert!(bench.native(&mut fast_path).replaced);
     fast_path.tidy().unwrap();
@@ -46,7 +45,6 @@ fn folders(home: &Home) -> Vec<String> {
 fn serving(test: &str) -> Bench {
     let bench = Bench::new(test);
     let mut fast_path = bench.home.open(1000);
-    assert_eq!(fast_path.number(INTERFACE).unwrap(), 0);
     fill(&mut fast_path, 0);
     bench.native(&mut fast_path);
     bench
@@ -93,17 +91,24 @@ fn maps_of_another_version_answer_until_the_new_ones_are_full_and_are_gone_then(
     let ((), load) = under_load(&client, CLIENTS, || {
         let mut fast_path = bench.home.open(1000);
         assert_eq!(fast_path.bindings(), []);
-        assert_eq!(fast_path.number(INTERFACE).unwrap(), 0);
         assert_eq!(folders(&bench.home), ["v1", "v2"]);
         // Addresses show which maps an answer comes from.
         fill(&mut fast_path, 1000);
         assert!(bench.native(&mut fast_path).replaced);
         let removed = fast_path.tidy().unwrap();
-        assert!(removed.iter().all(|pin| pin.starts_with(bench.home.root().join("v1"))));
+        assert!(
+            removed
+                .iter()
+                .all(|pin| pin.starts_with(bench.home.root().join("v1")))
+        );
     });
     all_answered(&load, &[0, 1000]);
     assert!(load.offers.iter().any(|(c, offer)| *offer == address(*c)));
-    assert!(load.offers.iter().any(|(c, offer)| *offer == address(c + 1000)));
+    assert!(
+        load.offers
+            .iter()
+            .any(|(c, offer)| *offer == address(c + 1000))
+    );
     assert_eq!(folders(&bench.home), ["v2"]);
 }
 
@@ -176,12 +181,10 @@ fn an_upgrade_that_is_cut_off_anywhere_still_answers_and_is_completed_by_the_nex
 
 #[test]
 #[ignore = "needs root and the kernel"]
-fn with_several_interfaces_each_goes_over_by_itself_and_keeps_its_number() {
+fn with_several_interfaces_each_goes_over_by_itself() {
     let bench = Bench::new("both");
     bench.second();
-    let attach = |fast_path: &mut FastPath, name: &str, expected: u8| {
-        let number = fast_path.number(name).unwrap();
-        assert_eq!(number, expected);
+    let attach = |fast_path: &mut FastPath, name: &str, number: u8| {
         let config = interface(number, name, AttachMode::Native);
         bench
             .olt

@@ -103,8 +103,11 @@ pub const BOUND: [(Mac, Ipv4Addr, Line, u16); 12] = [
     (HURRIED, Ipv4Addr::new(100, 64, 3, 18), None, RAPID),
 ];
 
-/// Everybody who is bound by circuit: interface, circuit-id, remote-id, MAC, address, profile.
-pub const ON_CIRCUIT: [(u8, &[u8], &[u8], Mac, Ipv4Addr, u16); 7] = [
+/// Interface, circuit-id, remote-id, MAC, address, profile.
+pub type OnCircuit = (u8, &'static [u8], &'static [u8], Mac, Ipv4Addr, u16);
+
+/// Everybody who is bound by circuit.
+pub const ON_CIRCUIT: [OnCircuit; 7] = [
     (
         CIRCUITS,
         PORT,
@@ -166,8 +169,11 @@ pub const ON_CIRCUIT: [(u8, &[u8], &[u8], Mac, Ipv4Addr, u16); 7] = [
 /// The circuit-id of the home gateway among the clients of the test bench.
 pub const PORT: &[u8] = b"olt1 eth 0/1/5/32:200.30";
 
-/// Everybody who is bound otherwise: interface, kind, VLAN ids, MAC, address.
-pub const ELSEWHERE: [(u8, u8, (u16, u16), Mac, Ipv4Addr); 9] = [
+/// Interface, kind, VLAN ids, MAC, address.
+pub type Elsewhere = (u8, u8, (u16, u16), Mac, Ipv4Addr);
+
+/// Everybody who is bound otherwise.
+pub const ELSEWHERE: [Elsewhere; 9] = [
     (
         CIRCUITS,
         KIND_VLAN,

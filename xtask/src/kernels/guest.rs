@@ -62,13 +62,15 @@ pub fn initramfs(
     // These stand where the tests were built to look for them.
     let object = root.join("target/bpf/nexus-ebpf");
     archive.copy(&object, &object)?;
-    let packets = root.join("nexus-sidecar/tests/golden/packets");
-    let listed = std::fs::read_dir(&packets)
-        .with_context(|| format!("cannot read {}", packets.display()))?;
-    let mut golden: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
-    golden.sort();
-    for path in golden {
-        archive.copy(&path, &path)?;
+    for folder in ["golden/packets", "captures"] {
+        let folder = root.join("nexus-sidecar/tests").join(folder);
+        let listed = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut files: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        for path in files {
+            archive.copy(&path, &path)?;
+        }
     }
     archive.finish()?;
     Ok(())

@@ -133,7 +133,8 @@ fn arrows(package: &Package) -> Vec<String> {
             }
             _ => {}
         }
-        if name == "nexus-testkit" && !for_tests && package.name != "xtask" {
+        let is_for_tests = ["nexus-fuzz", "xtask"].contains(&package.name.as_str());
+        if name == "nexus-testkit" && !for_tests && !is_for_tests {
             found.push("nexus-testkit is for tests: make it a dev-dependency".to_owned());
         }
     }

@@ -153,10 +153,16 @@ impl Port {
     }
 }
 
-/// The kernel has taken the outer tag out of the frame.
-fn own_transactions(threads: u32, thread: u32, tags: u8) -> [SockFilter; 5] {
+/// What has arrived (the other threads' own frames pass by here, too) with such a transaction id. The kernel has taken
+/// the outer tag out of the frame.
+fn own_transactions(threads: u32, thread: u32, tags: u8) -> [SockFilter; 8] {
+    let packet_type = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
+    let outgoing = u32::from(libc::PACKET_OUTGOING);
     let xid = 14 + 20 + 8 + 4 + 4 * u32::from(tags.saturating_sub(1));
     [
+        SockFilter::new(LOAD_WORD, 0, 0, packet_type),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, outgoing),
+        SockFilter::new(RETURN, 0, 0, 0),
         SockFilter::new(LOAD_WORD, 0, 0, xid),
         SockFilter::new(AND, 0, 0, threads - 1),
         SockFilter::new(JUMP_IF_EQUAL, 0, 1, thread),

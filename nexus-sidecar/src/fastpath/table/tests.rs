@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nexus_abi::{
@@ -20,15 +20,15 @@ const WORDS_PER_BUCKET: usize = size_of::<Bucket>() / 8;
 /// Memory that outlives its writer, who may be cut off after so many stores.
 #[derive(Clone, Debug)]
 struct Shared {
-    words: Arc<[AtomicU64]>,
-    stores_left: Arc<Cell<u64>>,
+    words: Rc<[AtomicU64]>,
+    stores_left: Rc<Cell<u64>>,
 }
 
 impl Shared {
     fn new(words: usize) -> Self {
         Self {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            stores_left: Arc::new(Cell::new(u64::MAX)),
+            stores_left: Rc::new(Cell::new(u64::MAX)),
         }
     }
 
@@ -64,7 +64,7 @@ impl Memory for Shared {
 fn memories(buckets: u32, circuits: u32) -> (Shared, Shared) {
     let buckets = Shared::new(buckets as usize * WORDS_PER_BUCKET);
     let circuits = Shared {
-        stores_left: Arc::clone(&buckets.stores_left),
+        stores_left: Rc::clone(&buckets.stores_left),
         ..Shared::new(circuits as usize * CIRCUIT_WORDS)
     };
     (buckets, circuits)
