@@ -201,3 +201,6 @@ fn verdict(answer: Answer) -> Verdict {
         Answer::Silence { outcome, note } => Verdict::Unanswered { outcome, note },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,9 +127,14 @@ fn notice(request: &Request, profile: &Profile, notice: Notice) -> Step {
 /// one address only, or has chosen a server (RFC 2131 4.3.2, SELECTING) that it has to hear from itself.
 fn contact(frame: &[u8], request: &Request) -> Option<Contact> {
     const NOBODY: [u8; 4] = [0; 4];
+    let (uses, wants) = (request.client_address(), request.options.requested);
+    // A message that could not be answered anyway sets nothing off.
     let looks = match request.options.message {
-        message::DISCOVER => true,
-        message::REQUEST => request.options.server == 0,
+        message::DISCOVER => uses == 0,
+        message::REQUEST => {
+            let one = uses == 0 || wants == 0 || uses == wants;
+            request.options.server == 0 && uses | wants != 0 && one
+        }
         _ => false,
     };
     if !looks || !request.is_for(NOBODY) {

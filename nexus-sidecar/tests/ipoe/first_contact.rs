@@ -156,6 +156,34 @@ fn with_a_silent_aaa_server_strangers_wait_and_known_clients_do_not() {
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
+fn beyond_the_bound_strangers_are_dropped_and_known_clients_are_answered() {
+    let mut aaa = None;
+    let bench = Bench::start_with("ipoemx", &[LINE], &[], |text, host| {
+        aaa = Some(Played::start(&host.network.olt, Says::Accept));
+        let text = upstream(&asking(&text, "{mac}"), PORT, "30s");
+        text.replace("      reject_for: 1h\n", "      max_waiting: 4\n")
+    });
+    let aaa = aaa.unwrap();
+    let known = by_mac(1, LINE);
+    let offer = bench.ask_and_read(&known.discover(1));
+    assert_eq!(offer.message.message_type(), Some(OFFER));
+    aaa.says(Says::Nothing);
+    for number in 2..12 {
+        let stranger = by_mac(number, LINE);
+        bench.uplink.send(&stranger.discover(9).build()).unwrap();
+    }
+    bench.fence(&known);
+    assert_eq!(results(&bench, "too-many"), 6);
+    wait_until("the four questions", LIMIT, || {
+        Ok((aaa.asked().len() == 5).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(bench.host.bindings().unwrap().len(), 1);
+    assert_eq!(results(&bench, "accept"), 1);
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
 fn a_client_with_an_old_lease_is_told_to_begin_anew_at_once() {
     let (bench, aaa) = start("ipoein", "{mac}", Says::Accept, "30s");
     let subscriber = by_mac(1, LINE);

@@ -34,12 +34,16 @@ fn two_thousand_clients_at_once_all_get_addresses_of_their_own() {
         })
         .collect();
     let bench = Bench::start_with("ipoest", &[line], &accounts, |text, _| {
-        asking(&text, "{mac}")
+        let room = "max_bindings: 1024";
+        assert!(text.contains(room), "{text}");
+        asking(&text, "{mac}").replace(room, "max_bindings: 4096")
     });
     let node = bench.host.network.node();
     let report = node.enter(|| load::run(&plan)).unwrap().unwrap();
     let counts = report.counts;
-    assert_eq!(counts.completed, u64::from(CLIENTS), "{report:?}");
+    let metrics = bench.metrics();
+    let all = u64::from(CLIENTS);
+    assert_eq!(counts.completed, all, "{report:?}\n{metrics}");
     assert_eq!((counts.wrong, counts.refused, counts.lost), (0, 0, 0));
     assert_eq!(results(&bench, "accept"), u64::from(CLIENTS));
     let bindings = bench.host.bindings().unwrap();
