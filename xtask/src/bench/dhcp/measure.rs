@@ -195,9 +195,18 @@ pub fn renewals(contestant: &Contestant) -> Result<f64> {
     Ok(report.per_second())
 }
 
-/// New subscribers per second, nobody's before: the first packet of each makes the server allocate and, ours, ask who
-/// it is. `round` of `rounds` counts from 0 and takes other subscribers each time.
-pub fn first_contacts(contestant: &Contestant, round: u32, rounds: u32) -> Result<f64> {
+/// What new subscribers came to.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstContacts {
+    /// New subscribers per second.
+    pub per_second: f64,
+    /// Whether all were served within the limit.
+    pub all: bool,
+}
+
+/// Subscribers that nobody knows: the first packet of each makes the server allocate and, ours, ask who it is. `round`
+/// of `rounds` counts from 0 and takes other subscribers each time.
+pub fn first_contacts(contestant: &Contestant, round: u32, rounds: u32) -> Result<FirstContacts> {
     let clients = STRANGERS / rounds;
     let window = 4 * WINDOW;
     let plan = contestant.plan(Pace::Closed { window }, FIRST_CONTACT_LIMIT);
@@ -210,10 +219,16 @@ pub fn first_contacts(contestant: &Contestant, round: u32, rounds: u32) -> Resul
         ..plan
     };
     let report = run(contestant, &plan)?;
-    if report.counts.lost > 0 {
-        return Ok(report.counts.completed as f64 / FIRST_CONTACT_LIMIT);
-    }
-    Ok(report.per_second())
+    let completed = report.counts.completed;
+    let all = completed == u64::from(clients);
+    Ok(FirstContacts {
+        per_second: if all {
+            report.per_second()
+        } else {
+            completed as f64 / FIRST_CONTACT_LIMIT
+        },
+        all,
+    })
 }
 
 /// All clients come once, a few at a time, so that the server knows them.

@@ -22,7 +22,7 @@ pub const FIRST_MAC: Mac = [2, 0, 0, 1, 0, 0];
 /// MAC address of the first client that nobody has seen before.
 pub const FIRST_STRANGER: Mac = [2, 0x80, 0, 0, 0, 0];
 /// Clients that nobody has seen before; each is new once only.
-pub const STRANGERS: u32 = 12_000;
+pub const STRANGERS: u32 = 20_000;
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
