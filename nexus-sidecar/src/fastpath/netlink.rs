@@ -114,13 +114,20 @@ impl Ethtool {
         let request = Message::new(GENERIC_CONTROL, REQUEST)
             .bytes(&generic(GET_FAMILY))
             .attribute(FAMILY_NAME, b"ethtool\0");
-        let replies = ask(SockProtocol::NetlinkGeneric, &request)?;
+        let none = || {
+            let why = "the kernel has no netlink family `ethtool` (CONFIG_ETHTOOL_NETLINK)";
+            io::Error::new(io::ErrorKind::NotFound, why)
+        };
+        let replies =
+            ask(SockProtocol::NetlinkGeneric, &request).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => none(),
+                _ => error,
+            })?;
         let family = replies.iter().find_map(|reply| {
             let id = reply.attributes(GENERIC_HEADER).get(FAMILY_ID)?;
             Some(u16::from_ne_bytes(id.try_into().ok()?))
         });
-        let family = family.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Self { family })
+        family.map(|family| Self { family }).ok_or_else(none)
     }
 
     /// How a feature of an interface stands.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nexus_abi::{
-    Binding, BindingKey, Circuit, NEVER_EXPIRES, Outcome, Profile, Template, VARIANTS, map,
+    Binding, BindingKey, Circuit, NEVER_EXPIRES, OUTCOME_COUNT, Outcome, Profile, map,
 };
 use nexus_sidecar::fastpath::{AttachMode, FastPath, FastPathError, detach};
 use nexus_testkit::command;
@@ -23,11 +23,6 @@ const LINE: BindingKey = BindingKey::Line {
     inner_vid: 30,
     mac: [2, 0, 0, 0, 0, 1],
 };
-
-fn shortened(mut template: Template, len: u16) -> Template {
-    template.len = len;
-    template
-}
 
 fn circuit(interface: u8, id: &[u8]) -> BindingKey {
     BindingKey::Circuit {
@@ -88,7 +83,7 @@ fn bindings_of_every_kind_and_profiles_outlive_the_process_and_keep_their_last_s
     for (number, key) in (1..).zip(&keys) {
         assert_eq!(second.binding(key), Some(seen(number)));
     }
-    assert_eq!(second.profile(POOL).unwrap(), pool(3600).0);
+    assert_eq!(second.profile(POOL).unwrap(), pool(3600));
     assert_eq!(second.profile(4).unwrap().present, 0);
     let other = Binding {
         profile: 9,
@@ -201,35 +196,21 @@ fn each_interface_has_its_own_keys_and_its_own_order_of_identities() {
 
 #[test]
 #[ignore = "needs root and the kernel"]
-fn a_profile_keeps_its_templates_until_it_changes() {
+fn a_changed_profile_takes_the_place_of_the_old_one() {
     let home = Home::new("profile");
     let mut fast_path = home.with_pool(4);
-    let (profile, all) = pool(3600);
-    let few = |len| shortened(all, len);
-    assert!(fast_path.add_variant(POOL, 1, &few(1)).unwrap());
-    assert!(!fast_path.add_variant(POOL, 1, &few(2)).unwrap());
-    assert!(!fast_path.add_variant(POOL, profile.all, &few(2)).unwrap());
-    assert!(!fast_path.add_variant(POOL + 1, 1, &few(2)).unwrap());
-    fast_path.put_profile(POOL, &profile, &all).unwrap();
-    drop(fast_path);
-    let mut fast_path = home.open(4);
-    fast_path.put_profile(POOL, &profile, &all).unwrap();
-    let there = fast_path.profile(POOL).unwrap();
-    assert_eq!((there.variants, there.sets[1]), (2, 1));
-    assert_eq!(fast_path.template(POOL, 1).unwrap(), few(1));
-    for set in 2..VARIANTS as u32 {
-        assert!(fast_path.add_variant(POOL, 100 + set, &few(3)).unwrap());
+    fast_path
+        .load_only(&interface(0, "lo", AttachMode::Generic))
+        .unwrap();
+    fast_path.put_binding(&by_mac(0, 1), &binding(1)).unwrap();
+    for lease_secs in [3600, 3600, 7200, 60] {
+        fast_path.put_profile(POOL, &pool(lease_secs)).unwrap();
+        assert_eq!(fast_path.profile(POOL).unwrap(), pool(lease_secs));
+        let frame = Frame::from_client(&discover(1, 1)).build();
+        let (_, reply) = fast_path.run_once(0, &frame).unwrap();
+        let reply = Frame::parse(&reply).unwrap().bootp().unwrap();
+        assert_eq!(reply.number(51), Some(lease_secs));
     }
-    assert!(!fast_path.add_variant(POOL, 200, &few(3)).unwrap());
-
-    // The same sets, but another option's value: none of the templates is right any more.
-    let template = shortened(all, all.len - 1);
-    fast_path.put_profile(POOL, &profile, &template).unwrap();
-    assert_eq!(fast_path.profile(POOL).unwrap(), profile);
-    assert_eq!(fast_path.template(POOL, 0).unwrap(), template);
-    let (longer, all) = pool(7200);
-    fast_path.put_profile(POOL, &longer, &all).unwrap();
-    assert_eq!(fast_path.profile(POOL).unwrap(), longer);
 }
 
 #[test]
@@ -237,9 +218,8 @@ fn a_profile_keeps_its_templates_until_it_changes() {
 fn a_profile_beyond_the_last_is_refused() {
     let home = Home::new("last");
     let mut fast_path = home.open(4);
-    let (profile, all) = pool(3600);
-    fast_path.put_profile(255, &profile, &all).unwrap();
-    let error = fast_path.put_profile(256, &profile, &all).unwrap_err();
+    fast_path.put_profile(255, &pool(3600)).unwrap();
+    let error = fast_path.put_profile(256, &pool(3600)).unwrap_err();
     assert!(error.to_string().contains(map::PROFILES), "{error}");
 }
 
@@ -334,9 +314,11 @@ fn pin_map(path: &Path, layout: [&str; 4]) {
 #[ignore = "needs root and the kernel"]
 fn a_pinned_map_of_another_shape_is_never_written_and_new_ones_take_its_place() {
     let profile = size_of::<Profile>().to_string();
+    let outcomes = OUTCOME_COUNT.to_string();
+    let fewer = (OUTCOME_COUNT - 1).to_string();
     for (name, layout) in [
-        (map::COUNTERS, ["array", "4", "8", "17"]),
-        (map::COUNTERS, ["percpu_array", "4", "8", "16"]),
+        (map::COUNTERS, ["array", "4", "8", &outcomes]),
+        (map::COUNTERS, ["percpu_array", "4", "8", &fewer]),
         (map::PROFILES, ["array", "4", "16", "256"]),
         (map::PROFILES, ["hash", "4", &profile, "256"]),
         (map::BINDINGS, ["hash", "16", "40", "64"]),
@@ -472,7 +454,6 @@ fn detaching_removes_our_maps_of_every_version_and_nothing_else() {
         map::PROFILES,
         map::PUNTS,
         "SEED",
-        map::TEMPLATES,
     ];
     let ours = names.map(|name| current.join(name));
     let expected: Vec<_> = std::iter::once(old.join(map::BINDINGS))

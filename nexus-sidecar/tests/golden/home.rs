@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile, Template};
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile};
 use nexus_dhcp::profile::{ProfileParts, encode};
 use nexus_sidecar::fastpath::{
     AttachMode, FastPath, FastPathConfig, FastPathError, InterfaceConfig, PuntLimits,
@@ -44,8 +44,7 @@ impl Home {
     /// As `open`, with the pool.
     pub fn with_pool(&self, max_bindings: u32) -> FastPath {
         let mut fast_path = self.open(max_bindings);
-        let (profile, template) = pool(3600);
-        fast_path.put_profile(POOL, &profile, &template).unwrap();
+        fast_path.put_profile(POOL, &pool(3600)).unwrap();
         fast_path
     }
 }
@@ -80,7 +79,7 @@ pub fn interface(number: u8, name: &str, mode: AttachMode) -> InterfaceConfig {
     }
 }
 
-pub fn pool(lease_secs: u32) -> (Profile, Template) {
+pub fn pool(lease_secs: u32) -> Profile {
     encode(&ProfileParts {
         server_id: SERVER.octets(),
         next_server: [0; 4],

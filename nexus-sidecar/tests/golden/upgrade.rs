@@ -15,8 +15,7 @@ const CLIENTS: u32 = 40;
 /// What the edge does between opening and attaching: all maps say what they should. `moved` is added to
 /// each client's address.
 fn fill(fast_path: &mut FastPath, moved: u32) {
-    let (profile, template) = pool(3600);
-    fast_path.put_profile(POOL, &profile, &template).unwrap();
+    fast_path.put_profile(POOL, &pool(3600)).unwrap();
     for client in 1..=CLIENTS {
         let mut binding = binding(client);
         binding.address = address(client + moved).octets();
