@@ -11,7 +11,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use nexus_abi::{Binding, BindingKey, Profile};
 use nexus_core::time::BootTime;
 
-
 /// The entries and profiles that are served now. Cheap to clone; all clones see the same.
 #[derive(Clone, Debug, Default)]
 pub struct Served(Arc<Tables>);

@@ -30,3 +30,6 @@ mod release;
 #[cfg(test)]
 #[path = "slow_path/subscriber.rs"]
 mod subscriber;
+#[cfg(test)]
+#[path = "slow_path/trace.rs"]
+mod trace;

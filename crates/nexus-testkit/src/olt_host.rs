@@ -148,6 +148,21 @@ impl OltHost {
             .context("`nexus-sidecar bindings --json` did not print JSON")
     }
 
+    /// Starts a command of `nexus-sidecar` that goes on until it is ended, such as `trace`; what it prints is
+    /// in its log.
+    ///
+    /// # Errors
+    /// If it is not built or cannot be started.
+    pub fn watch(&self, arguments: &[&str]) -> Result<Process> {
+        let mut command = self.program()?;
+        command.args(arguments).arg("--config").arg(&self.config);
+        let label = format!("nexus-sidecar {}", arguments.join(" "));
+        let log = self
+            .log
+            .with_extension(format!("{}.log", arguments.join("-")));
+        Process::spawn(&label, &mut command, &log)
+    }
+
     /// The pinned map of that name.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {

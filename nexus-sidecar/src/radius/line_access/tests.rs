@@ -90,9 +90,15 @@ async fn the_edge_is_told_all_that_is_known_of_the_subscriber() {
     let asked = edge.asked.lock().unwrap().pop().unwrap();
     assert_eq!(asked.subscriber.as_str(), "sub-7");
     assert_eq!(asked.interface.as_deref(), Some("eth1"));
-    assert_eq!((asked.mac, asked.vlans), ([2, 0, 0, 0, 0, 7], Some((100, 7))));
+    assert_eq!(
+        (asked.mac, asked.vlans),
+        ([2, 0, 0, 0, 0, 7], Some((100, 7)))
+    );
     assert_eq!(asked.circuit_id.as_deref(), Some(&b"0/1:7"[..]));
-    assert_eq!((asked.pool.unwrap().as_str(), asked.remote_id), ("gold", None));
+    assert_eq!(
+        (asked.pool.unwrap().as_str(), asked.remote_id),
+        ("gold", None)
+    );
     assert_eq!(asked.metadata["user_name"], "line-7");
     assert_eq!(asked.metadata["circuit_id"], "0/1:7");
     assert_eq!(asked.metadata["mac"], "02:00:00:00:00:07");
