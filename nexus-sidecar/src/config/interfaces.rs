@@ -36,7 +36,8 @@ pub struct InterfaceSection {
     #[serde(default = "default_identity")]
     pub identity: Vec<Identity>,
     /// Server identifier (option 54) and source address of replies; the router of each pool if it is not
-    /// given. Needed where relays or clients must reach the server under an address that is not a gateway's.
+    /// given. The kernel program answers ARP for this address and no longer for the router then: the host must
+    /// have the router's address itself.
     pub server_id: Option<Ipv4Addr>,
     /// Pool of subscribers for whom neither Framed-Pool nor the users file names one.
     pub pool: Option<PoolId>,

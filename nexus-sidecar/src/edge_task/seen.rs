@@ -5,8 +5,7 @@ use nexus_core::time::BootTime;
 use super::EdgeTask;
 use crate::binding_map::{BindingMap, last_seen};
 
-/// Time between two readings, in seconds. A reading of 64 thousand entries takes a fraction of a second, and
-/// what it is for is counted in hours.
+/// Time between two readings, in seconds: each walks the whole map, and what it is for is counted in hours.
 const READ_EVERY: u64 = 60;
 
 impl<M: BindingMap> EdgeTask<M> {
