@@ -1,6 +1,6 @@
 //! Loaded programs with subscribers in their maps, and the same decisions made on the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use nexus_abi::{Binding, BindingKey, Circuit, NEVER_EXPIRES, Outcome, Profile};
@@ -301,6 +301,7 @@ pub struct World {
     pub kernel: FastPath,
     pub bindings: BTreeMap<BindingKey, Binding>,
     pub profiles: BTreeMap<u16, Profile>,
+    loaded: BTreeSet<u8>,
     _home: Home,
 }
 
@@ -325,15 +326,11 @@ impl World {
         for (id, profile) in &profiles {
             kernel.put_profile(*id, profile).unwrap();
         }
-        for (number, identity, remote_id) in INTERFACES {
-            kernel
-                .load_only(&interface(number, identity, remote_id))
-                .unwrap();
-        }
         let mut world = Self {
             kernel,
             bindings: BTreeMap::new(),
             profiles: BTreeMap::from(profiles),
+            loaded: BTreeSet::new(),
             _home: home,
         };
         for (key, binding) in everybody() {
@@ -347,8 +344,18 @@ impl World {
         self.bindings.insert(key, binding);
     }
 
+    /// Loads the program of an interface, unless it is there: each takes the verifier a while.
+    pub fn load(&mut self, number: u8) {
+        if self.loaded.insert(number) {
+            let (_, identity, remote_id) = INTERFACES.iter().find(|at| at.0 == number).unwrap();
+            let config = interface(number, identity, *remote_id);
+            self.kernel.load_only(&config).unwrap();
+        }
+    }
+
     /// Runs the program of an interface on `frame`.
     pub fn verdict(&mut self, number: u8, frame: &[u8]) -> (u32, Vec<u8>) {
+        self.load(number);
         self.kernel.run_once(number, frame).unwrap()
     }
 
@@ -397,6 +404,12 @@ impl World {
         Shape::of(&packet, &request, &answer, profile, set)?;
         let (outcome, sent) = reply(frame, &request, &binding, profile, now)?;
         Ok(Fate::Reply(outcome, sent))
+    }
+
+    /// Switches on an interface what is told of its packets.
+    pub fn listen(&mut self, number: u8, events: bool, trace: &[Mac]) {
+        self.load(number);
+        self.kernel.set_switches(number, events, trace).unwrap();
     }
 
     /// Runs `frame` in the kernel and on the host, which have to agree in every byte.
