@@ -1,8 +1,8 @@
 //! From any frame to its reply: what is answered is answered in a frame that reads back, with right
 //! lengths and checksums and nothing of the request but what is to be repeated.
 
-use nexus_abi::{Binding, NEVER_EXPIRES, Profile, Template};
-use nexus_dhcp::exchange::{read, reply};
+use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Profile};
+use nexus_dhcp::exchange::{Identity, find, read, reply};
 use nexus_dhcp::profile::{ProfileParts, encode};
 use nexus_dhcp::{Outcome, Request, Span};
 use nexus_testkit::packet::{Bootp, Frame};
@@ -10,10 +10,10 @@ use nexus_testkit::packet::{Bootp, Frame};
 use crate::mend::mend;
 
 const NOW: u32 = 5000;
-const LONG: [u8; 120] = [0xb7; 120];
+const LONG: [u8; 90] = [0xb7; 90];
 
 /// How a pool looks: bits of it choose routers, names, long options and rapid commit.
-fn pool(kind: u8) -> Option<(Profile, Template)> {
+fn pool(kind: u8) -> Option<Profile> {
     let long: &[(u8, &[u8])] = &[(2, &[0, 0, 14, 16]), (43, &LONG), (121, &LONG)];
     encode(&ProfileParts {
         server_id: [100, 64, 0, 1],
@@ -41,7 +41,7 @@ pub(crate) fn run(data: &[u8]) {
     if kind & 0x80 != 0 {
         mend(&mut frame, usize::from(*behind));
     }
-    let (Ok(request), Some((profile, all))) = (read(&frame), pool(*kind)) else {
+    let (Ok(request), Some(profile)) = (read(&frame), pool(*kind)) else {
         return;
     };
     let asked = request.options.requested.max(request.client_address());
@@ -61,13 +61,47 @@ pub(crate) fn run(data: &[u8]) {
         profile: 0,
         last_seen_jiffies: 0,
     };
-    if let Ok((outcome, sent)) = reply(&frame, &request, &binding, &profile, &all, NOW) {
+    known(&frame, *kind, &binding);
+    if let Ok((outcome, sent)) = reply(&frame, &request, &binding, &profile, NOW) {
         check(&frame, &request, &binding, outcome, &sent);
         // What stands behind END and behind the datagram has no part in the reply.
         let mut padded = frame.clone();
         padded.resize(frame.len() + 60, 0xee);
-        let again = reply(&padded, &request, &binding, &profile, &all, NOW);
+        let again = reply(&padded, &request, &binding, &profile, NOW);
         assert_eq!(again, Ok((outcome, sent)));
+    }
+}
+
+/// A client is known under the first kind of key that there is a binding for, and only with its own MAC.
+fn known(frame: &[u8], kind: u8, binding: &Binding) {
+    let kinds = [1, 2, 3, 4].map(|place| (place + (kind >> 4 & 3)) % 5);
+    let identity = Identity {
+        interface: 7,
+        kinds: &kinds,
+        remote_id: kind & 1 != 0,
+    };
+    let only = 1 + (kind >> 1 & 3);
+    let lookup = |key: &BindingKey| (key.kind() == only).then_some(*binding);
+    let found = find(frame, identity, NOW, lookup);
+    match &found {
+        Ok((_, key, _)) => {
+            assert!(key.kind() == only && key.interface() == 7 && kinds.contains(&only));
+            assert!(key.mac().is_none_or(|mac| mac == binding.mac));
+        }
+        Err(outcome) => assert!(
+            *outcome == Outcome::UnknownClient || kinds.contains(&BindingKey::KIND_CIRCUIT),
+            "{outcome:?}"
+        ),
+    }
+    let foreign = |key: &BindingKey| {
+        lookup(key).map(|binding| Binding {
+            mac: [0xfe; 6],
+            ..binding
+        })
+    };
+    let held = find(frame, identity, NOW, foreign);
+    if found.is_ok() && binding.mac != [0xfe; 6] {
+        assert_eq!(held.err(), Some(Outcome::MacMismatch));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::vec::Vec;
 
-use nexus_abi::{Binding, NEVER_EXPIRES, Outcome, Profile, Template};
+use nexus_abi::{Binding, NEVER_EXPIRES, Outcome, Profile};
 use nexus_testkit::packet::{Bootp, Frame, Mac};
 
 pub use crate::exchange::read;
@@ -23,9 +23,6 @@ pub const RELAY: Ipv4Addr = Ipv4Addr::new(100, 64, 9, 9);
 pub const NOW: u32 = 5000;
 pub const LEASE: u32 = 3600;
 
-/// A pool on an interface: the profile, and the template with all of its options.
-pub type Pool = (Profile, Template);
-
 pub fn parts() -> ProfileParts<'static> {
     ProfileParts {
         server_id: SERVER.octets(),
@@ -43,12 +40,8 @@ pub fn parts() -> ProfileParts<'static> {
     }
 }
 
-pub fn pool() -> Pool {
-    encode(&parts()).unwrap()
-}
-
 pub fn profile() -> Profile {
-    pool().0
+    encode(&parts()).unwrap()
 }
 
 pub fn bound_to(address: Ipv4Addr) -> Binding {
@@ -73,32 +66,32 @@ pub fn decided(message: &Bootp, binding: &Binding, profile: &Profile) -> Result<
     decide(&request_of(message), binding, profile, NOW)
 }
 
-/// From the frame of a client that holds `binding` of `pool` to its reply.
+/// From the frame of a client that holds `binding` of `profile` to its reply.
 pub fn exchange_of(
     frame: &[u8],
     binding: &Binding,
-    pool: &Pool,
+    profile: &Profile,
 ) -> Result<(Outcome, Vec<u8>), Outcome> {
-    reply(frame, &read(frame)?, binding, &pool.0, &pool.1, NOW)
+    reply(frame, &read(frame)?, binding, profile, NOW)
 }
 
-/// From the frame of a client that holds [`binding`] of [`pool`] to its reply.
+/// From the frame of a client that holds [`binding`] of [`profile`] to its reply.
 pub fn exchange(frame: &[u8]) -> Result<(Outcome, Vec<u8>), Outcome> {
-    exchange_of(frame, &binding(), &pool())
+    exchange_of(frame, &binding(), &profile())
 }
 
-/// The reply to `frame` out of `pool`, read by the test bench, which also checks lengths and checksums.
-pub fn reply_from(pool: &Pool, frame: &Frame) -> (Outcome, Frame, Bootp) {
-    let (outcome, bytes) = exchange_of(&frame.build(), &binding(), pool).unwrap();
+/// The reply to `frame` out of `profile`, read by the test bench, which also checks lengths and checksums.
+pub fn reply_from(profile: &Profile, frame: &Frame) -> (Outcome, Frame, Bootp) {
+    let (outcome, bytes) = exchange_of(&frame.build(), &binding(), profile).unwrap();
     assert_checksums(&bytes, frame.tags.len());
     let reply = Frame::parse(&bytes).unwrap();
     let message = reply.bootp().unwrap();
     (outcome, reply, message)
 }
 
-/// The reply to `frame` out of [`pool`].
+/// The reply to `frame` out of [`profile`].
 pub fn reply_to(frame: &Frame) -> (Outcome, Frame, Bootp) {
-    reply_from(&pool(), frame)
+    reply_from(&profile(), frame)
 }
 
 /// What becomes of `message`, sent by broadcast and untagged.

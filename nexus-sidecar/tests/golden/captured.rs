@@ -48,7 +48,7 @@ fn world(test: &str) -> World {
         ..plain_parts()
     })
     .unwrap();
-    world.kernel.put_profile(POOL, &pool.0, &pool.1).unwrap();
+    world.kernel.put_profile(POOL, &pool).unwrap();
     world.profiles.insert(POOL, pool);
     world
 }
@@ -127,7 +127,6 @@ fn every_captured_request_is_answered_in_the_kernel() {
         let message = request.bootp().unwrap();
         let (mac, bound) = (message.mac(), address_of(&message));
         world.bind(by_mac(mac), binding(mac, bound, POOL));
-        world.learn(POOL, &capture.frame);
         let outcome = match situation(capture) {
             "discover" => Outcome::Offer,
             "inform" => Outcome::InformAck,
@@ -163,7 +162,6 @@ fn every_captured_request_for_another_address_is_refused_in_the_kernel() {
         let request = Frame::parse(&capture.frame).unwrap();
         let mac = request.bootp().unwrap().mac();
         world.bind(by_mac(mac), binding(mac, ADDRESS, POOL));
-        world.learn(POOL, &capture.frame);
         let fate = world.run(&capture.frame);
         let outcome = match situation(&capture) {
             "discover" => Outcome::Offer,
@@ -209,7 +207,6 @@ fn captured_option_82_is_an_identity() {
         let mac = request.mac();
         world.kernel.remove_binding(&key);
         world.bindings.remove(&key);
-        world.learn(POOL, &capture.frame);
         let fate = world.run_on(CIRCUITS, &capture.frame);
         assert!(!matches!(fate, Fate::Reply(..)), "{name}");
         world.bind(key, binding(mac, ADDRESS, POOL));

@@ -7,8 +7,8 @@ use nexus_testkit::packet::clients::{Client, Says, relay_information};
 use nexus_testkit::packet::{Bootp, ETH_P_QINQ1, Frame, Tag};
 
 use crate::world::{
-    ANYWHERE, BOUND, GATEWAY_MAC, HURRIED, QINQ, RELAY, RELAY_MAC, RICH_ANYWHERE, RICH_QINQ,
-    RICH_SERVER, SERVER, TAGGED, TWICE, UNTAGGED, address_of,
+    ANYWHERE, GATEWAY_MAC, HURRIED, QINQ, RELAY, RELAY_MAC, RICH_ANYWHERE, RICH_QINQ, RICH_SERVER,
+    SERVER, TAGGED, TWICE, UNTAGGED, address_of,
 };
 
 /// One line of the table. `name` is that of its golden file.
@@ -16,14 +16,6 @@ pub struct Case {
     pub name: &'static str,
     pub frame: Frame,
     pub outcome: Outcome,
-}
-
-impl Case {
-    /// The profile of its client.
-    pub fn profile(&self) -> u16 {
-        let mac = self.frame.bootp().unwrap().mac();
-        BOUND.iter().find(|bound| bound.0 == mac).unwrap().3
-    }
 }
 
 const WRONG: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use nexus_abi::{Binding, NEVER_EXPIRES, Outcome};
 use nexus_testkit::packet::clients::{Client, Says};
-use nexus_testkit::packet::{Bootp, Frame, Tag};
+use nexus_testkit::packet::{Frame, Tag};
 
-use crate::generator::{Generator, LISTS, mend_lengths};
+use crate::generator::{Generator, mend_lengths};
 use crate::world::{
-    ANYWHERE, BOUND, ENDING, Fate, INTERFACES, LINES, PLAIN, QINQ, RAPID, RICH, World, boot_secs,
-    fate, is_slow_machine, key,
+    ANYWHERE, BOUND, ENDING, Fate, INTERFACES, LINES, PLAIN, QINQ, World, boot_secs, fate,
+    is_slow_machine, key,
 };
 
 /// Names of the variables with the number of cases and the seed; `cargo xtask differential` sets them.
@@ -44,18 +44,10 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut world = World::new(&format!("differ{}", seed % 100));
-        for id in [PLAIN, RICH, RAPID] {
-            for list in LISTS {
-                let message = Bootp::request(ANYWHERE, 7).option(53, &[1]);
-                let message = message.option(55, if list.is_empty() { &[1] } else { list });
-                world.learn(id, &Frame::from_client(&message).build());
-            }
-        }
         if seed % 2 == 1 {
             // What is told changes nothing; nobody reads it here.
             for (number, ..) in INTERFACES {
-                let switched = world.kernel.set_switches(number, true, &[ANYWHERE, QINQ]);
-                switched.unwrap();
+                world.listen(number, true, &[ANYWHERE, QINQ]);
             }
         }
         Self {

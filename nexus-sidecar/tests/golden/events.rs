@@ -42,10 +42,7 @@ fn nothing_is_told_while_nobody_listens() {
     }
     assert_eq!(all(&mut reader), []);
     // On for one interface is off for all others.
-    world
-        .kernel
-        .set_switches(CIRCUITS, true, &[STRANGER])
-        .unwrap();
+    world.listen(CIRCUITS, true, &[STRANGER]);
     world.run(&discover(STRANGER));
     assert_eq!(all(&mut reader), []);
 }
@@ -55,7 +52,7 @@ fn nothing_is_told_while_nobody_listens() {
 fn unknown_clients_foreign_macs_and_refusals_are_told_with_their_frame() {
     let mut world = World::new("events");
     for interface in [LINES, CIRCUITS] {
-        world.kernel.set_switches(interface, true, &[]).unwrap();
+        world.listen(interface, true, &[]);
     }
     let mut reader = world.kernel.events().unwrap();
     let on_vlan = |mac| {
@@ -103,7 +100,7 @@ fn unknown_clients_foreign_macs_and_refusals_are_told_with_their_frame() {
         world.in_kernel(&frame);
     }
     assert_eq!(all(&mut reader), []);
-    world.kernel.set_switches(LINES, false, &[]).unwrap();
+    world.listen(LINES, false, &[]);
     world.run(&discover(STRANGER));
     assert_eq!(all(&mut reader), []);
 }
@@ -113,7 +110,7 @@ fn unknown_clients_foreign_macs_and_refusals_are_told_with_their_frame() {
 fn a_traced_client_is_told_of_twice_per_frame_and_nobody_else_is() {
     let mut world = World::new("trace");
     let traced = [TAGGED, ANYWHERE];
-    world.kernel.set_switches(LINES, false, &traced).unwrap();
+    world.listen(LINES, false, &traced);
     let mut reader = world.kernel.events().unwrap();
     let release = Frame::from_client(&Bootp::request(ANYWHERE, 7).option(53, &[7])).build();
     let mut malformed = discover(ANYWHERE);
@@ -154,10 +151,7 @@ fn a_traced_client_is_told_of_twice_per_frame_and_nobody_else_is() {
 #[ignore = "needs root and the kernel"]
 fn frames_longer_than_an_event_are_told_with_their_beginning_and_their_length() {
     let mut world = World::new("trace-long");
-    world
-        .kernel
-        .set_switches(LINES, false, &[ANYWHERE])
-        .unwrap();
+    world.listen(LINES, false, &[ANYWHERE]);
     let mut reader = world.kernel.events().unwrap();
     for min_len in [0, 660, 661, 662, 663, 664, 1400] {
         let mut message = Client::Udhcpc.message(ANYWHERE, 7, Says::Discover);
@@ -179,7 +173,7 @@ fn frames_longer_than_an_event_are_told_with_their_beginning_and_their_length() 
 #[ignore = "needs root and the kernel"]
 fn what_a_full_buffer_loses_is_counted() {
     let mut world = World::new("events-full");
-    world.kernel.set_switches(LINES, true, &[]).unwrap();
+    world.listen(LINES, true, &[]);
     let mut reader = world.kernel.events().unwrap();
     let sent: u32 = 1000;
     for _ in 0..sent {

@@ -12,8 +12,8 @@ use crate::world::{
     RELAY_MAC, REMOTES, RICH_SERVER, SERVER, STRANGER, VLANS,
 };
 
-/// Parameter lists that templates are made for beforehand; an empty one stands for no list.
-pub const LISTS: [&[u8]; 6] = [
+/// Some parameter lists; an empty one stands for none.
+const LISTS: [&[u8]; 6] = [
     &[],
     &[1, 3, 6],
     &[3, 1],
@@ -256,13 +256,13 @@ impl Generator {
         message.options.push((82, value));
     }
 
-    /// Option 55: one that a template is there for, or any.
+    /// Option 55: a likely one, or any.
     fn list(&mut self, message: &mut Bootp) {
         if self.chance(15) {
             return;
         }
         message.options.retain(|(code, _)| *code != 55);
-        if self.chance(6) {
+        if self.chance(15) {
             let len = self.below(256);
             message.options.push((55, self.bytes(len)));
             return;

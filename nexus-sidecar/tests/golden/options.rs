@@ -1,11 +1,12 @@
-//! Option 55 in the kernel: a template for each set of options, and none but exact ones.
+//! Option 55 in the kernel: exactly what is asked for, put together packet by packet.
 
-use nexus_abi::{Outcome, VARIANTS};
-use nexus_dhcp::exchange::{missing_set, read};
-use nexus_dhcp::profile::select;
+use nexus_abi::Outcome;
+use nexus_dhcp::profile::{ProfileParts, encode};
 use nexus_testkit::packet::{Bootp, Frame};
 
-use crate::world::{ANYWHERE, Fate, RICH, RICH_ANYWHERE, SERVER, World, address_of};
+use crate::world::{
+    ANYWHERE, Fate, PLAIN, RICH_ANYWHERE, SERVER, World, address_of, is_slow_machine, plain_parts,
+};
 
 fn asking(list: &[u8]) -> Vec<u8> {
     let message = Bootp::request(RICH_ANYWHERE, 7).option(53, &[1]);
@@ -19,83 +20,81 @@ fn codes(reply: &[u8]) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs root and the kernel"]
-fn a_set_without_a_template_is_passed_on_until_it_has_one() {
-    let mut world = World::new("variant");
-    for list in [&[1, 3, 6][..], &[121], &[252], &[43, 42, 28, 26, 15, 1]] {
-        let frame = asking(list);
-        assert_eq!(world.run(&frame), Fate::Untouched(Outcome::NoTemplate));
-        assert!(world.learn(RICH, &frame));
-        let Fate::Reply(Outcome::Offer, reply) = world.run(&frame) else {
+fn a_reply_has_what_the_list_asks_for_of_what_the_pool_has_by_ascending_code() {
+    let mut world = World::new("lists");
+    let own = [1, 2, 3, 6, 15, 26, 28, 42, 43, 121];
+    let all: Vec<u8> = (1..=255).rev().collect();
+    for list in [
+        &[1, 3, 6][..],
+        &[121],
+        &[252],
+        &[43, 42, 28, 26, 15, 1],
+        &[6, 3, 6, 3, 200, 53, 82],
+        &own,
+        &all,
+        &all[100..107],
+    ] {
+        let Fate::Reply(Outcome::Offer, reply) = world.run(&asking(list)) else {
             panic!("{list:?} was not answered");
         };
-        let mut expected: Vec<u8> = list.iter().copied().filter(|code| *code != 252).collect();
-        expected.sort_unstable();
+        let expected: Vec<u8> = own.into_iter().filter(|code| list.contains(code)).collect();
         assert_eq!(
             codes(&reply),
             [&[53, 54, 51, 58, 59], &expected[..]].concat()
         );
-        // Another order, repetitions and codes that the pool does not have: the same set.
-        let mut same: Vec<u8> = list.iter().rev().copied().collect();
-        same.extend([list[0], 200, 53]);
-        assert!(matches!(
-            world.run(&asking(&same)),
-            Fate::Reply(Outcome::Offer, _)
-        ));
     }
 }
 
+/// Every subset of the pool's options: all lengths of what is put together, odd and even, and every sum.
 #[test]
 #[ignore = "needs root and the kernel"]
-fn a_nak_too_waits_for_the_template_and_then_has_none_of_its_options() {
-    let mut world = World::new("variant-nak");
-    let message = Bootp::request(RICH_ANYWHERE, 7).option(53, &[3]);
-    let message = message.option(50, &[10, 9, 8, 7]).option(55, &[15]);
-    let frame = Frame::from_client(&message).build();
-    assert_eq!(world.run(&frame), Fate::Untouched(Outcome::NoTemplate));
-    world.learn(RICH, &frame);
-    let Fate::Reply(Outcome::Nak, reply) = world.run(&frame) else {
-        panic!("not refused");
-    };
-    assert_eq!(codes(&reply), [53, 54]);
+fn every_set_of_options_is_put_together_right() {
+    let mut world = World::new("sets");
+    let own = [1, 2, 3, 6, 15, 26, 28, 42, 43, 121];
+    let step = if is_slow_machine() { 17 } else { 1 };
+    for set in (0..1_u32 << own.len()).step_by(step) {
+        let codes_of = own.iter().enumerate();
+        let chosen = codes_of.filter(|(bit, _)| set >> bit & 1 == 1);
+        let list: Vec<u8> = chosen.map(|(_, code)| *code).chain([252]).collect();
+        let Fate::Reply(Outcome::Offer, reply) = world.run(&asking(&list)) else {
+            panic!("{list:?} was not answered");
+        };
+        // Reading it back checks lengths and both checksums.
+        assert_eq!(codes(&reply)[5..], list[..list.len() - 1]);
+    }
 }
 
+/// The longest pools that there can be: one option that fills it, and 31 of them.
 #[test]
 #[ignore = "needs root and the kernel"]
-fn there_are_as_many_templates_as_a_profile_holds_and_the_rest_is_passed_on() {
-    let mut world = World::new("variants");
-    let lists: Vec<Vec<u8>> = (0..20_u8)
-        .map(|number| {
-            let codes = [1, 3, 6, 15, 26].into_iter().enumerate();
-            let chosen = codes.filter(|(bit, _)| number >> bit & 1 == 1);
-            chosen.map(|(_, code)| code).chain([252]).collect()
-        })
-        .collect();
-    for (number, list) in lists.iter().enumerate() {
-        let added = world.learn(RICH, &asking(list));
-        assert_eq!(added, number + 1 < VARIANTS, "{number}");
+fn the_longest_option_and_the_most_options_are_answered() {
+    let mut world = World::new("longest-pool");
+    let long = [(43, &[0xb7; 232][..])];
+    let many: Vec<(u8, &[u8])> = (201..=228).map(|code| (code, &b"odd"[..])).collect();
+    for custom in [&long[..], &many] {
+        let profile = encode(&ProfileParts {
+            custom,
+            dns: &[],
+            ..plain_parts()
+        });
+        let mut profile = profile.unwrap();
+        for lease_secs in [60, 7200] {
+            profile.lease_secs = lease_secs;
+            world.kernel.put_profile(PLAIN, &profile).unwrap();
+            world.profiles.insert(PLAIN, profile);
+            let message = Bootp::request(ANYWHERE, 7)
+                .option(53, &[1])
+                .option(57, &[5, 220]);
+            for message in [message.clone(), message.option(61, &[9; 33])] {
+                let frame = Frame::from_client(&message).build();
+                let Fate::Reply(Outcome::Offer, reply) = world.run(&frame) else {
+                    panic!("not answered");
+                };
+                let count = 5 + 2 + custom.len() + usize::from(message.get(61).is_some());
+                assert_eq!(codes(&reply).len(), count);
+            }
+        }
     }
-    for (number, list) in lists.iter().enumerate() {
-        let answered = matches!(world.run(&asking(list)), Fate::Reply(Outcome::Offer, _));
-        assert_eq!(answered, number + 1 < VARIANTS, "{number}");
-    }
-    // The first one of all is that of all options.
-    let all = Bootp::request(RICH_ANYWHERE, 7).option(53, &[1]);
-    let fate = world.run(&Frame::from_client(&all).build());
-    assert!(matches!(fate, Fate::Reply(Outcome::Offer, _)));
-}
-
-#[test]
-#[ignore = "needs root and the kernel"]
-fn the_same_set_is_not_added_twice() {
-    let mut world = World::new("variant-twice");
-    let frame = asking(&[1, 3]);
-    let (profile, all) = world.profiles[&RICH];
-    let set = missing_set(&frame, &read(&frame).unwrap(), &profile).unwrap();
-    let template = select(&profile, &all, set);
-    assert!(world.kernel.add_variant(RICH, set, &template).unwrap());
-    assert!(!world.kernel.add_variant(RICH, set, &template).unwrap());
-    assert!(!world.kernel.add_variant(RICH, profile.all, &all).unwrap());
-    assert_eq!(world.kernel.profile(RICH).unwrap().variants, 2);
 }
 
 /// What does not fit with a large option 57 out of the way is left to the slow path, which leaves options
@@ -132,8 +131,6 @@ fn an_inform_is_answered_with_the_options_it_asks_for() {
         Frame::from_client(&message.option(55, list)).build()
     };
     let frame = informs(&[6, 15]);
-    assert_eq!(world.run(&frame), Fate::Untouched(Outcome::NoTemplate));
-    world.learn(RICH, &frame);
     let Fate::Reply(Outcome::InformAck, reply) = world.run(&frame) else {
         panic!("not answered");
     };

@@ -12,14 +12,8 @@ use crate::world::{ANYWHERE, ENDING, Fate, LINES, QINQ, SERVER, TAGGED, World, a
 #[ignore = "needs root and the kernel"]
 fn the_kernel_answers_every_client_with_the_golden_bytes_and_as_the_host_would() {
     let mut world = World::new("replies");
-    let mut learned = 0;
     for case in answered() {
         let request = case.frame.build();
-        // The first client that asks for a set of options goes to the slow path, which makes a template
-        // of it; there is one for all options from the beginning.
-        if world.learn(case.profile(), &request) {
-            learned += 1;
-        }
         let Fate::Reply(outcome, reply) = world.run(&request) else {
             panic!("{} was not answered", case.name);
         };
@@ -30,10 +24,6 @@ fn the_kernel_answers_every_client_with_the_golden_bytes_and_as_the_host_would()
         assert_eq!(read.tags, case.frame.tags, "{}", case.name);
         assert_eq!(read.payload.len() + read.tags.len() * 4 + 42, reply.len());
     }
-    assert!(
-        learned >= 3,
-        "only {learned} sets of options were asked for"
-    );
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Loaded programs with subscribers in their maps, and the same decisions made on the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use nexus_abi::{Binding, BindingKey, Circuit, NEVER_EXPIRES, Outcome, Profile, Template};
-use nexus_dhcp::exchange::{Identity, find, missing_set, read, reply};
-use nexus_dhcp::profile::{ProfileParts, encode, select};
+use nexus_abi::{Binding, BindingKey, Circuit, NEVER_EXPIRES, Outcome, Profile};
+use nexus_dhcp::exchange::{Identity, find, reply};
+use nexus_dhcp::profile::{ProfileParts, encode};
 use nexus_dhcp::{Bytes, Shape, decide, selection};
 use nexus_sidecar::fastpath::{AttachMode, FastPath, InterfaceConfig};
 use nexus_testkit::packet::Mac;
@@ -300,7 +300,8 @@ impl Fate {
 pub struct World {
     pub kernel: FastPath,
     pub bindings: BTreeMap<BindingKey, Binding>,
-    pub profiles: BTreeMap<u16, (Profile, Template)>,
+    pub profiles: BTreeMap<u16, Profile>,
+    loaded: BTreeSet<u8>,
     _home: Home,
 }
 
@@ -322,18 +323,14 @@ impl World {
             (RICH, encode(&rich_parts()).unwrap()),
             (RAPID, encode(&rapid).unwrap()),
         ];
-        for (id, (profile, template)) in &profiles {
-            kernel.put_profile(*id, profile, template).unwrap();
-        }
-        for (number, identity, remote_id) in INTERFACES {
-            kernel
-                .load_only(&interface(number, identity, remote_id))
-                .unwrap();
+        for (id, profile) in &profiles {
+            kernel.put_profile(*id, profile).unwrap();
         }
         let mut world = Self {
             kernel,
             bindings: BTreeMap::new(),
             profiles: BTreeMap::from(profiles),
+            loaded: BTreeSet::new(),
             _home: home,
         };
         for (key, binding) in everybody() {
@@ -347,8 +344,18 @@ impl World {
         self.bindings.insert(key, binding);
     }
 
+    /// Loads the program of an interface, unless it is there: each takes the verifier a while.
+    pub fn load(&mut self, number: u8) {
+        if self.loaded.insert(number) {
+            let (_, identity, remote_id) = INTERFACES.iter().find(|at| at.0 == number).unwrap();
+            let config = interface(number, identity, *remote_id);
+            self.kernel.load_only(&config).unwrap();
+        }
+    }
+
     /// Runs the program of an interface on `frame`.
     pub fn verdict(&mut self, number: u8, frame: &[u8]) -> (u32, Vec<u8>) {
+        self.load(number);
         self.kernel.run_once(number, frame).unwrap()
     }
 
@@ -374,7 +381,7 @@ impl World {
     }
 
     /// What the code that the slow path runs makes of a DHCP frame at `now_secs`, where it does what the
-    /// kernel program does: no template is made up, and none is shortened.
+    /// kernel program does: no reply is shortened.
     pub fn on_host(&self, number: u8, frame: &[u8], now_secs: u32) -> Fate {
         self.decide_on_host(number, frame, now_secs)
             .unwrap_or_else(Fate::Untouched)
@@ -389,15 +396,20 @@ impl World {
         };
         let lookup = |key: &BindingKey| self.bindings.get(key).copied();
         let (request, _, binding) = find(frame, identity, now, lookup)?;
-        let absent = (Profile::new_zeroed(), Template::new_zeroed());
-        let (profile, all) = self.profiles.get(&binding.profile).unwrap_or(&absent);
+        let absent = Profile::new_zeroed();
+        let profile = self.profiles.get(&binding.profile).unwrap_or(&absent);
         let answer = decide(&request, &binding, profile, now)?;
         let packet = Bytes(frame);
-        let set = selection::wanted(&packet, &request, profile)?;
-        selection::variant(profile, set)?;
-        Shape::of(&packet, &request, &answer, &select(profile, all, set))?;
-        let (outcome, sent) = reply(frame, &request, &binding, profile, all, now)?;
+        let set = selection::wanted(&packet, &request, &answer, profile)?;
+        Shape::of(&packet, &request, &answer, profile, set)?;
+        let (outcome, sent) = reply(frame, &request, &binding, profile, now)?;
         Ok(Fate::Reply(outcome, sent))
+    }
+
+    /// Switches on an interface what is told of its packets.
+    pub fn listen(&mut self, number: u8, events: bool, trace: &[Mac]) {
+        self.load(number);
+        self.kernel.set_switches(number, events, trace).unwrap();
     }
 
     /// Runs `frame` in the kernel and on the host, which have to agree in every byte.
@@ -415,19 +427,6 @@ impl World {
 
     pub fn run(&mut self, frame: &[u8]) -> Fate {
         self.run_on(LINES, frame)
-    }
-
-    /// Gives profile `id` the template that the client of `frame` asks for, as the slow path does.
-    /// Returns whether it was missing.
-    pub fn learn(&mut self, id: u16, frame: &[u8]) -> bool {
-        let (profile, all) = self.profiles.get(&id).unwrap();
-        let Some(set) = missing_set(frame, &read(frame).unwrap(), profile) else {
-            return false;
-        };
-        let template = select(profile, all, set);
-        let added = self.kernel.add_variant(id, set, &template).unwrap();
-        self.profiles.get_mut(&id).unwrap().0 = self.kernel.profile(id).unwrap();
-        added
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{
     self, ADDRESS, CLIENT, GATEWAY_MAC, LEASE, NOW, OTHER_ADDRESS, OTHER_SERVER, RELAY, SERVER,
-    binding, exchange_of, outcome_of, pool, profile, read, reboot, request_of,
+    binding, exchange_of, outcome_of, profile, read, reboot, request_of,
 };
 
 const XID: u32 = 0x1234;
@@ -413,7 +413,7 @@ proptest! {
 #[test]
 fn what_is_decided_is_what_the_reply_says() {
     let frame = Frame::from_client(&Bootp::discover(CLIENT, XID)).build();
-    let (outcome, bytes) = exchange_of(&frame, &until(NOW + 1001), &pool()).unwrap();
+    let (outcome, bytes) = exchange_of(&frame, &until(NOW + 1001), &profile()).unwrap();
     let message = Frame::parse(&bytes).unwrap().bootp().unwrap();
     assert_eq!((outcome, message.message_type()), (Outcome::Offer, Some(2)));
     assert_eq!(message.number(51), Some(1001));

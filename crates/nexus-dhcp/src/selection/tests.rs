@@ -6,9 +6,10 @@ use nexus_testkit::packet::{Bootp, Frame};
 use proptest::prelude::*;
 
 use super::*;
+use crate::decision::decide;
 use crate::packet::Bytes;
-use crate::profile::{ProfileParts, encode, select};
-use crate::testing::{CLIENT, binding, codes, exchange_of, parts, pool, profile, read, reply_from};
+use crate::profile::{ProfileParts, encode};
+use crate::testing::{CLIENT, NOW, binding, codes, exchange_of, parts, profile, read, reply_from};
 
 /// The set that a DISCOVER with this list asks for; the list ends with the frame but for END.
 fn set(list: &[u8], profile: &Profile) -> u32 {
@@ -20,7 +21,8 @@ fn set(list: &[u8], profile: &Profile) -> u32 {
         request.options.parameters.offset + list.len() + 1,
         frame.len()
     );
-    wanted(&Bytes(&frame), &request, profile).unwrap()
+    let answer = decide(&request, &binding(), profile, NOW).unwrap();
+    wanted(&Bytes(&frame), &request, &answer, profile).unwrap()
 }
 
 fn bit(profile: &Profile, code: u8) -> u32 {
@@ -31,7 +33,8 @@ fn bit(profile: &Profile, code: u8) -> u32 {
 fn without_a_list_a_client_is_told_everything() {
     let frame = Frame::from_client(&Bootp::request(CLIENT, 7).option(53, &[1])).build();
     let request = read(&frame).unwrap();
-    let found = wanted(&Bytes(&frame), &request, &profile());
+    let answer = decide(&request, &binding(), &profile(), NOW).unwrap();
+    let found = wanted(&Bytes(&frame), &request, &answer, &profile());
     assert_eq!(found, Ok(profile().all));
 }
 
@@ -75,37 +78,49 @@ fn a_list_of_all_codes_gives_all_that_the_pool_has() {
         custom: &many,
         ..parts()
     };
-    let (full, _) = encode(&full).unwrap();
+    let full = encode(&full).unwrap();
     assert_eq!(full.all, u32::MAX >> 1);
     assert_eq!(set(&codes, &full), full.all);
     assert_eq!(set(&[228], &full), 1 << 30);
 }
 
 #[test]
-fn a_template_is_found_by_its_exact_set_among_those_in_use() {
-    let mut profile = profile();
-    assert_eq!(variant(&profile, profile.all), Ok(0));
-    assert_eq!(variant(&profile, 1), Err(Outcome::NoTemplate));
-    // Not in use, whatever stands there.
-    profile.sets[1] = 1;
-    assert_eq!(variant(&profile, 1), Err(Outcome::NoTemplate));
-    for number in 1..VARIANTS {
-        profile.sets[number] = (number as u32) << 8;
-        profile.variants = number as u32 + 1;
-        let found = variant(&profile, (number as u32) << 8);
-        assert_eq!(found, Ok(number as u32));
+fn a_refusal_carries_none_of_the_pools_options_whatever_is_asked_for() {
+    for list in [None, Some(&[1, 3, 6][..])] {
+        let mut message = Bootp::request(CLIENT, 7).option(53, &[3]);
+        message = message.option(50, &[10, 9, 8, 7]);
+        if let Some(list) = list {
+            message = message.option(55, list);
+        }
+        let frame = Frame::from_client(&message).build();
+        let request = read(&frame).unwrap();
+        let answer = decide(&request, &binding(), &profile(), NOW).unwrap();
+        assert_eq!(answer.outcome, Outcome::Nak);
+        let found = wanted(&Bytes(&frame), &request, &answer, &profile());
+        assert_eq!(found, Ok(0));
     }
-    assert_eq!(variant(&profile, 0), Err(Outcome::NoTemplate));
-    // Nonsense in the map leads nowhere else.
-    profile.variants = u32::MAX;
-    assert_eq!(variant(&profile, 0), Err(Outcome::NoTemplate));
+}
+
+#[test]
+fn the_length_of_a_set_is_that_of_its_options() {
+    let profile = profile();
+    for set in 0..8_u32 {
+        let lens = [6, 6, 10].into_iter().enumerate();
+        let expected: usize = lens
+            .filter(|(bit, _)| set >> bit & 1 == 1)
+            .map(|(_, len)| len)
+            .sum();
+        assert_eq!(encoded_len(&profile, set), expected);
+        // Bits that no option has count nothing.
+        assert_eq!(encoded_len(&profile, set | 1 << 31 | 1 << 20), expected);
+    }
 }
 
 // What goes on the wire.
 
 #[test]
 fn a_reply_has_the_listed_options_by_ascending_code_and_what_no_list_can_change() {
-    let pool = encode(&ProfileParts {
+    let wide = encode(&ProfileParts {
         domain_name: Some("example.net"),
         mtu: Some(1492),
         custom: &[(121, &[0, 100, 64, 0, 1]), (43, b"vendor")],
@@ -123,13 +138,13 @@ fn a_reply_has_the_listed_options_by_ascending_code_and_what_no_list_can_change(
     ] {
         let message = Bootp::request(CLIENT, 7).option(53, &[1]).option(55, list);
         let message = message.option(61, &[1, 2]).option(82, &[1, 1, 9]);
-        let (_, _, reply) = reply_from(&pool, &Frame::from_client(&message));
+        let (_, _, reply) = reply_from(&wide, &Frame::from_client(&message));
         let expected = [&[53, 54, 51, 58, 59], expected, &[61, 82]].concat();
         assert_eq!(codes(&reply), expected, "{list:?}");
         // A NAK has none of the pool's, whatever is asked for.
         let message = Bootp::request(CLIENT, 7).option(53, &[3]);
         let message = message.option(50, &[10, 9, 8, 7]).option(55, list);
-        let (_, _, nak) = reply_from(&pool, &Frame::from_client(&message));
+        let (_, _, nak) = reply_from(&wide, &Frame::from_client(&message));
         assert_eq!(codes(&nak), [53, 54]);
     }
 }
@@ -146,27 +161,16 @@ proptest! {
             .map(|code| (*code, &b"value"[..]))
             .collect();
         let parts = ProfileParts { custom: &custom, ..parts() };
-        let pool = encode(&parts).unwrap();
+        let profile = encode(&parts).unwrap();
         let has = |code: u8| [1, 3, 6].contains(&code) || custom.iter().any(|(at, _)| *at == code);
         let mut expected: Vec<u8> = list.iter().copied().filter(|code| has(*code)).collect();
         expected.sort_unstable();
         expected.dedup();
-        let found = set(&list, &pool.0);
         let mut plain = 0;
         for code in &expected {
-            plain |= bit(&pool.0, *code);
+            plain |= bit(&profile, *code);
         }
-        prop_assert_eq!(found, plain);
-        // And the template of that set has just these.
-        let chosen = select(&pool.0, &pool.1, found);
-        let bytes = zerocopy::IntoBytes::as_bytes(&chosen.options);
-        let mut rest = &bytes[nexus_abi::OPTIONS_HEAD..usize::from(chosen.len)];
-        let mut codes = Vec::new();
-        while let [code, len, ..] = rest {
-            codes.push(*code);
-            rest = &rest[2 + usize::from(*len)..];
-        }
-        prop_assert_eq!(codes, expected);
+        prop_assert_eq!(set(&list, &profile), plain);
     }
 }
 
@@ -176,7 +180,7 @@ fn a_client_that_asks_for_nothing_that_there_is_still_gets_its_lease() {
         .option(53, &[1])
         .option(55, &[252]);
     let frame = Frame::from_client(&message).build();
-    let (_, reply) = exchange_of(&frame, &binding(), &pool()).unwrap();
+    let (_, reply) = exchange_of(&frame, &binding(), &profile()).unwrap();
     let reply = Frame::parse(&reply).unwrap().bootp().unwrap();
     assert_eq!(codes(&reply), [53, 54, 51, 58, 59]);
 }

@@ -7,13 +7,13 @@ use nexus_testkit::packet::{Bootp, Frame, Tag};
 
 use super::{XID, discover};
 use crate::decision::decide;
-use crate::exchange::missing_set;
 use crate::packet::Bytes;
 use crate::profile::{ProfileParts, encode};
 use crate::reply::Shape;
+use crate::selection::wanted;
 use crate::testing::{
     ADDRESS, CLIENT, NOW, OTHER_ADDRESS, assert_checksums, binding, codes, exchange, exchange_of,
-    outcome_of, parts, plain_sum, pool, profile, read, reboot, relayed, reply_from, reply_to,
+    outcome_of, parts, plain_sum, profile, read, reboot, relayed, reply_from, reply_to,
 };
 
 /// Ethernet, IPv4 and UDP.
@@ -92,7 +92,7 @@ fn padding_of_the_frame_makes_no_reply_longer() {
 
 /// RFC 2132 9.10: it counts the headers and is at least 576.
 #[test]
-fn a_reply_beyond_option_57_is_not_of_that_template() {
+fn a_reply_beyond_option_57_has_no_shape() {
     let shape = |echoed: usize, size: Option<u16>| {
         let mut message = echoing(echoed);
         if let Some(size) = size {
@@ -100,9 +100,10 @@ fn a_reply_beyond_option_57_is_not_of_that_template() {
         }
         let frame = Frame::from_client(&message).build();
         let request = read(&frame).unwrap();
-        let (profile, all) = pool();
+        let (packet, profile) = (Bytes(&frame), profile());
         let answer = decide(&request, &binding(), &profile, NOW).unwrap();
-        Shape::of(&Bytes(&frame), &request, &answer, &all).map(|shape| shape.len - 14)
+        let set = wanted(&packet, &request, &answer, &profile).unwrap();
+        Shape::of(&packet, &request, &answer, &profile, set).map(|shape| shape.len - 14)
     };
     for small in [None, Some(0), Some(300), Some(575), Some(576)] {
         assert_eq!(shape(576 - PLAIN - END, small), Ok(576), "{small:?}");
@@ -174,24 +175,6 @@ fn what_is_left_out_comes_from_what_was_asked_for() {
     assert_eq!(list(&[1, 121]), [1, 121, 61, 82]);
 }
 
-#[test]
-fn the_set_that_a_template_is_missing_for_is_that_of_the_list() {
-    let profile = profile();
-    let missing = |message: &Bootp| {
-        let frame = Frame::from_client(message).build();
-        missing_set(&frame, &read(&frame).unwrap(), &profile)
-    };
-    let with = |list: &[u8]| {
-        Bootp::request(CLIENT, XID)
-            .option(53, &[1])
-            .option(55, list)
-    };
-    assert_eq!(missing(&with(&[1, 3, 6])), None);
-    assert_eq!(missing(&with(&[6, 3])), Some(0b110));
-    assert_eq!(missing(&with(&[252])), Some(0));
-    assert_eq!(missing(&Bootp::request(CLIENT, XID).option(53, &[1])), None);
-}
-
 /// Everything that a reply does not mean to repeat is 0xee in these requests.
 #[test]
 fn nothing_of_a_request_is_left_in_its_reply_but_what_is_repeated() {
@@ -230,14 +213,14 @@ fn nothing_of_a_request_is_left_in_its_reply_but_what_is_repeated() {
 
 #[test]
 fn checksums_are_right_at_every_length_of_what_is_echoed() {
-    let pool = pool();
+    let profile = profile();
     for id in 1..=255 {
         let message = discover()
             .option(57, &[5, 220])
             .option(61, &[0xa7; 255][..id]);
         for message in [message.clone(), message.option(82, &[0x5b; 200])] {
             for frame in [Frame::from_client(&message), relayed(&message)] {
-                let (_, sent) = exchange_of(&frame.build(), &binding(), &pool).unwrap();
+                let (_, sent) = exchange_of(&frame.build(), &binding(), &profile).unwrap();
                 assert_checksums(&sent, 0);
             }
         }
@@ -247,11 +230,11 @@ fn checksums_are_right_at_every_length_of_what_is_echoed() {
 /// A UDP checksum of zero would mean that there is none (RFC 768).
 #[test]
 fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
-    let pool = pool();
+    let profile = profile();
     let mut met = 0;
     for xid in 0..=0xffff {
         let frame = Frame::from_client(&Bootp::discover(CLIENT, xid)).build();
-        let (_, sent) = exchange_of(&frame, &binding(), &pool).unwrap();
+        let (_, sent) = exchange_of(&frame, &binding(), &profile).unwrap();
         assert_ne!(sent[40..42], [0, 0]);
         if sent[40..42] == [0xff, 0xff] {
             met += 1;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::profile::{ProfileParts, encode, is_reserved};
 use crate::testing::{
     CLIENT, GATEWAY_MAC, NOW, RELAY, RELAY_MAC, SERVER, assert_checksums, binding, bound_to,
-    exchange_of, parts, pool, read, relayed,
+    exchange_of, parts, profile, read, relayed,
 };
 
 const INTERFACE: u8 = 3;
@@ -77,7 +77,7 @@ proptest! {
         let bound = if right { asked } else { bound };
         let bytes = frame.build();
         let message = frame.bootp().unwrap();
-        let (outcome, sent) = exchange_of(&bytes, &bound_to(bound), &pool()).unwrap();
+        let (outcome, sent) = exchange_of(&bytes, &bound_to(bound), &profile()).unwrap();
         let kind = match says {
             Says::Discover => (Outcome::Offer, 2),
             _ if bound == asked => (Outcome::Ack, 5),
@@ -144,13 +144,13 @@ proptest! {
         frame.payload = message.build();
         prop_assume!(frame.payload.len() <= 1472);
         let custom: Vec<(u8, &[u8])> = custom.iter().map(|(code, value)| (*code, &value[..])).collect();
-        let pool = encode(&ProfileParts { custom: &custom, rapid_commit, lease_secs, ..parts() });
-        let pool = pool.unwrap();
+        let parts = ProfileParts { custom: &custom, rapid_commit, lease_secs, ..parts() };
+        let profile = encode(&parts).unwrap();
         let binding = Binding {
             valid_until_secs: left.map_or(NEVER_EXPIRES, |left| NOW + left),
             ..binding()
         };
-        let (outcome, sent) = exchange_of(&frame.build(), &binding, &pool).unwrap();
+        let (outcome, sent) = exchange_of(&frame.build(), &binding, &profile).unwrap();
         assert_checksums(&sent, frame.tags.len());
         let reply = Frame::parse(&sent).unwrap();
         let body = reply.bootp().unwrap();
@@ -174,9 +174,9 @@ proptest! {
                 expected.push((code, secs.to_be_bytes().to_vec()));
             }
             let mut own = std::vec![
-                (1, parts().subnet_mask.to_vec()),
-                (3, parts().routers.as_flattened().to_vec()),
-                (6, parts().dns.as_flattened().to_vec()),
+                (1, parts.subnet_mask.to_vec()),
+                (3, parts.routers.as_flattened().to_vec()),
+                (6, parts.dns.as_flattened().to_vec()),
             ];
             own.retain(|(code, _)| !custom.iter().any(|(at, _)| at == code));
             own.extend(custom.iter().map(|(code, value)| (*code, value.to_vec())));
@@ -304,7 +304,7 @@ fn answer(clients: &[(BindingKey, Ipv4Addr)], frame: &[u8]) -> Option<(Outcome, 
         .ok()?
         .key(BindingKey::KIND_LINE, INTERFACE, None)?;
     let (_, address) = clients.iter().find(|(at, _)| *at == key)?;
-    exchange_of(frame, &bound_to(*address), &pool()).ok()
+    exchange_of(frame, &bound_to(*address), &profile()).ok()
 }
 
 /// So that what was spoilt in the IP header does not end there.
