@@ -19,7 +19,7 @@ const fn head(operation: u8) -> u64 {
     u64::from_ne_bytes([0, 1, high, low, 6, 4, 0, operation])
 }
 
-/// Answers who-has for the gateway address of the client's own pool.
+/// Answers who-has for the gateway of the client's own pool and for its server identifier.
 #[inline(always)]
 pub fn answer(frame: &mut Frame, link: &Link) -> Result<Outcome, Outcome> {
     let window: &[u8; LEN] = frame.window(link.payload).ok_or(Outcome::NotDhcp)?;
@@ -37,10 +37,9 @@ pub fn answer(frame: &mut Frame, link: &Link) -> Result<Outcome, Outcome> {
     };
     // A sender address of 0 is a probe (RFC 5227 2.1.1): the gateway defends its address.
     let sender_is_bound = sender == u32::from_ne_bytes(found.binding.address) || sender == 0;
-    if profile.present == 0
-        || target != u32::from_ne_bytes(profile.server_id)
-        || !sender_is_bound
-    {
+    let target_is_ours = target == u32::from_ne_bytes(profile.gateway)
+        || target == u32::from_ne_bytes(profile.server_id);
+    if profile.present == 0 || target == 0 || !target_is_ours || !sender_is_bound {
         return Err(Outcome::NotDhcp);
     }
     let [a, b, c, d, e, f] = profile.gateway_mac;

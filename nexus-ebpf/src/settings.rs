@@ -6,7 +6,8 @@ use nexus_abi::{BindingKey, INTERFACE_COUNT, Rate, Settings};
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings {
     seed: 0,
-    bucket_mask: 1,
+    // As many as `BINDINGS` has unless it is given another size.
+    bucket_mask: 65_535,
     circuit_mask: 1,
     interface: 0,
     remote_id: 0,

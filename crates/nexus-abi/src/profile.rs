@@ -22,7 +22,7 @@ pub struct Profile {
     pub present: u32,
     /// DHCP lease in seconds for a binding without an end.
     pub lease_secs: u32,
-    /// Server identifier (option 54), source address of replies and gateway of the pool.
+    /// Server identifier (option 54) and source address of replies.
     pub server_id: [u8; 4],
     /// `siaddr` of replies; zero if there is none.
     pub next_server: [u8; 4],
@@ -34,6 +34,10 @@ pub struct Profile {
     pub all: u32,
     /// Options that the pool has, at most [`OPTION_BITS`].
     pub count: u32,
+    /// Gateway of the pool, which ARP is answered for like the server identifier; zero if there is none.
+    pub gateway: [u8; 4],
+    /// Zero.
+    pub reserved: u32,
     /// The bit of each option by its code; 31: the pool does not have it.
     pub bits: [u8; 256],
     /// The options by their bits, which go up with their codes.
@@ -57,5 +61,5 @@ pub struct Encoded {
     pub sum: u32,
 }
 
-const _: () = assert!(size_of::<Profile>() == 32 + 256 + 8 * 32 + 8 * OPTION_WORDS);
+const _: () = assert!(size_of::<Profile>() == 40 + 256 + 8 * 32 + 8 * OPTION_WORDS);
 const _: () = assert!(core::mem::offset_of!(Profile, options) % 8 == 0);

@@ -11,7 +11,7 @@ use crate::wire::option;
 /// What a pool says about DHCP. Addresses are four bytes in network order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileParts<'a> {
-    /// Server identifier and gateway of the pool.
+    /// Server identifier and source address of replies.
     pub server_id: [u8; 4],
     /// `siaddr`; zero if there is none.
     pub next_server: [u8; 4],
@@ -21,7 +21,7 @@ pub struct ProfileParts<'a> {
     pub lease_secs: u32,
     /// Subnet mask (1).
     pub subnet_mask: [u8; 4],
-    /// Routers (3); none: the option is left out.
+    /// Routers (3), of which the first is the pool's gateway; none: the option is left out.
     pub routers: &'a [[u8; 4]],
     /// Domain name servers (6).
     pub dns: &'a [[u8; 4]],
@@ -216,6 +216,8 @@ pub fn encode(parts: &ProfileParts<'_>) -> Result<Profile, ProfileError> {
         rapid_commit: u16::from(parts.rapid_commit),
         all: (1 << count) - 1,
         count: count as u32,
+        gateway: parts.routers.first().copied().unwrap_or_default(),
+        reserved: 0,
         bits,
         encoded,
         options,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use nexus_abi::{Binding, BindingKey, Entry, NEVER_EXPIRES, Outcome, map};
+use nexus_abi::{BindingKey, Bucket, Entry, NEVER_EXPIRES, Outcome, Place, hash_key, map};
 use nexus_dhcp::profile::{ProfileParts, encode};
 use nexus_testkit::access_node::{AccessNetwork, Line, OLT_INTERFACE, Subscriber, object_path};
 use nexus_testkit::bpf::{self, Pinned};
@@ -18,13 +18,15 @@ use zerocopy::IntoBytes as _;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const GATEWAY: [u8; 4] = [100, 64, 0, 1];
-const PROFILE: u32 = 7;
+const PROFILE: u16 = 7;
+/// What stands in the object for whoever loads it without the sidecar.
+const BUCKETS: u32 = 65_536;
+const SEED: u64 = 0;
 
 /// An access network with the kernel program on the OLT's interface, natively, and nothing else.
 struct Bench {
     pinned: Pinned,
     network: AccessNetwork,
-    index: u32,
 }
 
 impl Bench {
@@ -44,12 +46,7 @@ impl Bench {
             OLT_INTERFACE,
         ];
         network.olt.run("bpftool", &attach)?;
-        let index = link::index(&network.olt, OLT_INTERFACE)?;
-        let bench = Self {
-            pinned,
-            network,
-            index,
-        };
+        let bench = Self { pinned, network };
 
         let parts = ProfileParts {
             server_id: GATEWAY,
@@ -62,32 +59,65 @@ impl Bench {
             domain_name: None,
             mtu: None,
             ntp: &[],
+            rapid_commit: false,
             custom: &[],
         };
         let profile = encode(&parts).map_err(|error| anyhow::anyhow!("{error}"))?;
         let profiles = bpf::map_id(&bench.pinned.map(map::PROFILES))?;
-        bpf::map_update(profiles, &PROFILE.to_ne_bytes(), profile.as_bytes())?;
+        bpf::map_update(
+            profiles,
+            &u32::from(PROFILE).to_ne_bytes(),
+            profile.as_bytes(),
+        )?;
+        let kinds = bpf::map_id(&bench.pinned.map(map::KINDS))?;
+        let both: u32 = 1 << BindingKey::KIND_LINE | 1 << BindingKey::KIND_MAC;
+        bpf::map_update(kinds, &0_u32.to_ne_bytes(), &both.to_ne_bytes())?;
         Ok(bench)
     }
 
+    /// Writes the key into its home bucket, alone.
     fn bind(&self, key: BindingKey, address: Ipv4Addr) -> Result<()> {
-        let binding = Binding {
-            valid_until_ns: NEVER_EXPIRES,
-            last_seen_ns: 0,
-            address: address.octets(),
+        let (outer_vid, inner_vid) = match key {
+            BindingKey::Line {
+                outer_vid,
+                inner_vid,
+                ..
+            } => (outer_vid, inner_vid),
+            _ => (0, 0),
+        };
+        let entry = Entry {
+            mac: key.mac().unwrap_or_default(),
+            kind: key.kind(),
+            outer_vid,
+            inner_vid,
             profile: PROFILE,
+            address: address.octets(),
+            valid_until_secs: NEVER_EXPIRES,
+            ..Entry::default()
+        };
+        let [a, b, c, d, e, f] = entry.mac;
+        let identity = u64::from_ne_bytes([a, b, c, d, e, f, entry.kind, 0]);
+        let vids = u32::from(inner_vid) << 16 | u32::from(outer_vid);
+        let home = Place::of(hash_key(SEED, identity, vids), BUCKETS - 1).home;
+        let bucket = Bucket {
+            entries: [entry, Entry::default()],
         };
         let id = bpf::map_id(&self.bindings())?;
-        bpf::map_update(id, key.as_bytes(), Entry { key, binding }.as_bytes())
+        bpf::map_update(id, &home.to_ne_bytes(), bucket.as_bytes())
     }
 
     fn bindings(&self) -> PathBuf {
         self.pinned.map(map::BINDINGS)
     }
 
-    fn line_key(&self, subscriber: &Subscriber) -> BindingKey {
-        let (outer, inner) = subscriber.line.vids();
-        BindingKey::line(self.index, outer, inner, subscriber.mac)
+    fn line_key(subscriber: &Subscriber) -> BindingKey {
+        let (outer_vid, inner_vid) = subscriber.line.vids();
+        BindingKey::Line {
+            interface: 0,
+            outer_vid,
+            inner_vid,
+            mac: subscriber.mac,
+        }
     }
 
     fn outcome(&self, outcome: Outcome) -> Result<u64> {
@@ -134,7 +164,7 @@ fn real_clients_get_and_renew_their_address_on_every_kind_of_line_from_the_kerne
         let capture = bench.network.capture(directory.path()).unwrap();
         for (last, subscriber) in (10..).zip(&bench.network.subscribers) {
             let address = Ipv4Addr::new(100, 64, 1, last);
-            bench.bind(bench.line_key(subscriber), address).unwrap();
+            bench.bind(Bench::line_key(subscriber), address).unwrap();
             let mut client = DhcpClient::start(kind, subscriber, directory.path()).unwrap();
             assert_eq!(
                 client.wait_for_lease(1, TIMEOUT).unwrap(),
@@ -200,7 +230,13 @@ fn a_binding_by_mac_serves_any_line_and_a_line_binding_no_other() {
     };
     let address = Ipv4Addr::new(100, 64, 1, 10);
     bench
-        .bind(BindingKey::mac(bench.index, by_mac.mac), address)
+        .bind(
+            BindingKey::Mac {
+                interface: 0,
+                mac: by_mac.mac,
+            },
+            address,
+        )
         .unwrap();
     let mut client = DhcpClient::start(Kind::Udhcpc, by_mac, directory.path()).unwrap();
     assert_eq!(
@@ -209,7 +245,12 @@ fn a_binding_by_mac_serves_any_line_and_a_line_binding_no_other() {
     );
 
     // Its MAC is bound to the other subscriber's line: the kernel passes its packets on.
-    let key = BindingKey::line(bench.index, 200, 30, elsewhere.mac);
+    let key = BindingKey::Line {
+        interface: 0,
+        outer_vid: 200,
+        inner_vid: 30,
+        mac: elsewhere.mac,
+    };
     bench.bind(key, Ipv4Addr::new(100, 64, 1, 11)).unwrap();
     let mut client = DhcpClient::start(Kind::Udhcpc, elsewhere, directory.path()).unwrap();
     client
