@@ -103,8 +103,7 @@ pub struct Answers {
     pub kernel: u64,
     /// By the slow path.
     pub slow: u64,
-    /// Passed on by the kernel although it knew the client: the reply had no room, or the client is the first to
-    /// ask for its set of options.
+    /// Passed on by the kernel although it knew the client: the reply had no room.
     pub passed_on: u64,
 }
 
@@ -214,8 +213,7 @@ impl World {
         Answers {
             kernel: replies("kernel_outcomes"),
             slow: replies("slow_outcomes"),
-            passed_on: count("kernel_outcomes", Outcome::NoRoom)
-                + count("kernel_outcomes", Outcome::NoTemplate),
+            passed_on: count("kernel_outcomes", Outcome::NoRoom),
         }
     }
 
