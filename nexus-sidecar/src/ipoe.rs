@@ -55,6 +55,8 @@ pub struct Question<T> {
     ipoe: Ipoe<T>,
     client: Client,
     request: LineRequest,
+    /// Its client waits; once it does not, the same client may wait for another question.
+    open: bool,
 }
 
 impl<T> Ipoe<T> {
@@ -95,6 +97,7 @@ impl<T> Ipoe<T> {
                         ipoe: self.clone(),
                         client: client.clone(),
                         request,
+                        open: true,
                     });
                 }
                 Err((outcome, note)) => {
@@ -116,14 +119,15 @@ impl<T> Ipoe<T> {
 
 impl<T> Question<T> {
     /// Asks. The newest packet of the client, if it has a binding now.
-    pub async fn ask(self) -> Option<T> {
-        let inner = &*self.ipoe.0;
+    pub async fn ask(mut self) -> Option<T> {
+        let ipoe = self.ipoe.clone();
+        let inner = &*ipoe.0;
         let verdict = inner.access.authorize(&inner.edge, &self.request).await;
         match verdict {
             Verdict::Granted { note } => {
                 inner.metrics.ipoe("accept");
                 tracing::debug!(interface = inner.interface, "first contact: {note}");
-                inner.clients().answered(&self.client)
+                self.close()
             }
             Verdict::Refused { outcome, note } => {
                 inner.clients().reject(Instant::now(), &self.client);
@@ -136,11 +140,17 @@ impl<T> Question<T> {
             }
         }
     }
+
+    fn close(&mut self) -> Option<T> {
+        std::mem::take(&mut self.open)
+            .then(|| self.ipoe.0.clients().answered(&self.client))
+            .flatten()
+    }
 }
 
 impl<T> Drop for Question<T> {
     fn drop(&mut self) {
-        self.ipoe.0.clients().answered(&self.client);
+        self.close();
     }
 }
 

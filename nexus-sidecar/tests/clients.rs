@@ -2,6 +2,9 @@
 //! everything in user space is killed, replaced, stopped or flooded.
 
 #[cfg(test)]
+#[path = "clients/circuit.rs"]
+mod circuit;
+#[cfg(test)]
 #[path = "clients/flood.rs"]
 mod flood;
 #[cfg(test)]

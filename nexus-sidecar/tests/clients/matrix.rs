@@ -1,8 +1,7 @@
 //! The matrix: each client program of Debian gets, renews and gives back its lease on each kind of line
 //! and behind each relay, all side by side.
 //!
-//! Behind a relay the subscriber is known by its MAC. Another identity there (the circuit-id that `dhcrelay`
-//! sends is [`Relay::circuit`]) is a further test of [`Matrix`] with another way of making accounts.
+//! Behind a relay the subscriber is known by its MAC; `circuit.rs` has those known by their circuit-id.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -133,7 +132,7 @@ impl Matrix {
         let mut relays = BTreeMap::new();
         for (cell, at) in cells.iter().zip(&network.subscribers) {
             if let Way::Behind(kind) = cell.way {
-                let own = Ipv4Addr::new(100, 64, 0, at.mac[5]);
+                let own = Ipv4Addr::new(100, 64, 0, 100 + at.mac[5]);
                 let directory = world.directory.path();
                 let relay = Relay::start(kind, at, &world.prefix, (own, 10), server, directory);
                 relays.insert(at.mac, relay.unwrap());

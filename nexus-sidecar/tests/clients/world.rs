@@ -25,7 +25,8 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 /// Name servers.
 pub const DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(149, 112, 112, 112)];
 
-const PASSWORD: &str = "open-sesame";
+/// Of everybody.
+pub const PASSWORD: &str = "open-sesame";
 
 /// A subscriber as RADIUS knows it.
 #[derive(Clone, Debug)]
@@ -102,14 +103,24 @@ pub struct Answers {
     pub kernel: u64,
     /// By the slow path.
     pub slow: u64,
-    /// Passed on by the kernel although it knew the client: the reply had no room, or the client is the first to
-    /// ask for its set of options.
+    /// Passed on by the kernel although it knew the client: the reply had no room.
     pub passed_on: u64,
 }
 
 impl World {
     /// Starts everything but clients.
     pub fn start(name: &str, pools: &[Value], lines: &[Line], accounts: &[Account]) -> Self {
+        Self::start_with(name, pools, lines, accounts, |text| text)
+    }
+
+    /// The same with another `sidecar.yaml`: `configure` gets the usual text.
+    pub fn start_with(
+        name: &str,
+        pools: &[Value],
+        lines: &[Line],
+        accounts: &[Account],
+        configure: impl FnOnce(String) -> String,
+    ) -> Self {
         bpf::ensure_bpffs().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let prefix = unique_prefix(name);
@@ -123,6 +134,9 @@ impl World {
         let pins = Pins(pin_root(&prefix));
         let path = directory.path();
         let host = OltHost::create(&prefix, path, lines, &users, &centre.namespace).unwrap();
+        let config = path.join("sidecar.yaml");
+        let usual = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, configure(usual)).unwrap();
         let mut world = Self {
             capture: host.network.capture(path).unwrap(),
             gateway: link::mac(&host.network.olt, OLT_INTERFACE).unwrap(),
@@ -191,8 +205,7 @@ impl World {
     /// Counts of kernel and slow path.
     pub fn answers(&self) -> Answers {
         let status = self.host.status().unwrap();
-        let labelled = |of: &str, label: &str| status[of][label].as_u64().unwrap_or(0);
-        let count = |of: &str, outcome: Outcome| labelled(of, outcome.label());
+        let count = |of: &str, outcome: Outcome| status[of][outcome.label()].as_u64().unwrap_or(0);
         let replies = |of: &str| {
             let all = [Outcome::Offer, Outcome::Ack, Outcome::Nak];
             all.into_iter().map(|outcome| count(of, outcome)).sum()
@@ -200,9 +213,16 @@ impl World {
         Answers {
             kernel: replies("kernel_outcomes"),
             slow: replies("slow_outcomes"),
-            passed_on: count("kernel_outcomes", Outcome::NoRoom)
-                + labelled("kernel_outcomes", "no-template"),
+            passed_on: count("kernel_outcomes", Outcome::NoRoom),
         }
+    }
+
+    /// Packets that the kernel has counted so.
+    pub fn kernel(&self, outcome: Outcome) -> u64 {
+        let status = self.host.status().unwrap();
+        status["kernel_outcomes"][outcome.label()]
+            .as_u64()
+            .unwrap_or(0)
     }
 
     /// Address of a subscriber's binding at the edge.
