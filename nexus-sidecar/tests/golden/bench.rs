@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use crate::home::{Home, discover, interface};
+use crate::world::is_slow_machine;
 
 pub const INTERFACE: &str = "access0";
 /// The far end of it.
@@ -32,14 +33,9 @@ pub const GENERIC: u64 = 2;
 /// Longest that a reply takes: it comes out of the driver.
 const PATIENCE: TimeVal = TimeVal::new(2, 0);
 
-/// An emulator, which has to get on with the work as well.
-pub fn slow_machine() -> bool {
-    std::env::var_os("NEXUS_SLOW_MACHINE").is_some()
-}
-
 /// Time between two requests of a load.
 fn pause() -> Duration {
-    Duration::from_micros(if slow_machine() { 50_000 } else { 400 })
+    Duration::from_micros(if is_slow_machine() { 50_000 } else { 400 })
 }
 
 pub struct Bench {

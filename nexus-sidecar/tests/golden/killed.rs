@@ -9,8 +9,9 @@ use std::time::Duration;
 use nexus_abi::{Binding, BindingKey, Circuit, NEVER_EXPIRES};
 use nexus_sidecar::fastpath::FastPath;
 
-use crate::bench::{Bench, slow_machine};
+use crate::bench::Bench;
 use crate::home::{POOL, address, binding, by_mac, config, discover, mac};
+use crate::world::is_slow_machine;
 
 /// Tells the test program that it is the writer, and where.
 const WRITER: &str = "NEXUS_TEST_WRITER";
@@ -81,7 +82,7 @@ fn what_a_killed_writer_leaves_serves_at_once_and_is_whole_after_the_next_start(
     drop(fast_path);
     let client = bench.client();
     let mut left = BTreeMap::new();
-    for round in 0..if slow_machine() { 3 } else { 10_u32 } {
+    for round in 0..if is_slow_machine() { 3 } else { 10_u32 } {
         // This program, even if its file has been replaced meanwhile.
         let mut writer = Command::new("/proc/self/exe")
             .args(["--ignored", "--exact", "--nocapture"])

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use nexus_sidecar::fastpath::{AttachMode, FastPath};
 
-use crate::bench::{Bench, INTERFACE, Load, slow_machine, under_load};
+use crate::bench::{Bench, INTERFACE, Load, under_load};
 use crate::home::{Home, POOL, address, binding, by_mac, interface, pool};
+use crate::world::is_slow_machine;
 
 /// Clients that ask all the time.
 const CLIENTS: u32 = 40;
@@ -164,7 +165,7 @@ fn an_upgrade_that_is_cut_off_anywhere_still_answers_and_is_completed_by_the_nex
     let ((), load) = under_load(&client, CLIENTS, || {
         for (what, cut) in cuts {
             // The next start has the new size, or the old one again.
-            for again in if slow_machine() {
+            for again in if is_slow_machine() {
                 &[true][..]
             } else {
                 &[true, false]
