@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use crate::home::{Home, discover, interface};
+use crate::world::is_slow_machine;
 
 pub const INTERFACE: &str = "access0";
 /// The far end of it.
@@ -33,7 +34,9 @@ pub const GENERIC: u64 = 2;
 const PATIENCE: TimeVal = TimeVal::new(2, 0);
 
 /// Time between two requests of a load.
-const PAUSE: Duration = Duration::from_micros(400);
+fn pause() -> Duration {
+    Duration::from_micros(if is_slow_machine() { 50_000 } else { 400 })
+}
 
 pub struct Bench {
     pub home: Home,
@@ -179,8 +182,7 @@ pub fn under_load<T>(client: &Client, clients: u32, work: impl FnOnce() -> T) ->
             while !done.load(Ordering::Relaxed) {
                 xid += 1;
                 client.send(&discover(1 + xid % clients, xid)).unwrap();
-                // A slow machine shall get on with its work as well.
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause());
             }
             xid
         });
