@@ -67,6 +67,12 @@ impl Request {
             || self.bootp.giaddr != 0
     }
 
+    /// The message was sent to `server` (four bytes in network order) and nobody else.
+    #[must_use]
+    pub fn is_to(&self, server: [u8; 4]) -> bool {
+        self.destination == u32::from_ne_bytes(server)
+    }
+
     /// `chaddr`, the MAC address of the client, in the six low bytes, in memory order.
     #[inline(always)]
     #[must_use]

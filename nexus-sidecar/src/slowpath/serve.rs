@@ -111,11 +111,16 @@ impl Notice {
     }
 }
 
-/// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5). One that is on its way to
-/// another address only passes through here, whatever it names.
+/// RELEASE and DECLINE name the server they are meant for (RFC 2131 table 5); systemd-networkd's RELEASE does
+/// not, but is sent to it alone. One that is on its way to another address only passes through here,
+/// whatever it names.
 fn notice(request: &Request, profile: &Profile, notice: Notice) -> Step {
-    let ours = request.is_for(profile.server_id)
-        && request.options.server == u32::from_ne_bytes(profile.server_id);
+    let server = profile.server_id;
+    let named = match request.options.server {
+        0 => request.is_to(server),
+        named => named == u32::from_ne_bytes(server),
+    };
+    let ours = request.is_for(server) && named;
     if ours {
         Step::Tell(notice)
     } else {

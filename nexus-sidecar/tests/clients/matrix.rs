@@ -55,10 +55,9 @@ struct Cell {
 }
 
 impl Cell {
-    /// Whether its RELEASE frees its address. That of networkd in Debian 12 names no server, which RFC 2131
-    /// table 5 demands, so it changes nothing.
+    /// Whether its RELEASE frees its address.
     fn gives_back(&self) -> bool {
-        self.account.pool == FREES && self.kind != Kind::Networkd
+        self.account.pool == FREES
     }
 
     /// Gateway and server of its pool.
