@@ -188,14 +188,23 @@ pub fn under_load<T>(client: &Client, clients: u32, work: impl FnOnce() -> T) ->
         });
         let hearing = scope.spawn(|| {
             let mut heard = BTreeMap::new();
-            // Until the line has been silent for as long as a reply may take.
-            while let Some((xid, address)) = client.heard().unwrap() {
-                heard.insert(xid, address);
+            // Until the line has been silent for as long as a reply may take, and nobody asks any more.
+            loop {
+                let ended = done.load(Ordering::Relaxed);
+                match client.heard().unwrap() {
+                    Some((xid, address)) => {
+                        heard.insert(xid, address);
+                    }
+                    None if ended => break,
+                    None => {}
+                }
             }
             heard
         });
         let stop = Stop(&done);
         let result = work();
+        // What comes after the work counts as well.
+        std::thread::sleep(pause() * 50);
         drop(stop);
         let asked = asking.join().unwrap();
         let heard = hearing.join().unwrap();
