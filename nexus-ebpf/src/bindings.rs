@@ -3,12 +3,11 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use nexus_abi::{
-    BUCKET_ENTRIES, Binding, BindingKey, Bucket, CIRCUIT_WORDS, Circuit, Entry, IDENTITY_COUNT, INTERFACE_COUNT,
-    NEVER_EXPIRES, Outcome, PROFILE_COUNT, Place, Profile, 
-    hash_circuit, hash_key,
+    BUCKET_ENTRIES, Binding, BindingKey, Bucket, CIRCUIT_WORDS, Circuit, Entry, IDENTITY_COUNT,
+    INTERFACE_COUNT, NEVER_EXPIRES, Outcome, PROFILE_COUNT, Place, Profile, hash_circuit, hash_key,
 };
-use nexus_dhcp::circuit::CircuitBuffer;
 use nexus_dhcp::Request;
+use nexus_dhcp::circuit::CircuitBuffer;
 
 use crate::clock::{boot_secs, jiffies};
 use crate::frame::{Frame, hidden};
@@ -48,7 +47,6 @@ impl Found {
             .get(u32::from(self.binding.profile))
             .ok_or(Outcome::NoProfile)
     }
-
 }
 
 /// Notes that the client of an entry has been heard.
