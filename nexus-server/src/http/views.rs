@@ -125,6 +125,11 @@ pub struct DhcpDocument {
     ntp: Vec<String>,
     /// Interface MTU.
     mtu: Option<u16>,
+    /// Where clients that boot over the network go next (`siaddr`).
+    next_server: Option<String>,
+    /// A client that asks for it gets its lease in one exchange (option 80); false if not given.
+    #[schema(required = false)]
+    rapid_commit: bool,
     /// What a DHCPRELEASE does: cool-down (the binding ends and its address cools down) or keep (it stays);
     /// cool-down if not given.
     #[schema(required = false, example = "cool-down")]
@@ -576,6 +581,8 @@ mod tests {
         spec.dhcp.domain_name = Some(String::new());
         spec.dhcp.ntp = vec![String::new()];
         spec.dhcp.mtu = Some(1);
+        spec.dhcp.next_server = Some(String::new());
+        spec.dhcp.rapid_commit = true;
         spec.dhcp.release = nexus_core::pool::Release::Keep;
         spec.dhcp.idle_release = Some(spec.dhcp.lease_time);
         spec.dhcp.options.insert(1, String::new());
