@@ -305,9 +305,17 @@ fn framed_pool_chooses_the_pool_and_is_not_passed_on() {
     assert!(output.contains("Received Access-Accept"), "{output}");
     assert!(!output.contains("Framed-Pool"), "{output}");
     radius.radclient(SECRET, "5", &pap("alice", "wonderland"));
-    let pools: Vec<_> = radius.asked().into_iter().map(|asked| asked.pool).collect();
+    let asked = radius.asked().into_iter();
+    let pools: Vec<_> = asked
+        .map(|asked| (asked.pool, asked.default_pool))
+        .collect();
     let named = |name| Some(PoolId::new(name).unwrap());
-    assert_eq!(pools, [named("business-ipv4"), named("residential-ipv4")]);
+    let default = named("residential-ipv4");
+    // The pool of an interface, if it has one, stands between the two.
+    assert_eq!(
+        pools,
+        [(named("business-ipv4"), default.clone()), (None, default)]
+    );
 }
 
 #[test]
