@@ -35,15 +35,15 @@ const GATES: &[Gate] = &[
     },
     Gate {
         name: "libp2p",
-        places: &[],
+        places: &["crates/nexus-p2p/"],
     },
     Gate {
         name: "openraft",
-        places: &[],
+        places: &["crates/nexus-quorum/"],
     },
     Gate {
         name: "redb",
-        places: &[],
+        places: &["crates/nexus-quorum/"],
     },
 ];
 

@@ -1,0 +1,1 @@
+//! The gate to libp2p: who is a peer of this cluster, gossip, questions and answers.
