@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nexus_clset::{Change, Error, NodeId, RowKind, Rows, Ticket, UnixMillis};
+use nexus_clset::{Change, Error, Fence, NodeId, RowKind, Rows, Ticket, UnixMillis};
 use nexus_store::{Kind, Store, StoreError};
 
 use crate::centre::effects::Write;
@@ -112,7 +112,7 @@ impl Replica {
         value: &[u8],
     ) -> Result<Written, ReplicaError> {
         self.map
-            .put(key.as_bytes(), value, fence, millis(now))
+            .put(key.as_bytes(), value, Fence::epoch(fence), millis(now))
             .map(written)
     }
 
@@ -122,7 +122,7 @@ impl Replica {
     /// See [`nexus_clset::Replica::write`].
     pub fn delete(&mut self, now: &Now, key: &str) -> Result<Written, ReplicaError> {
         let stands = self.map.get_entry(key.as_bytes())?;
-        let fence = stands.map_or(0, |entry| entry.version.fence);
+        let fence = stands.map_or(Fence::NONE, |entry| entry.version.fence);
         self.map
             .delete(key.as_bytes(), fence, millis(now))
             .map(written)

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::codec::{Reader, Writer};
 use crate::error::Malformed;
-use crate::version::{Dot, Version};
+use crate::version::{Dot, Fence, Version};
 
 /// Longest key in bytes; the shortest has one.
 pub const MAX_KEY_BYTES: usize = 512;
@@ -13,7 +13,10 @@ pub const MAX_KEY_BYTES: usize = 512;
 pub const MAX_VALUE_BYTES: usize = 60 * 1024;
 
 /// First byte of an encoded entry.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// That of entries whose fence was an epoch alone; they are still read.
+const EPOCH_ALONE: u8 = 1;
 
 /// Whether a key is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +82,14 @@ impl Entry {
         }
     }
 
-    /// Bytes of this entry: format (1), fence, causal length, hlc (8 each), node, incarnation (4 each),
+    /// Bytes of this entry: format (1), epoch, command, causal length, hlc (8 each), node, incarnation (4 each),
     /// seq (8), all big-endian, then the value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         out.u8(FORMAT);
-        out.u64(self.version.fence);
+        out.u64(self.version.fence.epoch);
+        out.u64(self.version.fence.seq);
         out.u64(self.version.causal_length);
         out.u64(self.version.hlc.0);
         out.origin(self.version.origin);
@@ -101,9 +105,24 @@ impl Entry {
     /// that no writer gives (causal length or seq 0).
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut bytes = Reader::new("entry", bytes);
-        bytes.format(FORMAT)?;
+        let format = match bytes.array()? {
+            [EPOCH_ALONE] => EPOCH_ALONE,
+            [FORMAT] => FORMAT,
+            [other] => {
+                return Err(bytes.wrong(format!(
+                    "format {other}, this program reads {EPOCH_ALONE} and {FORMAT}"
+                )));
+            }
+        };
         let version = Version {
-            fence: bytes.u64()?,
+            fence: Fence {
+                epoch: bytes.u64()?,
+                seq: if format == EPOCH_ALONE {
+                    0
+                } else {
+                    bytes.u64()?
+                },
+            },
             causal_length: bytes.u64()?,
             hlc: crate::hlc::Hlc(bytes.u64()?),
             origin: bytes.origin()?,

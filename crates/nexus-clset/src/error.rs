@@ -2,7 +2,7 @@
 
 use crate::entry::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use crate::replica::MAX_WRITES;
-use crate::version::{NodeId, Origin};
+use crate::version::{Fence, NodeId, Origin};
 
 /// Bytes that are no entry, row or message of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,18 +60,18 @@ pub enum Error<E: std::error::Error> {
         /// The key.
         key: Vec<u8>,
     },
-    /// The key was written under a newer epoch.
+    /// The key was written under a newer fence.
     #[error(
-        "key {} was written under epoch {current}, a write under epoch {given} is refused: its writer has lost the shard",
+        "key {} was written under {current}, a write under {given} is refused: its writer has lost the shard, or the command was overtaken by a newer one",
         key.escape_ascii()
     )]
     OlderFence {
         /// The key.
         key: Vec<u8>,
         /// Fence of the entry that stands.
-        current: u64,
+        current: Fence,
         /// Fence of the write.
-        given: u64,
+        given: Fence,
     },
     /// The others have collected tombstones that this replica never saw.
     #[error(

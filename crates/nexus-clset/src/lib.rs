@@ -7,7 +7,7 @@
 //! for byte, whatever the order.
 //!
 //! ```
-//! use nexus_clset::{MemoryRows, NodeId, Replica, UnixMillis, Write};
+//! use nexus_clset::{Fence, MemoryRows, NodeId, Replica, UnixMillis, Write};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let rows = MemoryRows::default();
 //! let now = UnixMillis(1_800_000_000_000);
@@ -15,12 +15,12 @@
 //! rows.apply(&boot.rows); // durable before anything else: nobody has used this incarnation
 //! replica.settle(boot.ticket);
 //!
-//! let change = replica.put(b"pools/residential-ipv4", b"{}", 0, now)?;
+//! let change = replica.put(b"pools/residential-ipv4", b"{}", Fence::NONE, now)?;
 //! rows.apply(&change.rows); // one store batch, with whatever rows of the caller belong to it
 //! replica.settle(change.ticket); // and now answer success, and publish change.delta
 //!
 //! assert_eq!(replica.get(b"pools/residential-ipv4")?.as_deref(), Some(&b"{}"[..]));
-//! let both = [Write::put(b"a", b"1", 0), Write::delete(b"b", 0)];
+//! let both = [Write::put(b"a", b"1", Fence::NONE), Write::delete(b"b", Fence::NONE)];
 //! let change = replica.write(&both, now)?;
 //! # rows.apply(&change.rows);
 //! # Ok(())
@@ -48,5 +48,5 @@ pub use replica::{Change, MAX_WRITES, Page, Received, Replica, TOMBSTONE_AGE, Ti
 pub use rows::{KeyValue, MAX_CHANGE_ROWS, MemoryRows, RowKind, RowWrite, Rows};
 pub use summary::{Fingerprint, Summary};
 pub use vector::VersionVector;
-pub use version::{Dot, Incarnation, NodeId, Origin, Version};
+pub use version::{Dot, Fence, Incarnation, NodeId, Origin, Version};
 pub use watch::{Changes, Event, Revision, StartOver};

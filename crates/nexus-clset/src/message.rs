@@ -8,7 +8,7 @@ use crate::vector::VersionVector;
 use crate::version::{Dot, Origin};
 
 /// First byte of every message.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// A key and what it is bound to.
 pub type KeyedEntry = (Vec<u8>, Entry);

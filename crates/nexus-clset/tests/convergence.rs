@@ -11,7 +11,7 @@
 mod cluster;
 
 use cluster::Cluster;
-use nexus_clset::{EntryKind, Error, TOMBSTONE_AGE, Write};
+use nexus_clset::{EntryKind, Error, Fence, TOMBSTONE_AGE, Write};
 use proptest::prelude::*;
 
 const NODES: usize = 3;
@@ -22,7 +22,7 @@ enum Step {
         node: usize,
         key: u8,
         put: bool,
-        fence: u64,
+        fence: Fence,
     },
     WriteTwo {
         node: usize,
@@ -58,8 +58,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let node = 0..NODES;
     prop_oneof![
-        8 => (node.clone(), 0..4_u8, any::<bool>(), 0..3_u64)
-            .prop_map(|(node, key, put, fence)| Step::Write { node, key, put, fence }),
+        8 => (node.clone(), 0..4_u8, any::<bool>(), (0..3_u64, 0..2_u64))
+            .prop_map(|(node, key, put, (epoch, seq))| Step::Write { node, key, put, fence: Fence { epoch, seq } }),
         1 => (node.clone(), any::<bool>()).prop_map(|(node, put)| Step::WriteTwo { node, put }),
         6 => (node.clone(), 1..5_usize).prop_map(|(node, changes)| Step::Flush { node, changes }),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(index, keep)| Step::Deliver { index, keep }),
@@ -89,7 +89,7 @@ fn run(cluster: &mut Cluster, step: &Step) {
         } => {
             let key = [b'k', key];
             // Three keys without a fence, one with.
-            let fence = if key[1] == 3 { fence } else { 0 };
+            let fence = if key[1] == 3 { fence } else { Fence::NONE };
             let value = format!("{node} {}", cluster.nodes[node].now);
             let write = Write {
                 key: &key,
@@ -106,7 +106,7 @@ fn run(cluster: &mut Cluster, step: &Step) {
             let write = |key| Write {
                 key,
                 value,
-                fence: 0,
+                fence: Fence::NONE,
             };
             cluster
                 .write(node, &[write(b"k\0"), write(b"k\x01")])
@@ -166,14 +166,14 @@ fn all_tombstones_are_gone_when_all_members_have_them_and_a_day_has_passed() {
     for n in 0..200_u16 {
         let key = n.to_be_bytes();
         cluster
-            .write(usize::from(n) % 3, &[Write::put(&key, b"v", 0)])
+            .write(usize::from(n) % 3, &[Write::put(&key, b"v", Fence::NONE)])
             .unwrap();
     }
     cluster.exchange_all();
     for n in 0..200_u16 {
         let key = n.to_be_bytes();
         cluster
-            .write(usize::from(n / 7) % 3, &[Write::delete(&key, 0)])
+            .write(usize::from(n / 7) % 3, &[Write::delete(&key, Fence::NONE)])
             .unwrap();
     }
     let late = std::mem::take(&mut cluster.network);
@@ -201,7 +201,7 @@ fn all_tombstones_are_gone_when_all_members_have_them_and_a_day_has_passed() {
     }
     // A key that comes back stands above its collected tombstone everywhere.
     cluster
-        .write(1, &[Write::put(&[0, 0], b"again", 0)])
+        .write(1, &[Write::put(&[0, 0], b"again", Fence::NONE)])
         .unwrap();
     cluster.exchange_all();
     for node in &cluster.nodes {
@@ -213,9 +213,13 @@ fn all_tombstones_are_gone_when_all_members_have_them_and_a_day_has_passed() {
 #[test]
 fn tombstones_wait_for_a_member_that_is_away() {
     let mut cluster = Cluster::new(3);
-    cluster.write(0, &[Write::put(b"k", b"v", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::put(b"k", b"v", Fence::NONE)])
+        .unwrap();
     cluster.exchange_all();
-    cluster.write(0, &[Write::delete(b"k", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::delete(b"k", Fence::NONE)])
+        .unwrap();
     cluster.flush(0, 1);
     cluster.pull(0, 1, 1000, 1);
     run(&mut cluster, &Step::Age);
@@ -232,8 +236,12 @@ fn tombstones_wait_for_a_member_that_is_away() {
 #[test]
 fn a_newcomer_that_pulls_before_collected_tombstones_are_removed_still_writes_above_them() {
     let mut cluster = Cluster::new(3);
-    cluster.write(0, &[Write::put(b"k", b"v", 0)]).unwrap();
-    cluster.write(0, &[Write::delete(b"k", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::put(b"k", b"v", Fence::NONE)])
+        .unwrap();
+    cluster
+        .write(0, &[Write::delete(b"k", Fence::NONE)])
+        .unwrap();
     cluster.wipe(1);
     run(&mut cluster, &Step::Age);
     cluster.flush(0, 2);
@@ -242,7 +250,9 @@ fn a_newcomer_that_pulls_before_collected_tombstones_are_removed_still_writes_ab
     cluster.collect(1, 0);
     cluster.wipe(2);
     cluster.pull(1, 2, 1000, 1);
-    cluster.write(2, &[Write::put(b"k", b"new", 0)]).unwrap();
+    cluster
+        .write(2, &[Write::put(b"k", b"new", Fence::NONE)])
+        .unwrap();
     cluster.check_seen();
     cluster.exchange_all();
     cluster.check_converged();
@@ -252,8 +262,12 @@ fn a_newcomer_that_pulls_before_collected_tombstones_are_removed_still_writes_ab
 #[test]
 fn a_collected_tombstone_decides_nothing_even_where_it_was_not_removed_yet() {
     let mut cluster = Cluster::new(2);
-    cluster.write(0, &[Write::put(b"k", b"v", 7)]).unwrap();
-    cluster.write(0, &[Write::delete(b"k", 7)]).unwrap();
+    cluster
+        .write(0, &[Write::put(b"k", b"v", Fence::epoch(7))])
+        .unwrap();
+    cluster
+        .write(0, &[Write::delete(b"k", Fence::epoch(7))])
+        .unwrap();
     cluster.exchange_all();
     run(&mut cluster, &Step::Age);
     // Both know that it is collected, only node 2 has removed it.
@@ -262,7 +276,9 @@ fn a_collected_tombstone_decides_nothing_even_where_it_was_not_removed_yet() {
     cluster.pull(1, 0, 1000, 1);
     assert!(cluster.nodes[0].replica.get_entry(b"k").unwrap().is_some());
     // Its fence is forgotten with it.
-    cluster.write(1, &[Write::put(b"k", b"anew", 1)]).unwrap();
+    cluster
+        .write(1, &[Write::put(b"k", b"anew", Fence::epoch(1))])
+        .unwrap();
     cluster.pull(1, 0, 1000, 1);
     assert_eq!(
         cluster.nodes[0].replica.get(b"k").unwrap().unwrap(),
@@ -276,9 +292,13 @@ fn a_collected_tombstone_decides_nothing_even_where_it_was_not_removed_yet() {
 fn facts_that_come_while_a_newcomer_still_pulls_do_not_stop_it() {
     let mut cluster = Cluster::new(3);
     for key in [b"a", b"b", b"c"] {
-        cluster.write(0, &[Write::put(key, b"v", 0)]).unwrap();
+        cluster
+            .write(0, &[Write::put(key, b"v", Fence::NONE)])
+            .unwrap();
     }
-    cluster.write(0, &[Write::delete(b"b", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::delete(b"b", Fence::NONE)])
+        .unwrap();
     cluster.exchange_all();
     run(&mut cluster, &Step::Age);
     cluster.collect(0, 10);
@@ -297,13 +317,17 @@ fn a_put_wins_over_a_concurrent_delete_whatever_the_clocks_say() {
     for (putter, deleter) in [(0, 1), (1, 0)] {
         for ahead in [putter, deleter] {
             let mut cluster = Cluster::new(2);
-            cluster.write(0, &[Write::put(b"k", b"old", 0)]).unwrap();
+            cluster
+                .write(0, &[Write::put(b"k", b"old", Fence::NONE)])
+                .unwrap();
             cluster.exchange_all();
             cluster.nodes[ahead].now += 1_000_000_000;
             cluster
-                .write(putter, &[Write::put(b"k", b"new", 0)])
+                .write(putter, &[Write::put(b"k", b"new", Fence::NONE)])
                 .unwrap();
-            cluster.write(deleter, &[Write::delete(b"k", 0)]).unwrap();
+            cluster
+                .write(deleter, &[Write::delete(b"k", Fence::NONE)])
+                .unwrap();
             cluster.exchange_all();
             for node in &cluster.nodes {
                 assert_eq!(node.replica.get(b"k").unwrap().unwrap(), b"new");
@@ -315,9 +339,13 @@ fn a_put_wins_over_a_concurrent_delete_whatever_the_clocks_say() {
 #[test]
 fn a_replica_that_missed_collected_tombstones_is_told_to_start_over() {
     let mut cluster = Cluster::new(3);
-    cluster.write(0, &[Write::put(b"k", b"v", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::put(b"k", b"v", Fence::NONE)])
+        .unwrap();
     cluster.exchange_all();
-    cluster.write(0, &[Write::delete(b"k", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::delete(b"k", Fence::NONE)])
+        .unwrap();
     run(&mut cluster, &Step::Age);
     let away = cluster.nodes.pop().unwrap();
     cluster.exchange_all();
@@ -335,7 +363,9 @@ fn a_replica_that_missed_collected_tombstones_is_told_to_start_over() {
 fn two_replicas_under_one_node_id_are_found_out() {
     let mut cluster = Cluster::new(2);
     let mut twin = Cluster::new(2);
-    cluster.write(0, &[Write::put(b"k", b"v", 0)]).unwrap();
+    cluster
+        .write(0, &[Write::put(b"k", b"v", Fence::NONE)])
+        .unwrap();
     cluster.exchange_all();
     let digest = cluster.nodes[1].replica.digest();
     let told = twin.nodes[0]

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use nexus_clset::{
-    Delta, Digest, Dot, Entry, EntryKind, Error, Fingerprint, Hlc, Incarnation, MAX_KEY_BYTES,
-    MAX_VALUE_BYTES, MAX_WRITES, MemoryRows, NodeId, Origin, PullAnswer, PullRequest, Range,
-    Replica, Revision, Summary, UnixMillis, Version, VersionVector, Write,
+    Delta, Digest, Dot, Entry, EntryKind, Error, Fence, Fingerprint, Hlc, Incarnation,
+    MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_WRITES, MemoryRows, NodeId, Origin, PullAnswer,
+    PullRequest, Range, Replica, Revision, Summary, UnixMillis, Version, VersionVector, Write,
 };
 use proptest::prelude::*;
 
@@ -26,25 +26,30 @@ fn origin() -> impl Strategy<Value = Origin> {
 /// Small fields, so that all sorts of ties come up, even versions that are equal with other values.
 fn entry() -> impl Strategy<Value = Entry> {
     (
-        (0..2_u64, 1..4_u64, 0..3_u64),
+        ((0..2_u64, 0..2_u64), 1..4_u64, 0..3_u64),
         origin(),
         1..4_u64,
         prop::collection::vec(0..2_u8, 0..2),
     )
-        .prop_map(|((fence, causal_length, hlc), origin, seq, value)| Entry {
-            version: Version {
-                fence,
-                causal_length,
-                hlc: Hlc(hlc),
-                origin,
+        .prop_map(
+            |(((epoch, seq_of_owner), causal_length, hlc), origin, seq, value)| Entry {
+                version: Version {
+                    fence: Fence {
+                        epoch,
+                        seq: seq_of_owner,
+                    },
+                    causal_length,
+                    hlc: Hlc(hlc),
+                    origin,
+                },
+                seq,
+                value: if causal_length % 2 == 1 {
+                    value
+                } else {
+                    vec![]
+                },
             },
-            seq,
-            value: if causal_length % 2 == 1 {
-                value
-            } else {
-                vec![]
-            },
-        })
+        )
 }
 
 fn vector() -> impl Strategy<Value = VersionVector> {
@@ -79,7 +84,7 @@ proptest! {
 
     #[test]
     fn versions_are_compared_field_by_field(a in entry(), b in entry()) {
-        let fields = |e: &Entry| (e.version.fence, e.version.causal_length, e.version.hlc, e.version.origin);
+        let fields = |e: &Entry| (e.version.fence.epoch, e.version.fence.seq, e.version.causal_length, e.version.hlc, e.version.origin);
         prop_assert_eq!(a.version.cmp(&b.version), fields(&a).cmp(&fields(&b)));
     }
 
@@ -114,7 +119,7 @@ proptest! {
     ) {
         let mut versioned = bytes.clone();
         if let Some(first) = versioned.first_mut() {
-            *first = 1;
+            *first = 2;
         }
         let mut damaged = delta.encode();
         let index = at.index(damaged.len());
@@ -144,11 +149,11 @@ proptest! {
             let change = match value {
                 Some(value) => {
                     model.insert(key.clone(), vec![value]);
-                    replica.put(&key, &[value], 0, NOW).unwrap()
+                    replica.put(&key, &[value], Fence::NONE, NOW).unwrap()
                 }
                 None => {
                     let there = model.remove(&key).is_some();
-                    let change = replica.delete(&key, 0, NOW).unwrap();
+                    let change = replica.delete(&key, Fence::NONE, NOW).unwrap();
                     prop_assert_eq!(change.rows.is_empty(), !there);
                     prop_assert_eq!(change.delta.is_some(), there);
                     change
@@ -233,7 +238,9 @@ fn block_sums_stay_right_while_blocks_split_and_join() {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let key = (random >> 12).to_be_bytes().to_vec();
         keys.insert(key.clone());
-        let change = replica.put(&key, &n.to_be_bytes(), 0, now).unwrap();
+        let change = replica
+            .put(&key, &n.to_be_bytes(), Fence::NONE, now)
+            .unwrap();
         rows.apply(&change.rows);
         // Some rows are read through the change while a block is split.
         if n % 3 > 0 {
@@ -247,7 +254,7 @@ fn block_sums_stay_right_while_blocks_split_and_join() {
     assert!(full > 20, "{full} blocks");
     // Everything is deleted and collected; hardly a block stays.
     for key in &keys {
-        let change = replica.delete(key, 0, now).unwrap();
+        let change = replica.delete(key, Fence::NONE, now).unwrap();
         rows.apply(&change.rows);
         replica.settle(change.ticket);
     }
@@ -297,14 +304,25 @@ fn what_is_out_of_bounds_is_refused_and_changes_nothing() {
     let long_key = vec![0; MAX_KEY_BYTES + 1];
     let long_value = vec![0; MAX_VALUE_BYTES + 1];
     let many: Vec<_> = (0..=MAX_WRITES).map(|n| vec![n as u8]).collect();
-    let many: Vec<_> = many.iter().map(|key| Write::put(key, b"", 0)).collect();
+    let many: Vec<_> = many
+        .iter()
+        .map(|key| Write::put(key, b"", Fence::NONE))
+        .collect();
     let refused = [
-        replica.put(b"", b"v", 0, NOW).unwrap_err(),
-        replica.put(&long_key, b"v", 0, NOW).unwrap_err(),
-        replica.put(b"k", &long_value, 0, NOW).unwrap_err(),
+        replica.put(b"", b"v", Fence::NONE, NOW).unwrap_err(),
+        replica.put(&long_key, b"v", Fence::NONE, NOW).unwrap_err(),
+        replica
+            .put(b"k", &long_value, Fence::NONE, NOW)
+            .unwrap_err(),
         replica.write(&many, NOW).unwrap_err(),
         replica
-            .write(&[Write::put(b"k", b"1", 0), Write::delete(b"k", 0)], NOW)
+            .write(
+                &[
+                    Write::put(b"k", b"1", Fence::NONE),
+                    Write::delete(b"k", Fence::NONE),
+                ],
+                NOW,
+            )
             .unwrap_err(),
     ];
     assert_eq!(
@@ -323,26 +341,32 @@ fn what_is_out_of_bounds_is_refused_and_changes_nothing() {
 #[test]
 fn an_older_epoch_never_overwrites_and_its_whole_set_is_refused() {
     let mut replica = fresh();
-    let _ = replica.put(b"allocation", b"new owner", 5, NOW).unwrap();
+    let _ = replica
+        .put(b"allocation", b"new owner", Fence::epoch(5), NOW)
+        .unwrap();
     let set = [
-        Write::put(b"other", b"", 4),
-        Write::put(b"allocation", b"old owner", 4),
+        Write::put(b"other", b"", Fence::epoch(4)),
+        Write::put(b"allocation", b"old owner", Fence::epoch(4)),
     ];
     let error = replica.write(&set, NOW).unwrap_err();
     assert_eq!(
         error,
         Error::OlderFence {
             key: b"allocation".to_vec(),
-            current: 5,
-            given: 4
+            current: Fence::epoch(5),
+            given: Fence::epoch(4)
         }
     );
     assert!(error.to_string().contains("lost the shard"), "{error}");
-    assert!(replica.delete(b"allocation", 4, NOW).is_err());
+    assert!(replica.delete(b"allocation", Fence::epoch(4), NOW).is_err());
     assert_eq!(replica.get(b"other").unwrap(), None);
     assert_eq!(replica.get(b"allocation").unwrap().unwrap(), b"new owner");
-    let _ = replica.delete(b"allocation", 5, NOW).unwrap();
-    assert!(replica.put(b"allocation", b"old owner", 4, NOW).is_err());
+    let _ = replica.delete(b"allocation", Fence::epoch(5), NOW).unwrap();
+    assert!(
+        replica
+            .put(b"allocation", b"old owner", Fence::epoch(4), NOW)
+            .is_err()
+    );
     assert_eq!(
         replica.get_entry(b"allocation").unwrap().unwrap().kind(),
         EntryKind::Tombstone
@@ -360,10 +384,10 @@ fn a_watcher_follows_puts_and_deletes_and_starts_over_after_a_restart() {
         rows.apply(&change.rows);
         replica.settle(change.ticket);
     };
-    write(&mut replica, Write::put(b"a/1", b"1", 0));
-    write(&mut replica, Write::put(b"b/1", b"1", 0));
-    write(&mut replica, Write::delete(b"a/1", 0));
-    write(&mut replica, Write::delete(b"a/1", 0));
+    write(&mut replica, Write::put(b"a/1", b"1", Fence::NONE));
+    write(&mut replica, Write::put(b"b/1", b"1", Fence::NONE));
+    write(&mut replica, Write::delete(b"a/1", Fence::NONE));
+    write(&mut replica, Write::delete(b"a/1", Fence::NONE));
     let changes = replica.changes(b"a/", start, 10).unwrap();
     let seen: Vec<_> = changes
         .events
@@ -425,7 +449,7 @@ fn a_lost_tail_never_makes_a_write_number_come_twice() {
         let (mut replica, boot) = Replica::open(rows.clone(), NodeId(1), now).unwrap();
         rows.apply(&boot.rows);
         for n in 0..10_u8 {
-            let change = replica.put(b"k", &[n], 0, now).unwrap();
+            let change = replica.put(b"k", &[n], Fence::NONE, now).unwrap();
             for (_, entry) in change.delta.unwrap().entries {
                 assert!(dots.insert(entry.dot()), "{:?} again", entry.dot());
             }
@@ -443,7 +467,7 @@ fn a_stamp_far_ahead_is_merged_and_reported_but_not_followed() {
     let _ = replica.found();
     let entry = Entry {
         version: Version {
-            fence: 0,
+            fence: Fence::NONE,
             causal_length: 1,
             hlc: Hlc::at(UnixMillis(NOW.0 + 60_000)),
             origin: Origin {
@@ -464,8 +488,52 @@ fn a_stamp_far_ahead_is_merged_and_reported_but_not_followed() {
         Some(std::time::Duration::from_secs(60))
     );
     assert_eq!(replica.get(b"k").unwrap().unwrap(), b"from the future");
-    let change = replica.put(b"k", b"now", 0, NOW).unwrap();
+    let change = replica.put(b"k", b"now", Fence::NONE, NOW).unwrap();
     let (_, ours) = &change.delta.unwrap().entries[0];
     assert_eq!(ours.version.hlc.millis(), NOW);
     assert_eq!(replica.get(b"k").unwrap().unwrap(), b"now");
+}
+
+#[test]
+fn of_one_owners_commands_the_newest_counts_whatever_each_server_had_seen() {
+    let command = |seq| Fence { epoch: 5, seq };
+    let mut one = fresh();
+    let _ = one.found();
+    let (mut other, _) = Replica::open(MemoryRows::default(), NodeId(2), NOW).unwrap();
+    let _ = other.found();
+    // The first server has seen the key come and go, the second takes the newest command and knows nothing.
+    let mut deltas = Vec::new();
+    for seq in 1..4 {
+        let put = one.put(b"a", b"old", command(seq), NOW).unwrap();
+        deltas.extend(put.delta);
+        let deleted = one.delete(b"a", command(seq), NOW).unwrap();
+        deltas.extend(deleted.delta);
+    }
+    let newest = other.put(b"a", b"new", command(9), NOW).unwrap();
+    let _ = one.receive(&newest.delta.unwrap(), NOW).unwrap();
+    for delta in &deltas {
+        let _ = other.receive(delta, NOW).unwrap();
+    }
+    for replica in [&mut one, &mut other] {
+        assert_eq!(replica.get(b"a").unwrap().unwrap(), b"new");
+        let error = replica.delete(b"a", command(8), NOW).unwrap_err();
+        assert!(error.to_string().contains("command 9"), "{error}");
+    }
+    assert_eq!(one.fingerprint(), other.fingerprint());
+}
+
+#[test]
+fn an_entry_of_before_commands_had_numbers_is_read() {
+    let mut bytes = vec![1];
+    for field in [7_u64, 3, 9] {
+        bytes.extend_from_slice(&field.to_be_bytes());
+    }
+    bytes.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 2]);
+    bytes.extend_from_slice(&4_u64.to_be_bytes());
+    bytes.extend_from_slice(b"value");
+    let entry = Entry::decode(&bytes).unwrap();
+    assert_eq!(entry.version.fence, Fence::epoch(7));
+    assert_eq!((entry.version.causal_length, entry.seq), (3, 4));
+    assert_eq!(entry.value, b"value");
+    assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use nexus_clset::{
-    Change, Error, KeyValue, MAX_VALUE_BYTES, MAX_WRITES, NodeId, Replica, RowKind, Rows,
+    Change, Error, Fence, KeyValue, MAX_VALUE_BYTES, MAX_WRITES, NodeId, Replica, RowKind, Rows,
     UnixMillis, Write,
 };
 use nexus_store::{Batch, Kind, Options, Store, StoreError};
@@ -64,13 +64,15 @@ fn a_map_on_the_store_is_the_same_after_a_restart() {
     for n in 0..1500_u32 {
         let key = format!("allocations/{n:05}");
         let change = replica
-            .put(key.as_bytes(), &n.to_be_bytes(), 1, NOW)
+            .put(key.as_bytes(), &n.to_be_bytes(), Fence::epoch(1), NOW)
             .unwrap();
         commit(&store, &mut replica, &change);
     }
     for n in (0..1500_u32).step_by(3) {
         let key = format!("allocations/{n:05}");
-        let change = replica.delete(key.as_bytes(), 1, NOW).unwrap();
+        let change = replica
+            .delete(key.as_bytes(), Fence::epoch(1), NOW)
+            .unwrap();
         commit(&store, &mut replica, &change);
     }
     let (fingerprint, origin) = (replica.fingerprint(), replica.origin());
@@ -101,7 +103,9 @@ fn changes_are_read_at_once_and_written_in_order_by_a_pipeline() {
         let mut waiting = Vec::new();
         for n in 0..300_u32 {
             let slot = store.reserve().await.unwrap();
-            let change = replica.put(b"pools/one", &n.to_be_bytes(), 0, NOW).unwrap();
+            let change = replica
+                .put(b"pools/one", &n.to_be_bytes(), Fence::NONE, NOW)
+                .unwrap();
             let mut batch = batch_of(&change);
             batch.put(OWN, b"beside it", &n.to_be_bytes());
             waiting.push((change.ticket, slot.submit(batch).unwrap()));
@@ -134,8 +138,8 @@ fn the_greatest_change_fits_one_batch() {
         let writes: Vec<_> = keys
             .iter()
             .map(|key| match round {
-                1 => Write::delete(key, 0),
-                _ => Write::put(key, &value, 0),
+                1 => Write::delete(key, Fence::NONE),
+                _ => Write::put(key, &value, Fence::NONE),
             })
             .collect();
         let change = replica.write(&writes, NOW).unwrap();
@@ -154,7 +158,7 @@ fn a_replica_on_a_closed_store_says_so() {
     let (store, mut replica) = open(directory.path());
     store.flush_and_close().unwrap();
     assert_eq!(
-        replica.put(b"k", b"v", 0, NOW).unwrap_err(),
+        replica.put(b"k", b"v", Fence::NONE, NOW).unwrap_err(),
         Error::Rows(StoreError::Closed)
     );
 }

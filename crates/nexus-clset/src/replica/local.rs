@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::hlc::UnixMillis;
 use crate::replica::{Change, Draft, Replica};
 use crate::rows::{RowKind, Rows};
-use crate::version::Version;
+use crate::version::{Fence, Version};
 
 /// Most writes in one change: each takes up to four rows, and two are for all of them.
 pub const MAX_WRITES: usize = 12;
@@ -19,8 +19,8 @@ pub struct Write<'a> {
     pub key: &'a [u8],
     /// Its new value; nothing to delete it.
     pub value: Option<&'a [u8]>,
-    /// Epoch of the shard for keys of allocations, else 0.
-    pub fence: u64,
+    /// Epoch and command for keys of allocations, else [`Fence::NONE`].
+    pub fence: Fence,
 }
 
 /// Keys in order with their values.
@@ -35,7 +35,7 @@ pub struct Page {
 impl<'a> Write<'a> {
     /// Binds a key to a value.
     #[must_use]
-    pub const fn put(key: &'a [u8], value: &'a [u8], fence: u64) -> Self {
+    pub const fn put(key: &'a [u8], value: &'a [u8], fence: Fence) -> Self {
         Self {
             key,
             value: Some(value),
@@ -45,7 +45,7 @@ impl<'a> Write<'a> {
 
     /// Deletes a key.
     #[must_use]
-    pub const fn delete(key: &'a [u8], fence: u64) -> Self {
+    pub const fn delete(key: &'a [u8], fence: Fence) -> Self {
         Self {
             key,
             value: None,
@@ -63,7 +63,7 @@ impl<R: Rows> Replica<R> {
         &mut self,
         key: &[u8],
         value: &[u8],
-        fence: u64,
+        fence: Fence,
         now: UnixMillis,
     ) -> Result<Change, Error<R::Error>> {
         self.write(&[Write::put(key, value, fence)], now)
@@ -76,7 +76,7 @@ impl<R: Rows> Replica<R> {
     pub fn delete(
         &mut self,
         key: &[u8],
-        fence: u64,
+        fence: Fence,
         now: UnixMillis,
     ) -> Result<Change, Error<R::Error>> {
         self.write(&[Write::delete(key, fence)], now)
