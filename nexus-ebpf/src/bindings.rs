@@ -241,8 +241,10 @@ fn search(
         while index < BUCKET_ENTRIES {
             // SAFETY: the index lies within the bucket.
             let entry = unsafe { (&raw mut (*bucket).entries).cast::<Entry>().add(index) };
+            // Read again only when all is compared: a circuit's bytes may be another's by then.
             if let Some((held, words)) = read(entry)
                 && let Some(allowed) = matches(&words)
+                && word(entry, Entry::HELD) == held
             {
                 let valid_until_secs = (held >> 32) as u32;
                 let now_secs = if valid_until_secs == NEVER_EXPIRES {
@@ -286,25 +288,27 @@ fn search(
     Err(Absent::Key)
 }
 
-/// The word that says whether an entry is there, and the rest, by the reader's rule of
+/// The word that says whether an entry is there, and the rest: the first two steps of the reader's rule of
 /// `nexus_abi::table`.
 #[inline(always)]
 fn read(entry: *const Entry) -> Option<(u64, Words)> {
-    let word = |at: usize| {
-        // SAFETY: within the entry, which begins on a multiple of eight bytes; map memory stays valid
-        // while the program runs.
-        unsafe { entry.cast::<u8>().add(at).cast::<u64>().read_volatile() }
-    };
-    let held = word(Entry::HELD);
-    let identity = word(0);
-    let line = word(8);
-    if held >> 32 == 0 || word(Entry::HELD) != held {
+    let held = word(entry, Entry::HELD);
+    if held >> 32 == 0 {
         return None;
     }
+    let line = word(entry, 8);
     let words = Words {
-        identity,
+        identity: word(entry, 0),
         vids: line as u32,
         profile: (line >> 32) as u16,
     };
     Some((held, words))
+}
+
+/// Eight bytes of an entry, at a multiple of eight.
+#[inline(always)]
+fn word(entry: *const Entry, at: usize) -> u64 {
+    // SAFETY: within the entry, which begins on a multiple of eight bytes; map memory stays valid while
+    // the program runs.
+    unsafe { entry.cast::<u8>().add(at).cast::<u64>().read_volatile() }
 }

@@ -61,7 +61,7 @@ outcomes! {
     NoProfile = 9, "no-profile";
     /// The packet could not be given the length of the reply: slow path, untouched.
     NoRoom = 10, "no-room";
-    /// INFORM answered with an ACK without an address (slow path only).
+    /// INFORM answered with an ACK without an address.
     InformAck = 11, "inform-ack";
     /// ARP request for the gateway address answered.
     ArpReply = 12, "arp-reply";

@@ -8,8 +8,8 @@
 //! * An entry is there if `valid_until_secs` is not 0. Together with the address it is one 64-bit
 //!   word ([`Entry::held`]) that is written and read at once.
 //! * A writer clears that word before it changes anything else of an entry, and writes it last.
-//! * A reader reads it, then the rest, then once more; if it has changed, the entry is as good as
-//!   absent.
+//! * A reader reads it, then the rest and the circuit that this may name, then once more; if it has
+//!   changed, the entry is as good as absent.
 //! * An entry that moves is written to its new place before it is cleared in the old one, and
 //!   `overflow` is raised before and lowered after what it counts.
 

@@ -63,7 +63,8 @@ impl<M: Memory> Circuits<M> {
         Ok(number)
     }
 
-    /// The entry of this number is gone. A reader that still compares its bytes sees so afterwards.
+    /// The entry of this number is gone. A reader that still compares its bytes looks at the entry once more
+    /// afterwards, and sees so.
     pub fn free(&mut self, number: u32) {
         self.freed.push(number);
     }
