@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use dhcp::{Dhcp, MAX_OPTIONS_LEN};
+pub use dhcp::{Dhcp, MAX_OPTIONS, MAX_OPTIONS_LEN};
 pub use error::PoolError;
 pub use space::{MAX_SHARDS, MAX_UNITS_PER_SHARD};
 pub use spec::{

@@ -11,6 +11,9 @@ use super::spec::{PoolSpec, Release};
 /// Most bytes that the options of a pool may take in a reply template.
 pub const MAX_OPTIONS_LEN: usize = 256;
 
+/// Most options of a pool, its mask and router included.
+pub const MAX_OPTIONS: usize = 31;
+
 /// Options that belong to the protocol or the binding and are never a pool's own (RFC 2132
 /// sections 3.1, 9 and RFC 3046).
 const RESERVED: [u16; 15] = [0, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 80, 82, 255];
@@ -68,7 +71,27 @@ impl Dhcp {
                 max: MAX_OPTIONS_LEN,
             });
         }
+        let count = dhcp.count();
+        if count > MAX_OPTIONS {
+            let problem = format!(
+                "makes {count} DHCP options of the pool with its mask, router and all else: at most {MAX_OPTIONS} are possible, remove some"
+            );
+            let further = dhcp.options.len().to_string();
+            return Err(value(spec, "dhcp.options", &further, problem));
+        }
         Ok(dhcp)
+    }
+
+    /// Options that a reply can carry for the pool.
+    fn count(&self) -> usize {
+        let fields = [
+            !self.dns.is_empty(),
+            !self.ntp.is_empty(),
+            self.domain_name.is_some(),
+            self.mtu.is_some(),
+        ];
+        let mask_and_router = 2;
+        mask_and_router + fields.iter().filter(|there| **there).count() + self.options.len()
     }
 
     /// Subnet mask (option 1).

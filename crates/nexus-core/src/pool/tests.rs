@@ -263,6 +263,16 @@ fn every_mistake_in_a_pool_is_named_with_field_value_and_remedy() {
             &["dhcp.idle_release", "`24`", "30s, 10m or 24h"],
         ),
         (
+            with(&format!(
+                "dhcp: {{options: {{{}}}}}",
+                (200..230)
+                    .map(|code| format!("{code}: \"00\""))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )),
+            &["dhcp.options `30`", "32 DHCP options", "at most 31"],
+        ),
+        (
             with("dhcp: {lease_time: 2h, idle_release: 119m}"),
             &[
                 "dhcp.idle_release `119m`",
