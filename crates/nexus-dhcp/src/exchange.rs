@@ -34,13 +34,12 @@ pub struct Identity<'a> {
     pub remote_id: bool,
 }
 
-/// Reads a frame and finds the binding of its client, under the first kind of key that knows it, at
-/// `now_secs` of the boot-time clock. `lookup` says what stands under a key.
+/// Reads a frame and finds the binding of its client in the order of the kernel program, which looks before
+/// it reads the options unless a key stands in them. See [`binding_of`].
 ///
 /// # Errors
-/// Why it cannot be read; [`Outcome::UnknownClient`] if nobody is bound, [`Outcome::MacMismatch`] if
-/// somebody else is on this line. What is wrong with the options of a client that nobody knows is
-/// not said, unless its key stands in them.
+/// Why it cannot be read, or as [`binding_of`]; what is wrong with the options of a client that nobody
+/// knows is not said.
 pub fn find(
     frame: &[u8],
     identity: Identity<'_>,
@@ -54,26 +53,32 @@ pub fn find(
     let early = if by_circuit {
         None
     } else {
-        Some(search(&packet, &plain, identity, now_secs, &mut lookup)?)
+        Some(binding_of(frame, &plain, identity, now_secs, &mut lookup)?)
     };
     let request = read(frame)?;
     let (key, binding) = match early {
         Some(found) => found,
-        None => search(&packet, &request, identity, now_secs, &mut lookup)?,
+        None => binding_of(frame, &request, identity, now_secs, &mut lookup)?,
     };
     Ok((request, key, binding))
 }
 
-fn search(
-    packet: &Bytes<&[u8]>,
+/// The binding of the client of a `request` that was read from `frame`, under the first kind of key that
+/// knows it, at `now_secs` of the boot-time clock. `lookup` says what stands under a key.
+///
+/// # Errors
+/// [`Outcome::UnknownClient`] if nobody is bound, [`Outcome::MacMismatch`] if somebody else is on this line;
+/// [`Outcome::Malformed`] and [`Outcome::Unsupported`] for an option 82 that a key would have to be read from.
+pub fn binding_of(
+    frame: &[u8],
     request: &Request,
     identity: Identity<'_>,
     now_secs: u32,
-    lookup: &mut impl FnMut(&BindingKey) -> Option<Binding>,
+    mut lookup: impl FnMut(&BindingKey) -> Option<Binding>,
 ) -> Result<(BindingKey, Binding), Outcome> {
     for kind in identity.kinds {
         let circuit = if *kind == BindingKey::KIND_CIRCUIT {
-            match circuit(packet, request, identity.remote_id) {
+            match circuit(&Bytes(frame), request, identity.remote_id) {
                 Ok(circuit) => Some(circuit),
                 Err(Outcome::UnknownClient) => continue,
                 Err(outcome) => return Err(outcome),
@@ -114,8 +119,8 @@ pub fn circuit(
         .copied()
 }
 
-/// The reply to `frame`, whose `request` was read from it. A reply that is larger than the client takes (option 57) goes without those of the
-/// pool's options with the highest codes.
+/// The reply to `frame`, whose `request` was read from it. A reply that is larger than the client takes
+/// (option 57) goes without those of the pool's options with the highest codes.
 ///
 /// # Errors
 /// Why there is no reply.

@@ -41,8 +41,6 @@ pub struct Shape {
     pub len: usize,
     /// Bytes of the IP datagram.
     total: usize,
-    /// Bytes of the head and the pool's options.
-    own: usize,
 }
 
 impl Shape {
@@ -85,7 +83,6 @@ impl Shape {
         Ok(Self {
             len: packet.opaque(request.link.payload + total),
             total,
-            own: packet.opaque(own),
         })
     }
 }

@@ -50,13 +50,13 @@ pub(super) fn step(
     let now = boot_now()?;
     let now_secs = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX);
     let mut served = None;
-    let found = exchange::find(frame, identity, now_secs, |key| {
+    let found = exchange::binding_of(frame, &request, identity, now_secs, |key| {
         let (binding, profile) = edge.binding(key)?;
         served = Some(profile);
         Some(binding)
     });
     let (key, binding, profile) = match (found, served) {
-        (Ok((_, key, binding)), Some(profile)) => (key, binding, profile),
+        (Ok((key, binding)), Some(profile)) => (key, binding, profile),
         (Err(outcome @ (Outcome::UnknownClient | Outcome::MacMismatch)), _) => {
             return Ok(Step::Unknown(outcome, contact(frame, &request)));
         }
