@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use nexus_abi::{Binding, BindingKey, NEVER_EXPIRES, Outcome, Profile};
-use nexus_core::edge::{At, Circuit, MapEntry, Place, Policies, Vlans};
+use nexus_core::edge::{At, CIRCUIT_LIMIT, Circuit, MapEntry, Place, Policies, Vlans};
 use nexus_core::id::PoolId;
 use nexus_core::time::BootTime;
 
 use crate::config::{Identity, XdpMode};
 use crate::fastpath::{FastPath, FastPathError, Jiffies};
+
+// Every circuit that may be a key, the kernel can hold.
+const _: () = assert!(CIRCUIT_LIMIT == nexus_abi::CIRCUIT_CAPACITY);
 
 /// What the edge task needs of the kernel; [`FastPath`] is it.
 pub trait BindingMap: Send + 'static {

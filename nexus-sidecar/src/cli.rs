@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use nexus_core::id::SubscriberId;
+use nexus_radius::identity::parse_mac;
 
 use crate::config::{SidecarConfig, default_control_socket};
 use crate::control::{self, Answer, Request};
@@ -189,15 +190,8 @@ async fn watch(socket: &Path, json: bool, request: &Request) -> anyhow::Result<(
     printed
 }
 
-/// `02:00:00:00:00:01`
-fn mac(text: &str) -> Result<[u8; 6], String> {
-    let octets: Option<Vec<u8>> = text
-        .split(':')
-        .map(|octet| (octet.len() == 2).then(|| u8::from_str_radix(octet, 16).ok())?)
-        .collect();
-    octets
-        .and_then(|octets| octets.try_into().ok())
-        .ok_or_else(|| "write a MAC address as 02:00:00:00:00:01".to_owned())
+fn mac(text: &str) -> Result<[u8; 6], &'static str> {
+    parse_mac(text).ok_or("write the MAC address of one station as 02:00:00:00:00:01")
 }
 
 /// Prints text and one newline; who has read enough and closed the pipe is no error.

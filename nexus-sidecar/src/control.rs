@@ -206,7 +206,7 @@ async fn answer(stream: UnixStream, edge: &EdgeHandle, packets: &PacketEvents) -
     let request = serde_json::from_str(&line);
     if let Ok(Request::Trace { .. } | Request::Events) = &request {
         let watching = watch::begin(request, edge, packets).await;
-        return watch::show_all(watching, reader, writer).await;
+        return watch::show(watching, reader, writer).await;
     }
     patiently(async {
         let text = reply(request, edge).await?;

@@ -20,6 +20,8 @@ pub use config::{IpoeSection, IpoeSettings};
 pub use contact::{Client, Contact};
 pub use username::{UserName, UserNameError};
 
+use nexus_radius::identity::mac_text;
+
 use crate::edge_handle::EdgeHandle;
 use crate::metrics::Metrics;
 use crate::radius::log_limit::LogLimit;
@@ -195,7 +197,7 @@ impl<T> Inner<T> {
                 interface = self.interface,
                 unsaid,
                 "no answer ({outcome}) to {} on VLAN {outer}.{inner}: {}",
-                client.mac_text(),
+                mac_text(client.mac),
                 note.escape_debug()
             );
         }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nexus_abi::{Event, EventKind, TRACE_COUNT};
+use nexus_radius::identity::mac_text;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -118,7 +119,7 @@ impl Watcher {
                     && report
                         .mac
                         .as_deref()
-                        .is_none_or(|shown| shown == words::show_mac(*mac))
+                        .is_none_or(|shown| shown == mac_text(*mac))
             }
         }
     }

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use nexus_abi::{PROFILE_COUNT, Profile};
+use nexus_abi::{OPTION_BITS, OPTIONS_CAPACITY, PROFILE_COUNT, Profile};
 use nexus_core::id::PoolId;
-use nexus_core::pool::{Dhcp, Pool};
+use nexus_core::pool::{Dhcp, MAX_OPTIONS, MAX_OPTIONS_LEN, Pool};
 use nexus_dhcp::profile::{ProfileParts, encode};
 
 use crate::rows::{PoolOn, ProfileChange};
+
+// What a pool may say, the kernel can hold.
+const _: () = assert!(MAX_OPTIONS == OPTION_BITS && MAX_OPTIONS_LEN == OPTIONS_CAPACITY);
 
 /// The first id that there is not.
 const PROFILES: u16 = PROFILE_COUNT as u16;

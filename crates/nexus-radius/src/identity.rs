@@ -29,9 +29,22 @@ pub fn parse_mac(text: &str) -> Option<[u8; 6]> {
     (first & 1 == 0 && mac != [0; 6]).then_some(mac)
 }
 
+/// A MAC address as this host writes it: `aa:bb:cc:dd:ee:ff`.
+#[must_use]
+pub fn mac_text([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mac_is_written_as_it_is_read() {
+        let mac = [2, 0xab, 0xcd, 0x0e, 0xf0, 1];
+        assert_eq!(mac_text(mac), "02:ab:cd:0e:f0:01");
+        assert_eq!(parse_mac(&mac_text(mac)), Some(mac));
+    }
 
     #[test]
     fn a_mac_is_read_in_every_usual_notation() {

@@ -11,6 +11,7 @@ pub mod captures;
 pub mod centre;
 pub mod command;
 pub mod dhcp_client;
+pub mod frame_text;
 pub mod interrupt;
 pub mod link;
 pub mod load;

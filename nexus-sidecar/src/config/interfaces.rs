@@ -15,7 +15,7 @@ use crate::ipoe::IpoeSection;
 use crate::radius::RadiusConfig;
 
 /// Most interfaces of a host; the kernel's map has numbers for no more.
-pub const MAX_INTERFACES: usize = 64;
+pub const MAX_INTERFACES: usize = nexus_abi::INTERFACE_COUNT as usize;
 /// Shortest and longest quarantine.
 const QUARANTINE: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(86_400);

@@ -3,6 +3,7 @@
 use std::io;
 
 use nexus_core::id::SubscriberId;
+use nexus_radius::identity::mac_text;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -26,9 +27,12 @@ pub(super) async fn begin(
             ..
         }) => {
             let mac = mac_of(edge, &subscriber).await?;
-            (format!("{subscriber}, {}", show(mac)), Wanted::Client(mac))
+            (
+                format!("{subscriber}, {}", mac_text(mac)),
+                Wanted::Client(mac),
+            )
         }
-        Ok(Request::Trace { mac: Some(mac), .. }) => (show(mac), Wanted::Client(mac)),
+        Ok(Request::Trace { mac: Some(mac), .. }) => (mac_text(mac), Wanted::Client(mac)),
         Ok(Request::Events) => ("all interfaces".to_owned(), Wanted::Rare),
         _ => return Err("name a subscriber or a MAC address to trace".to_owned()),
     };
@@ -51,12 +55,8 @@ async fn mac_of(edge: &EdgeHandle, subscriber: &SubscriberId) -> Result<[u8; 6],
     })
 }
 
-fn show([a, b, c, d, e, f]: [u8; 6]) -> String {
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}
-
 /// Sends what is watched until the asker hangs up.
-pub(super) async fn show_all(
+pub(super) async fn show(
     watching: Watching,
     mut reader: OwnedReadHalf,
     mut writer: OwnedWriteHalf,

@@ -2,13 +2,11 @@
 
 use aya::Ebpf;
 use aya::programs::{TestRun as _, TestRunOptions};
+use nexus_abi::CLOCK_PROGRAM;
 use nix::time::{ClockId, clock_getres};
 
 use super::instance::named;
 use super::{FastPath, FastPathError};
-
-/// Name of the program that reads the clock.
-const CLOCK: &str = "nexus_clock";
 
 /// What the kernel counts time in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +37,14 @@ impl FastPath {
 }
 
 pub(super) fn load(object: &mut Ebpf) -> Result<(), FastPathError> {
-    named(object, CLOCK)?
+    named(object, CLOCK_PROGRAM)?
         .load()
         .map_err(FastPathError::verifying)
 }
 
 fn read(object: &mut Ebpf) -> Result<u32, FastPathError> {
     let mut after = [0; 64];
-    named(object, CLOCK)?
+    named(object, CLOCK_PROGRAM)?
         .test_run(TestRunOptions {
             data_in: Some(&[0; 64]),
             data_out: Some(&mut after),

@@ -25,12 +25,3 @@ pub struct Client {
     /// Agent remote id (RFC 3046 3.2), octets as they came; never empty.
     pub remote_id: Option<Vec<u8>>,
 }
-
-impl Client {
-    /// `02:00:00:00:00:01`.
-    #[must_use]
-    pub fn mac_text(&self) -> String {
-        let [a, b, c, d, e, f] = self.mac;
-        format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-    }
-}

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use nexus_radius::identity::mac_text;
 use nexus_radius::{AttributeError, AttributeId, Attributes};
 
 use super::contact::Contact;
@@ -53,7 +54,7 @@ pub(super) fn attributes(
         (outer, inner) => format!("{}:{outer}.{inner}", asker.interface),
     };
     attributes.push_text(AttributeId::NAS_PORT_ID, &port)?;
-    attributes.push_text(AttributeId::CALLING_STATION_ID, &client.mac_text())?;
+    attributes.push_text(AttributeId::CALLING_STATION_ID, &mac_text(client.mac))?;
     for (id, value) in [
         (AttributeId::AGENT_CIRCUIT_ID, &client.circuit_id),
         (AttributeId::AGENT_REMOTE_ID, &client.remote_id),

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use nexus_radius::identity::braces::{self, Piece};
+use nexus_radius::identity::mac_text;
 
 use super::contact::{Client, Contact};
 
@@ -151,7 +152,7 @@ fn value(placeholder: Placeholder, interface: &str, contact: &Contact) -> Option
     } = &contact.client;
     let vid = |vid: u16| (vid != 0).then(|| vid.to_string());
     match placeholder {
-        Placeholder::Mac => Some(contact.client.mac_text()),
+        Placeholder::Mac => Some(mac_text(contact.client.mac)),
         Placeholder::Interface => Some(interface.to_owned()),
         Placeholder::OuterVid => vid(*outer),
         Placeholder::InnerVid => vid(*inner),

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use nexus_abi::{Event, EventKind, Outcome};
 use nexus_dhcp::{Bytes, Link, Request, exchange, parse_link, wire};
+use nexus_radius::identity::mac_text;
 use serde::{Deserialize, Serialize};
 
 /// Bytes from the IP header to the first option.
@@ -63,7 +64,7 @@ pub fn report(event: &Event, interface: &str) -> Option<PacketReport> {
         interface: interface.to_owned(),
         kind: named.to_owned(),
         outcome: told.map_or_else(String::new, |outcome| outcome.label().to_owned()),
-        mac: client(frame).map(show_mac),
+        mac: client(frame).map(mac_text),
         text,
         lost: event.lost,
     })
@@ -74,10 +75,6 @@ fn client(frame: &[u8]) -> Option<[u8; 6]> {
     let link = parse_link(&Bytes(frame)).ok()?;
     let at = link.payload + wire::IPV4_UDP_LEN + 28;
     frame.get(at..at + 6)?.try_into().ok()
-}
-
-pub(super) fn show_mac([a, b, c, d, e, f]: [u8; 6]) -> String {
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 fn show_line(link: &Link) -> String {
@@ -118,7 +115,7 @@ fn received(frame: &[u8]) -> String {
     let mut text = format!(
         "{} from {} on {}, xid {:08x}",
         message_name(request.options.message),
-        show_mac(request.mac()),
+        mac_text(request.mac()),
         show_line(&request.link),
         u32::from_be(request.xid())
     );

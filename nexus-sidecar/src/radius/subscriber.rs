@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use nexus_core::id::{IdError, PoolId, SubscriberId};
-use nexus_radius::identity::{MissingAttribute, Template, VlanOutOfRange, VlanPattern, parse_mac};
+use nexus_radius::identity::{
+    MissingAttribute, Template, VlanOutOfRange, VlanPattern, mac_text, parse_mac,
+};
 use nexus_radius::{AttributeId, Attributes};
 
 use super::interface::InterfaceChoice;
@@ -141,9 +143,8 @@ fn metadata(request: &Attributes, mac: [u8; 6], user: Option<&User>) -> BTreeMap
         let value = request.get(id)?;
         Some((name.to_owned(), readable(value)))
     });
-    let [a, b, c, d, e, f] = mac;
-    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
-    let mut metadata: BTreeMap<_, _> = found.chain([("mac".to_owned(), mac)]).collect();
+    let mac = ("mac".to_owned(), mac_text(mac));
+    let mut metadata: BTreeMap<_, _> = found.chain([mac]).collect();
     if let Some(user) = user {
         metadata.extend(user.metadata.clone());
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use nexus_testkit::access_node::{Line, UPLINK};
 use nexus_testkit::load::{self, Pace, Plan};
+use nexus_testkit::packet::mac_text;
 
 use crate::bench::{Bench, POOL};
 use crate::subscriber::Subscriber;
-use crate::support::{asking, held, mac_text, results};
+use crate::support::{asking, held, results};
 
 const CLIENTS: u16 = 2000;
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use nexus_testkit::access_node::Line;
 use nexus_testkit::capture::Seen;
 use nexus_testkit::interrupt::wait_until;
-use nexus_testkit::packet::Mac;
+use nexus_testkit::packet::{Mac, mac_text};
 
 use crate::bench::{Bench, LIMIT, POOL};
 use crate::subscriber::{PASSWORD, Subscriber};
@@ -35,11 +35,6 @@ pub fn upstream(text: &str, port: u16, timeout: &str) -> String {
         crate::aaa::SECRET
     );
     text.replace(&format!("{users}\n"), &servers)
-}
-
-pub fn mac_text(mac: Mac) -> String {
-    let [a, b, c, d, e, f] = mac;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 /// A subscriber whose account has the name that `{mac}` gives.
