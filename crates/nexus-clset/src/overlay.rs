@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::rows::{KeyValue, RowKind, RowWrite, Rows};
+use crate::rows::{KeyValue, MemoryRows, RowKind, RowWrite, Rows};
 
 /// Reads through to the store what no pending change has touched.
 #[derive(Debug)]
@@ -12,10 +12,22 @@ pub(crate) struct Overlay<R> {
     pending: BTreeMap<(RowKind, Vec<u8>), Pending>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     ticket: u64,
     value: Option<Vec<u8>>,
+}
+
+impl Overlay<MemoryRows> {
+    /// A copy on a copy of the store, and that copy.
+    pub(crate) fn fork(&self) -> (Self, MemoryRows) {
+        let rows = self.rows.image();
+        let fork = Self {
+            rows: rows.clone(),
+            pending: self.pending.clone(),
+        };
+        (fork, rows)
+    }
 }
 
 impl<R: Rows> Overlay<R> {

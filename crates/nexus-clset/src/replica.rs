@@ -1,6 +1,7 @@
 //! One replica of the map: what it holds in memory, and the parts that its operations share.
 
 mod collect;
+mod fork;
 mod local;
 mod open;
 mod remote;

@@ -46,7 +46,7 @@ pub struct StartOver {
 }
 
 /// The last events of one replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     events: VecDeque<Event>,
     bytes: usize,

@@ -29,21 +29,21 @@ const TOMBSTONE_ROWS: usize = 3;
 const ORIGIN_ROWS: usize = 50;
 
 /// A round of collection on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Round {
     candidates: Candidates,
     barrier: VersionVector,
 }
 
 /// Tombstones up to these writes, and the greatest causal length among them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Candidates {
     upto: VersionVector,
     floor: u64,
 }
 
 /// How far collected tombstones were removed since the last ones were declared.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sweep {
     after: Option<Vec<u8>>,
     done: bool,

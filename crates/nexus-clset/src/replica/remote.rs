@@ -37,7 +37,7 @@ pub struct Received {
 /// What a peer's answers have covered, to be counted as seen when everything is here that those
 /// answers built upon: an entry that was superseded before it could be sent is covered only by its
 /// successor.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
     claimed: VersionVector,
     required: VersionVector,
