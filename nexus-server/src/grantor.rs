@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use nexus_core::lease::LeaseRule;
 use nexus_core::shard_table::{Applied, Command, Refusal, RestoreError, Row, ShardTable};
-use nexus_core::time::BootTime;
+use nexus_core::time::{BootTime, ClusterTime};
 
 /// The only authority over (pool, shard) -> owner, epoch, state.
 pub trait Grantor: Send + Sync {
@@ -39,7 +39,7 @@ impl SingleGrantor {
         now: BootTime,
     ) -> Result<Self, RestoreError> {
         Ok(Self {
-            table: ShardTable::restore(rule, rows, now)?,
+            table: ShardTable::restore(rule, rows, ClusterTime(now.0))?,
         })
     }
 }
@@ -50,7 +50,7 @@ impl Grantor for SingleGrantor {
         now: BootTime,
         command: Command,
     ) -> BoxFuture<'a, Result<Applied, Refusal>> {
-        let outcome = self.table.apply(now, command);
+        let outcome = self.table.apply(ClusterTime(now.0), command);
         Box::pin(std::future::ready(outcome))
     }
 

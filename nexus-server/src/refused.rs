@@ -140,6 +140,34 @@ pub enum Refused {
         /// Number of the request.
         given: u64,
     },
+    /// A newer command has reached the record by another server.
+    #[error("{resource}: {given} is older than {current}, which another server has recorded")]
+    Superseded {
+        /// Key of the resource.
+        resource: String,
+        /// What is recorded.
+        current: String,
+        /// What the request is based on.
+        given: String,
+    },
+    /// This server takes no writes.
+    #[error(
+        "this server is a read replica: write to {}",
+        if writers.is_empty() { "a core or write node (none is known to it now)".to_owned() } else { writers.join(" or ") }
+    )]
+    ReadOnly {
+        /// Where writes are taken.
+        writers: Vec<String>,
+    },
+    /// This server does not know enough yet, or must not write now.
+    #[error("this server takes no writes now: {0}")]
+    NotNow(String),
+    /// The quorum cannot decide.
+    #[error("the cluster cannot decide now: {0}; what is held stays held, try again in a moment")]
+    NoQuorum(String),
+    /// Nobody knows whether the quorum has decided.
+    #[error("it is not known whether the cluster has done this: {0}; look, or repeat the request")]
+    OutcomeUnknown(String),
     /// The caller has said that it knows the answer to this command.
     #[error("command {given} is a stray copy: all below {floor} have been acknowledged")]
     StrayCopy {
@@ -229,6 +257,8 @@ pub enum Class {
     Condition,
     /// Nothing is left: 409, `RESOURCE_EXHAUSTED`.
     Exhausted,
+    /// Not here: 403, `FAILED_PRECONDITION`.
+    Elsewhere,
     /// Not now: 503, `UNAVAILABLE`.
     Unavailable,
 }
@@ -246,7 +276,7 @@ impl From<Refusal> for Refused {
             | Refusal::Superseded { .. }
             | Refusal::StaleConfiguration { .. } => Self::SessionOver(text),
             Refusal::RolledBack { .. } => Self::RolledBack(text),
-            Refusal::Pool(error) => Self::BadPool(error),
+            Refusal::Pool(_) => Self::invalid("pool", text),
             Refusal::PoolExists(pool) => Self::PoolExists(pool),
             Refusal::Overlap {
                 new_space,
@@ -268,7 +298,10 @@ impl From<Refusal> for Refused {
                 epoch,
                 olt,
             },
-            Refusal::NotDrained { .. } => Self::NotPossible(text),
+            Refusal::NotDrained { .. }
+            | Refusal::NotKept(_)
+            | Refusal::NoSuchUnit { .. }
+            | Refusal::UnitTaken { .. } => Self::NotPossible(text),
             Refusal::Full { .. } => Self::Full(text),
         }
     }
@@ -304,6 +337,11 @@ impl Refused {
             Self::NotYourShard { .. } => "not-your-shard",
             Self::OtherOlt { .. } => "other-olt",
             Self::StaleSeq { .. } => "stale-sequence",
+            Self::Superseded { .. } => "superseded",
+            Self::ReadOnly { .. } => "read-only-replica",
+            Self::NotNow(_) => "not-now",
+            Self::NoQuorum(_) => "no-quorum",
+            Self::OutcomeUnknown(_) => "outcome-unknown",
             Self::StrayCopy { .. } => "stray-copy",
             Self::ReleaseFirst { .. } => "release-first",
             Self::AliveElsewhere(_) => "alive-elsewhere",
@@ -341,6 +379,7 @@ impl Refused {
             | Self::OtherOlt { .. }
             | Self::StaleSeq { .. }
             | Self::StrayCopy { .. }
+            | Self::Superseded { .. }
             | Self::ReleaseFirst { .. }
             | Self::SessionOver(_)
             | Self::RolledBack(_)
@@ -348,7 +387,13 @@ impl Refused {
             | Self::DrainFirst { .. } => Class::Conflict,
             Self::EtagMismatch { .. } => Class::Condition,
             Self::Full(_) | Self::Exhausted { .. } => Class::Exhausted,
-            Self::Overloaded { .. } | Self::Stopping | Self::Store(_) => Class::Unavailable,
+            Self::ReadOnly { .. } => Class::Elsewhere,
+            Self::Overloaded { .. }
+            | Self::Stopping
+            | Self::Store(_)
+            | Self::NotNow(_)
+            | Self::NoQuorum(_)
+            | Self::OutcomeUnknown(_) => Class::Unavailable,
         }
     }
 

@@ -1,15 +1,17 @@
 //! How long a lease lasts for the side that holds it and for the side that granted it.
 //!
-//! Both sides measure on their own boot-time clock, and each clock may run up to 1% fast or slow.
-//! The holder counts from the moment it *sent* the renewal and stops early; the grantor counts from
+//! The holder measures on its boot-time clock, the grantor in cluster time, which leaders count one
+//! after another on theirs; each of these clocks may run up to 1% fast or slow, and time that no
+//! leader counts makes the grantor wait longer. The holder counts from the moment it *sent* the renewal and stops early; the grantor counts from
 //! the moment it *accepted* it and waits longer. Sending comes before accepting, so that in true
 //! time the holder has always stopped before the grantor goes on, whatever the network does.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::time::BootTime;
+use crate::time::{BootTime, ClusterTime};
 
 /// How much a clock may be wrong, in thousandths of the time measured.
 pub const DRIFT_PER_MILLE: u32 = 10;
@@ -31,10 +33,10 @@ pub fn holder_end(sent: BootTime, length: Duration) -> BootTime {
     sent + length.saturating_sub(margin(length))
 }
 
-/// When the grantor may give the right to another, on the grantor's clock: `accepted` + 101% of
+/// When the grantor may give the right to another, in cluster time: `accepted` + 101% of
 /// `length` + [`GUARD`].
 #[must_use]
-pub fn grantor_end(accepted: BootTime, length: Duration) -> BootTime {
+pub fn grantor_end(accepted: ClusterTime, length: Duration) -> ClusterTime {
     accepted + length + margin(length) + GUARD
 }
 
@@ -48,7 +50,7 @@ fn margin(length: Duration) -> Duration {
 }
 
 /// Why lengths of lease and heartbeat do not go together.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum LeaseError {
     /// The lease is out of [`LEASE_BOUNDS`].
     #[error("a lease of {0:?} is out of bounds: choose 1s to 90d (24h is the default)")]
@@ -71,10 +73,35 @@ pub enum LeaseError {
 }
 
 /// The lengths that one cluster works with, checked against each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Lengths", into = "Lengths")]
 pub struct LeaseRule {
     length: Duration,
     heartbeat: Duration,
+}
+
+/// A rule as it is written, not checked yet.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Lengths {
+    length: Duration,
+    heartbeat: Duration,
+}
+
+impl TryFrom<Lengths> for LeaseRule {
+    type Error = LeaseError;
+
+    fn try_from(lengths: Lengths) -> Result<Self, LeaseError> {
+        Self::new(lengths.length, lengths.heartbeat)
+    }
+}
+
+impl From<LeaseRule> for Lengths {
+    fn from(rule: LeaseRule) -> Self {
+        Self {
+            length: rule.length,
+            heartbeat: rule.heartbeat,
+        }
+    }
 }
 
 impl Default for LeaseRule {
@@ -126,7 +153,7 @@ impl LeaseRule {
 
     /// See [`grantor_end`].
     #[must_use]
-    pub fn grantor_end(&self, accepted: BootTime) -> BootTime {
+    pub fn grantor_end(&self, accepted: ClusterTime) -> ClusterTime {
         grantor_end(accepted, self.length)
     }
 }
@@ -145,6 +172,7 @@ mod tests {
             holder_end(start, length).since(start),
             Duration::from_secs(99)
         );
+        let start = ClusterTime::from_nanos(7);
         assert_eq!(
             grantor_end(start, length).since(start),
             Duration::from_secs(106)
@@ -189,7 +217,7 @@ mod tests {
         ) {
             let length = Duration::from_millis(length_ms);
             let held = holder_end(BootTime::ZERO, length).since(BootTime::ZERO);
-            let kept = grantor_end(BootTime::ZERO, length).since(BootTime::ZERO);
+            let kept = grantor_end(ClusterTime::ZERO, length).since(ClusterTime::ZERO);
             let stops = held.as_nanos() * 1_000_000 / holder_rate;
             let goes_on =
                 u128::from(transit_ms) * 1_000_000 + kept.as_nanos() * 1_000_000 / grantor_rate;

@@ -1,7 +1,8 @@
 //! The shard table: the only authority over who owns which shard, under which epoch.
 //!
-//! A deterministic state machine. [`ShardTable::apply`] takes the time and a command, and gives the
-//! rows to persist. Its one promise (design part 6): a shard gets another owner only after the old
+//! A deterministic state machine, part of the one that the cluster's log drives
+//! ([`ClusterState`](crate::cluster::ClusterState)). [`ShardTable::apply`] takes the cluster time and a
+//! command, and says what has changed. Its one promise (design part 6): a shard gets another owner only after the old
 //! one gave it back, was declared fenced, or can have no lease any more, however wrong clocks are
 //! within 1% and whatever the network does to messages.
 //!
@@ -22,37 +23,41 @@ mod shards;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod units;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew};
+pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew, UnitGrant};
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
 pub use pools::MAX_POOLS;
 pub use refusal::Refusal;
 pub use restore::RestoreError;
 pub use row::{Changes, MetaRow, OltRow, Owner, PoolRow, Row, RowKey, ShardRow};
+pub use units::{MAX_TAKEN_UNITS, TakenUnit};
 pub use view::{OltState, OltView, OwnedShard};
 
 use crate::id::{OltId, PoolId, ShardId};
 use crate::lease::LeaseRule;
 use crate::pool::Pool;
 use crate::shard::ShardKey;
-use crate::time::BootTime;
+use crate::time::ClusterTime;
+use units::Taken;
 
 /// The table. See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardTable {
     rule: LeaseRule,
-    now: BootTime,
+    now: ClusterTime,
     meta: MetaRow,
     pools: BTreeMap<PoolId, PoolEntry>,
     olts: BTreeMap<OltId, OltEntry>,
-    /// When the lease of each session has surely ended. Not persisted: after a restart each lease is
-    /// counted from the restart, with the longest length that was granted ([`MetaRow::longest_lease`]).
-    leases: BTreeMap<Owner, BootTime>,
-    /// When leases that are longer than the rule's, granted before a restart, have ended.
-    longer_until: Option<BootTime>,
+    /// When the lease of each session has surely ended. No row has it: see [`ShardTable::restore`].
+    leases: BTreeMap<Owner, ClusterTime>,
+    /// When leases that are longer than the rule's, granted before a restart or under another rule, have
+    /// ended.
+    longer_until: Option<ClusterTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,12 +66,14 @@ struct PoolEntry {
     removing: bool,
     /// Shards that have or had an owner; all others are free at the epoch that the pool began with.
     shards: BTreeMap<ShardId, ShardRow>,
+    /// Units of the cluster's own shards that somebody has; no shard stands here without any.
+    taken: BTreeMap<ShardId, BTreeMap<u64, Taken>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OltEntry {
     row: OltRow,
-    heard: BootTime,
+    heard: ClusterTime,
     /// Whether a heartbeat followed the registration.
     active: bool,
     online: bool,
@@ -86,6 +93,8 @@ struct Touched {
     moves: Vec<OwnerChange>,
     removed_pools: Vec<PoolId>,
     went_offline: Vec<OltId>,
+    lease: Option<Duration>,
+    unit: Option<UnitGrant>,
     /// Whether placement has to be looked at again.
     unsettled: bool,
 }
@@ -96,7 +105,7 @@ impl ShardTable {
     pub fn new(rule: LeaseRule) -> Self {
         Self {
             rule,
-            now: BootTime::ZERO,
+            now: ClusterTime::ZERO,
             meta: MetaRow::default(),
             pools: BTreeMap::new(),
             olts: BTreeMap::new(),
@@ -105,12 +114,12 @@ impl ShardTable {
         }
     }
 
-    /// Carries out a command at the time `now` of the grantor's boot-time clock.
+    /// Carries out a command at the cluster time `now`.
     ///
     /// # Errors
     /// Why the command is refused; then nothing has changed.
-    pub fn apply(&mut self, now: BootTime, command: Command) -> Result<Applied, Refusal> {
-        // A caller that reads the clock twice in the wrong order must not shorten a lease.
+    pub fn apply(&mut self, now: ClusterTime, command: Command) -> Result<Applied, Refusal> {
+        // A stamp that is older than one before it must not shorten a lease.
         self.now = self.now.max(now);
         let mut touched = Touched::default();
         let t = &mut touched;
@@ -130,6 +139,13 @@ impl ShardTable {
             Command::AddPool { spec } => self.add_pool(t, *spec)?,
             Command::UpdatePool { spec } => self.update_pool(t, *spec)?,
             Command::RemovePool { pool } => self.remove_pool(t, &pool)?,
+            Command::SetRule { rule } => self.set_rule(t, rule),
+            Command::TakeUnit {
+                shard,
+                unit,
+                holder,
+            } => self.take_unit(t, &shard, unit, holder)?,
+            Command::FreeUnit { shard, unit, seq } => self.free_unit(&shard, unit, seq),
             Command::Tick => self.tick(t),
         }
         if touched.unsettled {
@@ -190,6 +206,8 @@ impl ShardTable {
             moves: touched.moves,
             removed_pools: touched.removed_pools,
             went_offline: touched.went_offline,
+            lease: touched.lease,
+            unit: touched.unit,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Readings of the boot-time clock, the only clock that rights are measured with.
+//! Readings of the clocks that rights are measured with: boot time on each host, cluster time in
+//! the replicated state machine. Two types, so that one is never taken for the other.
 
 use std::fmt;
 use std::ops::Add;
@@ -6,71 +7,93 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds of `CLOCK_BOOTTIME` on one machine.
-///
-/// It runs on while the machine sleeps, never jumps, and means nothing on another machine or after
-/// a reboot. All arithmetic saturates.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct BootTime(pub u64);
+macro_rules! reading {
+    ($(#[$doc:meta])* $name:ident, $zero:literal, $nanos:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
 
-impl BootTime {
-    /// The moment of boot.
-    pub const ZERO: Self = Self(0);
-    /// Later than everything.
-    pub const MAX: Self = Self(u64::MAX);
+        impl $name {
+            #[doc = $zero]
+            pub const ZERO: Self = Self(0);
+            /// Later than everything.
+            pub const MAX: Self = Self(u64::MAX);
 
-    /// From nanoseconds since boot.
-    #[must_use]
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
+            #[doc = concat!("From nanoseconds ", $nanos, ".")]
+            #[must_use]
+            pub const fn from_nanos(nanos: u64) -> Self {
+                Self(nanos)
+            }
 
-    /// Nanoseconds since boot.
-    #[must_use]
-    pub const fn as_nanos(self) -> u64 {
-        self.0
-    }
+            #[doc = concat!("Nanoseconds ", $nanos, ".")]
+            #[must_use]
+            pub const fn as_nanos(self) -> u64 {
+                self.0
+            }
 
-    /// This moment and `duration`, at most [`BootTime::MAX`].
-    #[must_use]
-    pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(nanos(duration)))
-    }
+            /// This moment and `duration`, at most the greatest value.
+            #[must_use]
+            pub fn saturating_add(self, duration: Duration) -> Self {
+                Self(self.0.saturating_add(nanos(duration)))
+            }
 
-    /// `duration` before this moment, at least [`BootTime::ZERO`].
-    #[must_use]
-    pub fn saturating_sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(nanos(duration)))
-    }
+            /// `duration` before this moment, at least zero.
+            #[must_use]
+            pub fn saturating_sub(self, duration: Duration) -> Self {
+                Self(self.0.saturating_sub(nanos(duration)))
+            }
 
-    /// Time from `earlier` to this moment; zero if `earlier` is not earlier.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
+            /// Time from `earlier` to this moment; zero if `earlier` is not earlier.
+            #[must_use]
+            pub fn since(self, earlier: Self) -> Duration {
+                Duration::from_nanos(self.0.saturating_sub(earlier.0))
+            }
+        }
+
+        impl Add<Duration> for $name {
+            type Output = Self;
+
+            fn add(self, duration: Duration) -> Self {
+                self.saturating_add(duration)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(
+                    f,
+                    "{}.{:09}s",
+                    self.0 / 1_000_000_000,
+                    self.0 % 1_000_000_000
+                )
+            }
+        }
+    };
 }
 
-impl Add<Duration> for BootTime {
-    type Output = Self;
-
-    fn add(self, duration: Duration) -> Self {
-        self.saturating_add(duration)
-    }
-}
-
-impl fmt::Display for BootTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:09}s",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000
-        )
-    }
-}
+reading!(
+    /// Nanoseconds of `CLOCK_BOOTTIME` on one machine.
+    ///
+    /// It runs on while the machine sleeps, never jumps, and means nothing on another machine or
+    /// after a reboot. All arithmetic saturates.
+    BootTime,
+    "The moment of boot.",
+    "since boot"
+);
+reading!(
+    /// Nanoseconds of cluster time: the one clock of the replicated state machine.
+    ///
+    /// The leader stamps each command. On taking office it goes on from the greatest stamp applied so
+    /// far, counting on its own boot-time clock; time without a leader does not count. So cluster time
+    /// never runs backwards and, but for the drift of one clock, never faster than true time. It
+    /// means nothing in another cluster. All arithmetic saturates.
+    ClusterTime,
+    "When the cluster was founded.",
+    "of cluster time since the cluster was founded"
+);
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

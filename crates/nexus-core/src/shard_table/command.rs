@@ -1,15 +1,17 @@
 //! What the shard table can be told, and what it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::row::Changes;
-use crate::id::{Epoch, OltId, PoolId, Seq, SessionId};
+use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, SubscriberId};
+use crate::lease::LeaseRule;
 use crate::pool::PoolSpec;
 use crate::shard::{ShardKey, ShardRef};
 
-/// A command. The same commands at the same times give the same table.
+/// A command. The same commands at the same cluster times give the same table, on whatever node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
@@ -61,6 +63,32 @@ pub enum Command {
         /// The pool.
         pool: PoolId,
     },
+    /// Other lengths for the leases that are granted from now on. Leases that were granted under a
+    /// longer rule go on until their own end.
+    SetRule {
+        /// The lengths.
+        rule: LeaseRule,
+    },
+    /// Takes a unit of a shard that the cluster keeps, for an allocation of the cluster's own. Whoever
+    /// has it may take it again: under a new number, so that an older [`Command::FreeUnit`] does
+    /// nothing. See [`Applied::unit`].
+    TakeUnit {
+        /// A shard of the cluster.
+        shard: ShardKey,
+        /// Which unit of it, from 0.
+        unit: u64,
+        /// Who gets it.
+        holder: SubscriberId,
+    },
+    /// Gives a unit back. Without effect if it was taken under another number, or is free.
+    FreeUnit {
+        /// The shard.
+        shard: ShardKey,
+        /// Which unit of it.
+        unit: u64,
+        /// Number that it was taken under.
+        seq: Seq,
+    },
     /// Time has passed. To be sent at least once per heartbeat.
     Tick,
 }
@@ -85,6 +113,9 @@ pub struct Register {
     /// Highest sequence number that the record of allocations has of this OLT and session; filled
     /// in by the server.
     pub recorded_seq: Seq,
+    /// All commands of the session below have been acknowledged to the OLT.
+    #[serde(default)]
+    pub acked_below: Seq,
 }
 
 /// See [`Command::Renew`].
@@ -102,6 +133,9 @@ pub struct Renew {
     pub in_use: BTreeMap<PoolId, u64>,
     /// As [`Command::GiveBack`].
     pub released: Vec<ShardRef>,
+    /// All commands of the session below have been acknowledged to the OLT.
+    #[serde(default)]
+    pub acked_below: Seq,
 }
 
 /// What a command has done. Persist `changes`, then answer, then tell the OLTs in `reconfigured`.
@@ -118,6 +152,20 @@ pub struct Applied {
     pub removed_pools: Vec<PoolId>,
     /// OLTs that have missed too many heartbeats since the last command.
     pub went_offline: Vec<OltId>,
+    /// Length of the lease that a [`Command::Register`] or [`Command::Renew`] has granted. To be told to
+    /// the OLT as it is: the rule may have changed by the time of the answer.
+    pub lease: Option<Duration>,
+    /// What a [`Command::TakeUnit`] has granted.
+    pub unit: Option<UnitGrant>,
+}
+
+/// The right to one unit of a shard that the cluster keeps: fence of the allocation in CLSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnitGrant {
+    /// Epoch under which the cluster owns the shard.
+    pub epoch: Epoch,
+    /// Number of the grant; greater than that of any grant before, whatever shard it was in.
+    pub seq: Seq,
 }
 
 /// A change of ownership.

@@ -27,6 +27,7 @@ impl ShardTable {
             capacity,
             session,
             last_seq,
+            acked_below,
             ..
         } = register;
         let old = self.olts.remove(&id);
@@ -41,6 +42,7 @@ impl ShardTable {
             capacity: 0,
             superseded: Vec::new(),
             last_seq: Seq(0),
+            acked_below: Seq(0),
             draining: false,
             config_revision: 0,
             needs_revision: 0,
@@ -51,7 +53,9 @@ impl ShardTable {
                 .push(std::mem::replace(&mut row.session, session));
             let excess = row.superseded.len().saturating_sub(MAX_SUPERSEDED);
             row.superseded.drain(..excess);
+            row.acked_below = Seq(0);
         }
+        row.acked_below = row.acked_below.max(acked_below);
         row.fenced = false;
         (row.name, row.region, row.address) = (name, region, address);
         (row.capacity, row.last_seq) = (capacity, last_seq);
@@ -103,7 +107,7 @@ impl ShardTable {
                 let (olt, len) = (olt.clone(), text.len());
                 return Err(Refusal::TooLong {
                     olt,
-                    field,
+                    field: field.into(),
                     len,
                     max: MAX_TEXT,
                 });
@@ -116,7 +120,7 @@ impl ShardTable {
         let Some(entry) = self.olts.get(olt) else {
             if self.olts.len() >= MAX_OLTS {
                 return Err(Refusal::Full {
-                    what: "the number of OLTs",
+                    what: "the number of OLTs".into(),
                     bound: MAX_OLTS,
                 });
             }
@@ -171,6 +175,7 @@ impl ShardTable {
             last_seq,
             in_use,
             released,
+            acked_below,
         } = renew;
         self.current(&olt, &session)?;
         let known_pools = |pool: &_| self.pools.contains_key(pool);
@@ -192,8 +197,9 @@ impl ShardTable {
             });
         }
         // Heartbeats overtake each other, so that a lower number is no sign of a rollback here.
-        if last_seq > entry.row.last_seq {
-            entry.row.last_seq = last_seq;
+        if last_seq > entry.row.last_seq || acked_below > entry.row.acked_below {
+            entry.row.last_seq = entry.row.last_seq.max(last_seq);
+            entry.row.acked_below = entry.row.acked_below.max(acked_below);
             t.olts.insert(olt.clone());
         }
         t.unsettled |= !entry.online || entry.in_use != in_use;
@@ -207,6 +213,7 @@ impl ShardTable {
     /// A lease of the rule's length from now on. The answer may be lost: then the holder goes on under the
     /// lease that it had.
     fn lease(&mut self, t: &mut Touched, owner: Owner) {
+        t.lease = Some(self.rule.length());
         let end = self.rule.grantor_end(self.now);
         let until = self.leases.entry(owner).or_insert(end);
         *until = end.max(*until);

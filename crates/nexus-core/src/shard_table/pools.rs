@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::command::{MoveReason, OwnerChange};
 use super::refusal::Refusal;
+use super::row::ShardRow;
 use super::{PoolEntry, ShardTable, Touched};
 use crate::id::{Epoch, OltId, PoolId};
 use crate::pool::{Pool, PoolSpec};
@@ -22,7 +23,7 @@ impl ShardTable {
         }
         if self.pools.len() >= MAX_POOLS {
             return Err(Refusal::Full {
-                what: "the number of pools",
+                what: "the number of pools".into(),
                 bound: MAX_POOLS,
             });
         }
@@ -40,6 +41,7 @@ impl ShardTable {
             pool,
             removing: false,
             shards: BTreeMap::new(),
+            taken: BTreeMap::new(),
         };
         self.pools.insert(id.clone(), entry);
         t.pools.insert(id);
@@ -98,14 +100,13 @@ impl ShardTable {
         Ok(())
     }
 
-    /// Forgets each pool that is being removed and that no OLT has a shard of any more.
+    /// Forgets each pool that is being removed once no OLT has a shard of it and nobody a unit that the
+    /// cluster gave out.
     pub(super) fn finish_removals(&mut self, t: &mut Touched) {
         let cluster = OltId::cluster();
         let in_use = |entry: &PoolEntry| {
-            entry
-                .shards
-                .values()
-                .any(|r| r.owner.as_ref().is_some_and(|o| o.olt != cluster))
+            let with_olt = |r: &ShardRow| r.owner.as_ref().is_some_and(|o| o.olt != cluster);
+            !entry.taken.is_empty() || entry.shards.values().any(with_olt)
         };
         let done: Vec<PoolId> = self
             .pools

@@ -1,15 +1,17 @@
 //! Why the shard table refuses a command.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::id::{Epoch, OltId, PoolId, Seq, SessionId};
+use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::pool::PoolError;
 use crate::shard::ShardKey;
 
 /// Why a command is refused. A refused command has changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The name belongs to the cluster.
     #[error("OLT id `{0}` is the cluster's own: choose another id for this host")]
@@ -84,9 +86,10 @@ pub enum Refusal {
         "fencing OLT {0} needs a reason: say how it is known that the host hands out nothing any more"
     )]
     ReasonMissing(OltId),
-    /// The pool makes no sense.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
+    /// The pool makes no sense: the text of a [`PoolError`]. [`Pool::new`](crate::pool::Pool::new) says so
+    /// before a command is proposed.
+    #[error("{0}")]
+    Pool(String),
     /// The id is taken.
     #[error("pool {0} exists: choose another id, or update it")]
     PoolExists(PoolId),
@@ -121,7 +124,7 @@ pub enum Refusal {
     #[error("{what} is at its bound of {bound}: remove one first")]
     Full {
         /// What is full.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// The bound.
         bound: usize,
     },
@@ -131,7 +134,7 @@ pub enum Refusal {
         /// The OLT.
         olt: OltId,
         /// Field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Length that was given.
         len: usize,
         /// Longest length.
@@ -149,4 +152,33 @@ pub enum Refusal {
         /// The caller.
         olt: OltId,
     },
+    /// The cluster may not allocate from the shard (any more).
+    #[error("{0} is not one that the cluster allocates from: look up its shards again")]
+    NotKept(ShardKey),
+    /// There is no such unit, or it may not be handed out.
+    #[error(
+        "unit {unit} of {key} may not be handed out: it is excluded, reserved or beyond the end"
+    )]
+    NoSuchUnit {
+        /// The shard.
+        key: ShardKey,
+        /// The unit that was given.
+        unit: u64,
+    },
+    /// Somebody else has the unit.
+    #[error("unit {unit} of {key} is taken by {holder}: choose another unit")]
+    UnitTaken {
+        /// The shard.
+        key: ShardKey,
+        /// The unit that was given.
+        unit: u64,
+        /// Who has it.
+        holder: SubscriberId,
+    },
+}
+
+impl From<PoolError> for Refusal {
+    fn from(error: PoolError) -> Self {
+        Self::Pool(error.to_string())
+    }
 }

@@ -9,7 +9,7 @@ use super::{OltEntry, PoolEntry, ShardTable};
 use crate::lease::{LeaseRule, grantor_end};
 use crate::pool::{Pool, PoolError};
 use crate::shard::ShardKey;
-use crate::time::BootTime;
+use crate::time::ClusterTime;
 
 /// Why rows do not make a table.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -46,16 +46,17 @@ impl ShardTable {
             .collect()
     }
 
-    /// Makes the table again out of its rows, in whatever order they come. The time since the last
-    /// accepted renewal is not known, so that every lease is counted from `now`, as long as the longest
-    /// that was granted.
+    /// Makes the table again out of its rows, in whatever order they come. They do not say when a
+    /// renewal was accepted last, so that every lease is counted from `now`, as long as the longest that
+    /// was granted; nor which units are taken. An exact copy is a snapshot of
+    /// [`ClusterState`](crate::cluster::ClusterState).
     ///
     /// # Errors
     /// The rows do not fit together.
     pub fn restore(
         rule: LeaseRule,
         rows: impl IntoIterator<Item = Row>,
-        now: BootTime,
+        now: ClusterTime,
     ) -> Result<Self, RestoreError> {
         let mut table = Self::new(rule);
         table.now = now;
@@ -71,6 +72,7 @@ impl ShardTable {
                         pool,
                         removing: row.removing,
                         shards: BTreeMap::new(),
+                        taken: BTreeMap::new(),
                     };
                     table.pools.insert(id, entry);
                 }

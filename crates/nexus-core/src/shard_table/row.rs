@@ -40,6 +40,9 @@ pub struct MetaRow {
     /// No lease that may not have ended is longer; zero: as the rule.
     #[serde(default)]
     pub longest_lease: Duration,
+    /// Number of the newest grant of a unit of the cluster's own shards.
+    #[serde(default)]
+    pub unit_seq: Seq,
 }
 
 /// A pool.
@@ -72,6 +75,9 @@ pub struct OltRow {
     pub superseded: Vec<SessionId>,
     /// Highest sequence number that it said it had used in its session.
     pub last_seq: Seq,
+    /// All commands of its session below have been acknowledged to it.
+    #[serde(default)]
+    pub acked_below: Seq,
     /// Whether it is to lose all of its shards.
     pub draining: bool,
     /// Revision of its configuration.

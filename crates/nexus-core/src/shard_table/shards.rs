@@ -6,6 +6,7 @@ use super::command::{MoveReason, OwnerChange};
 use super::row::{Owner, ShardRow};
 use super::{PoolEntry, ShardTable, Touched};
 use crate::id::{Epoch, OltId, PoolId, ShardId};
+use crate::lease::{LeaseRule, grantor_end};
 use crate::placement::{self, Held, Member, Move};
 use crate::shard::{ShardKey, ShardState};
 
@@ -32,6 +33,21 @@ impl ShardTable {
                 t.went_offline.push(id.clone());
             }
         }
+        t.unsettled = true;
+    }
+
+    /// Leases that were granted keep their ends. What the table can be restored from does not have those
+    /// ends, so that the longest length stays on record until no lease has it any more.
+    pub(super) fn set_rule(&mut self, t: &mut Touched, rule: LeaseRule) {
+        if rule == self.rule {
+            return;
+        }
+        self.rule = rule;
+        let longest = self.meta.longest_lease;
+        self.longer_until = (longest > rule.length()).then(|| {
+            let end = grantor_end(self.now, longest);
+            self.longer_until.map_or(end, |until| until.max(end))
+        });
         t.unsettled = true;
     }
 

@@ -23,8 +23,8 @@ pub(super) fn session(id: &str) -> SessionId {
     SessionId::new(id).unwrap()
 }
 
-fn at(secs: u64) -> BootTime {
-    BootTime::ZERO + Duration::from_secs(1_000_000 + secs)
+fn at(secs: u64) -> ClusterTime {
+    ClusterTime::ZERO + Duration::from_secs(1_000_000 + secs)
 }
 
 fn residential() -> Box<PoolSpec> {
@@ -47,6 +47,7 @@ pub(super) fn register(id: &str, of: &str) -> Register {
         session: session(of),
         last_seq: Seq(0),
         recorded_seq: Seq(0),
+        acked_below: Seq(0),
     }
 }
 
@@ -107,6 +108,7 @@ fn renew(table: &ShardTable, id: &str, of: &str) -> Renew {
         last_seq: Seq(0),
         in_use: BTreeMap::new(),
         released: Vec::new(),
+        acked_below: Seq(0),
     }
 }
 
@@ -131,7 +133,7 @@ fn shards_of_a_dead_olt_move_at_the_end_of_its_lease_and_not_a_moment_sooner() {
     let mut table = table_with(vlans("v", 3));
     let before = refs(&table, "a", "v");
     assert_eq!(before.len(), 2);
-    let late = BootTime::from_nanos(at(LEASE_END).as_nanos() - 1);
+    let late = ClusterTime::from_nanos(at(LEASE_END).as_nanos() - 1);
     let _ = table
         .apply(at(LEASE_END - 10), Command::Register(register("b", "s1")))
         .unwrap();
@@ -543,7 +545,7 @@ fn the_clusters_name_and_endless_texts_are_refused() {
 fn after_a_restart_every_lease_is_counted_from_the_restart() {
     let table = table_with(vlans("v", 3));
     // The machine was rebooted as well: its clock starts again.
-    let restart = BootTime::from_nanos(40_000_000_000);
+    let restart = ClusterTime::from_nanos(40_000_000_000);
     let mut again = ShardTable::restore(*table.rule(), table.snapshot(), restart).unwrap();
     assert_eq!(again.snapshot(), table.snapshot());
     let end = restart + Duration::from_secs(LEASE_END);
@@ -580,6 +582,7 @@ fn any_command() -> impl Strategy<Value = Command> {
                 last_seq: Seq(rev),
                 in_use: BTreeMap::from([(pool_id("v"), rev)]),
                 released: vec![ShardRef { pool: pool_id("v"), shard: ShardId(shard), epoch: Epoch(epoch) }],
+                acked_below: Seq(rev / 2),
             })
         }),
         1 => (0u8..3).prop_map(|o| Command::Drain { olt: olt(&format!("olt-{o}")) }),

@@ -9,7 +9,7 @@ use crate::id::{Epoch, OltId, PoolId, SessionId, ShardId};
 use crate::lease::LeaseRule;
 use crate::pool::Pool;
 use crate::shard::{ShardKey, ShardRange, ShardRef, ShardState};
-use crate::time::BootTime;
+use crate::time::ClusterTime;
 
 /// What an OLT is doing, as the customer's document names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +44,8 @@ pub struct OltView<'a> {
     pub row: &'a OltRow,
     /// What it is doing.
     pub state: OltState,
-    /// When it was last heard of (after a restart of the centre: the restart).
-    pub heard: BootTime,
+    /// When it was last heard of.
+    pub heard: ClusterTime,
 }
 
 /// A shard in the configuration of its owner.
@@ -66,6 +66,12 @@ impl ShardTable {
     #[must_use]
     pub fn rule(&self) -> &LeaseRule {
         &self.rule
+    }
+
+    /// Time of the newest command.
+    #[must_use]
+    pub fn now(&self) -> ClusterTime {
+        self.now
     }
 
     /// Revision of the newest configuration of any OLT.
@@ -183,7 +189,7 @@ impl ShardTable {
 
     /// When, at the earliest, a [`Command::Tick`](super::Command::Tick) will find something to do.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<BootTime> {
+    pub fn next_deadline(&self) -> Option<ClusterTime> {
         let leases = self.leases.values().copied();
         let online = self.olts.values().filter(|entry| entry.online);
         leases

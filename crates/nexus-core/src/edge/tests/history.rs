@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lease::{grantor_end, holder_end};
+use crate::time::ClusterTime;
 
 const LEASE: Duration = Duration::from_secs(60);
 const SHARDS: u32 = 4;
@@ -787,7 +788,7 @@ impl World {
                 .centre
                 .accepted
                 .get(&owner)
-                .is_none_or(|accepted| grantor_end(*accepted, LEASE) <= now);
+                .is_none_or(|accepted| given_away_from(*accepted) <= now);
             if !ended {
                 return;
             }
@@ -1039,5 +1040,10 @@ proptest! {
 #[test]
 fn the_model_centre_counts_leases_as_the_rules_say() {
     let sent = BootTime::ZERO;
-    assert!(holder_end(sent, LEASE) < grantor_end(sent, LEASE));
+    assert!(holder_end(sent, LEASE) < given_away_from(sent));
+}
+
+/// The model centre counts cluster time on a clock of its own from the start.
+fn given_away_from(accepted: BootTime) -> BootTime {
+    BootTime(grantor_end(ClusterTime(accepted.0), LEASE).0)
 }

@@ -122,6 +122,7 @@ impl Host {
                 last_seq: Seq(0),
                 in_use: BTreeMap::new(),
                 released,
+                acked_below: Seq(0),
             })
         } else {
             Command::Register(register(self.olt.as_str(), self.session.as_str()))

@@ -12,7 +12,7 @@ use crate::resource::ResourceType;
 use crate::shard::ShardKey;
 use crate::shard_table::tests::{olt, pool_id};
 use crate::shard_table::{Applied, Command, MoveReason, Refusal, Row, RowKey, ShardTable};
-use crate::time::BootTime;
+use crate::time::{BootTime, ClusterTime};
 
 const SECOND: u64 = 1_000_000_000;
 const LEASE: Duration = Duration::from_secs(3600);
@@ -148,7 +148,7 @@ impl World {
         let deadline = self
             .table
             .next_deadline()
-            .map_or(u64::MAX, |at| self.now + self.clock.until(at));
+            .map_or(u64::MAX, |at| self.now + self.clock.until(BootTime(at.0)));
         let tick = self.next_tick.min(deadline);
         let beat = self
             .hosts
@@ -290,7 +290,7 @@ impl World {
 
     /// The grantor carries a command out, persists the rows, and tells whom it concerns.
     fn command(&mut self, command: Command) -> Result<(), Refusal> {
-        let applied: Applied = self.table.apply(self.clock.now(), command)?;
+        let applied: Applied = self.table.apply(ClusterTime(self.clock.now().0), command)?;
         for (key, row) in applied.changes {
             match row {
                 Some(row) => self.store.insert(key, row),
@@ -375,7 +375,7 @@ impl World {
             self.clock.reboot();
         }
         let rows = self.store.values().cloned();
-        self.table = ShardTable::restore(rule(), rows, self.clock.now()).unwrap();
+        self.table = ShardTable::restore(rule(), rows, ClusterTime(self.clock.now().0)).unwrap();
     }
 }
 

@@ -1,0 +1,163 @@
+//! Units of the shards that the cluster keeps for itself: any node may allocate from them, so that who has
+//! which unit is an exclusive fact like the ownership of a shard.
+
+use super::command::UnitGrant;
+use super::refusal::Refusal;
+use super::{ShardTable, Touched};
+use crate::id::{Epoch, Seq, ShardId, SubscriberId};
+use crate::shard::{ShardKey, ShardState};
+use crate::time::ClusterTime;
+
+/// Most units that are taken at a time, in all pools together.
+pub const MAX_TAKEN_UNITS: usize = 1 << 19;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub seq: Seq,
+    pub holder: SubscriberId,
+    pub since: ClusterTime,
+}
+
+/// A unit that somebody has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenUnit<'a> {
+    /// The shard.
+    pub shard: ShardKey,
+    /// Which unit of it.
+    pub unit: u64,
+    /// Epoch and number that it was taken under.
+    pub grant: UnitGrant,
+    /// Who has it.
+    pub holder: &'a SubscriberId,
+    /// When it was taken.
+    pub since: ClusterTime,
+}
+
+impl ShardTable {
+    pub(super) fn take_unit(
+        &mut self,
+        t: &mut Touched,
+        key: &ShardKey,
+        unit: u64,
+        holder: SubscriberId,
+    ) -> Result<(), Refusal> {
+        let epoch = self
+            .kept_epoch(key)
+            .ok_or_else(|| Refusal::NotKept(key.clone()))?;
+        let full = self.units_taken() >= MAX_TAKEN_UNITS;
+        let entry = self
+            .pools
+            .get_mut(&key.pool)
+            .ok_or_else(|| Refusal::UnknownPool(key.pool.clone()))?;
+        if !entry.pool.is_allocatable_unit(key.shard, unit) {
+            let key = key.clone();
+            return Err(Refusal::NoSuchUnit { key, unit });
+        }
+        let known = entry
+            .taken
+            .get(&key.shard)
+            .and_then(|units| units.get(&unit));
+        match known {
+            Some(known) if known.holder != holder => {
+                return Err(Refusal::UnitTaken {
+                    key: key.clone(),
+                    unit,
+                    holder: known.holder.clone(),
+                });
+            }
+            None if full => {
+                return Err(Refusal::Full {
+                    what: "the number of units that the cluster allocated".into(),
+                    bound: MAX_TAKEN_UNITS,
+                });
+            }
+            Some(_) | None => {}
+        }
+        let seq = self.meta.unit_seq.next();
+        let taken = Taken {
+            seq,
+            holder,
+            since: self.now,
+        };
+        entry
+            .taken
+            .entry(key.shard)
+            .or_default()
+            .insert(unit, taken);
+        self.meta.unit_seq = seq;
+        t.meta = true;
+        t.unit = Some(UnitGrant { epoch, seq });
+        Ok(())
+    }
+
+    pub(super) fn free_unit(&mut self, key: &ShardKey, unit: u64, seq: Seq) {
+        let Some(entry) = self.pools.get_mut(&key.pool) else {
+            return;
+        };
+        let Some(units) = entry.taken.get_mut(&key.shard) else {
+            return;
+        };
+        if units.get(&unit).is_some_and(|taken| taken.seq == seq) {
+            units.remove(&unit);
+        }
+        if units.is_empty() {
+            entry.taken.remove(&key.shard);
+        }
+    }
+
+    /// Epoch of a shard that the cluster may allocate from.
+    fn kept_epoch(&self, key: &ShardKey) -> Option<Epoch> {
+        let row = self.shard(key)?;
+        let kept = row.state == ShardState::Owned
+            && row
+                .owner
+                .as_ref()
+                .is_some_and(|owner| owner.olt.is_cluster());
+        kept.then_some(row.epoch)
+    }
+
+    /// How many units of the cluster's own shards somebody has.
+    #[must_use]
+    pub fn units_taken(&self) -> usize {
+        let shards = self.pools.values().flat_map(|entry| entry.taken.values());
+        shards.map(std::collections::BTreeMap::len).sum()
+    }
+
+    /// Who has a unit of a shard of the cluster's own; `None` if nobody.
+    #[must_use]
+    pub fn taken_unit(&self, key: &ShardKey, unit: u64) -> Option<TakenUnit<'_>> {
+        let entry = self.pools.get(&key.pool)?;
+        let taken = entry.taken.get(&key.shard)?.get(&unit)?;
+        Some(entry.taken_unit(key.shard, unit, taken))
+    }
+
+    /// Every unit of the cluster's own shards that somebody has, in the order of pool, shard and unit.
+    pub fn taken_units(&self) -> impl Iterator<Item = TakenUnit<'_>> {
+        self.pools.values().flat_map(|entry| {
+            entry.taken.iter().flat_map(move |(shard, units)| {
+                units
+                    .iter()
+                    .map(move |(unit, taken)| entry.taken_unit(*shard, *unit, taken))
+            })
+        })
+    }
+}
+
+impl super::PoolEntry {
+    fn taken_unit<'a>(&self, shard: ShardId, unit: u64, taken: &'a Taken) -> TakenUnit<'a> {
+        let epoch = self.shards.get(&shard).map_or(Epoch(0), |row| row.epoch);
+        TakenUnit {
+            shard: ShardKey {
+                pool: self.pool.id().clone(),
+                shard,
+            },
+            unit,
+            grant: UnitGrant {
+                epoch,
+                seq: taken.seq,
+            },
+            holder: &taken.holder,
+            since: taken.since,
+        }
+    }
+}
