@@ -29,6 +29,8 @@ const fn tool(program: &'static str, package: &'static str, purpose: &'static st
 pub const TOOLS: &[Tool] = &[
     tool("ip", "iproute2", "network namespaces and veth pairs"),
     tool("tc", "iproute2", "the access node's programs"),
+    tool("nft", "nftables", "links between servers that are cut"),
+    tool("faketime", "faketime", "wall clocks that are stepped"),
     tool("nsenter", "util-linux", "commands inside a namespace"),
     tool(
         "taskset",

@@ -2,13 +2,14 @@
 //!
 //! Everything here drives real parts (the kernel, `ip`, `tc`, `bpftool`, DHCP and RADIUS clients) and
 //! removes what it made when it is dropped, also when a test panics. Only [`packet`] works without
-//! root. [`centre`] and [`olt_host`] run the programs of this repository, as cargo has built them.
+//! root. [`centre`], [`cluster`] and [`olt_host`] run the programs of this repository, as cargo has built them.
 
 pub mod access_node;
 pub mod bpf;
 pub mod capture;
 pub mod captures;
 pub mod centre;
+pub mod cluster;
 pub mod command;
 pub mod dhcp_client;
 pub mod frame_text;

@@ -1,0 +1,13 @@
+//! Real servers in network namespaces: links that are cut, processes that are killed and stopped, disks that fill up,
+//! clocks that are stepped, all under load. Afterwards every replica holds the same, everything acknowledged is there,
+//! nothing released came back, and no resource was ever two subscribers' at once.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests"
+)]
+
+mod alone;
+mod stage;
