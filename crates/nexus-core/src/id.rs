@@ -144,6 +144,11 @@ name_type!(
     SessionId,
     "session"
 );
+name_type!(
+    /// Name of a server of the cluster, such as `nexus-0`.
+    NodeName,
+    "node"
+);
 
 impl OltId {
     /// The owner of shards that the cluster keeps for allocations it makes itself.

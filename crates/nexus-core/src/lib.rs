@@ -1,6 +1,7 @@
-//! Resources, pools, shards, the ring, the allocator and the lease rules, without any I/O.
+//! Resources, pools, shards, the ring, the allocator, the lease rules and the cluster's state machine, without any I/O.
 
 pub mod allocator;
+pub mod cluster;
 pub mod duration;
 pub mod edge;
 pub mod id;

@@ -13,6 +13,7 @@
 //! the OLT works with.
 
 mod command;
+mod image;
 mod olts;
 mod pools;
 mod refusal;
@@ -22,7 +23,7 @@ mod shards;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod units;
 mod view;
 
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew, UnitGrant};
+pub(crate) use image::Image;
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
 pub use pools::MAX_POOLS;
 pub use refusal::Refusal;
@@ -46,7 +48,7 @@ use crate::time::ClusterTime;
 use units::Taken;
 
 /// The table. See the module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardTable {
     rule: LeaseRule,
     now: ClusterTime,
@@ -117,10 +119,9 @@ impl ShardTable {
     /// Carries out a command at the cluster time `now`.
     ///
     /// # Errors
-    /// Why the command is refused; then nothing has changed.
+    /// Why the command is refused; then nothing has changed but the time.
     pub fn apply(&mut self, now: ClusterTime, command: Command) -> Result<Applied, Refusal> {
-        // A stamp that is older than one before it must not shorten a lease.
-        self.now = self.now.max(now);
+        self.advance(now);
         let mut touched = Touched::default();
         let t = &mut touched;
         match command {
@@ -153,6 +154,12 @@ impl ShardTable {
         }
         self.finish_removals(&mut touched);
         Ok(self.finish(touched))
+    }
+
+    /// The time never runs backwards: a stamp that is older than one before it must not shorten a lease.
+    pub(crate) fn advance(&mut self, now: ClusterTime) -> ClusterTime {
+        self.now = self.now.max(now);
+        self.now
     }
 
     /// Numbers the new configurations and collects the rows.

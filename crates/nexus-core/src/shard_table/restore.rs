@@ -22,6 +22,9 @@ pub enum RestoreError {
         "the stored shard table has {0}, which does not exist: restore the store from a backup"
     )]
     StrayShard(ShardKey),
+    /// Parts that do not go together, or too many of something.
+    #[error("the shard table does not hold together: {0}; take it from another node or a backup")]
+    Inconsistent(String),
 }
 
 impl ShardTable {

@@ -1,0 +1,26 @@
+//! Tests of the state machine of the cluster.
+
+mod codec;
+mod members;
+mod size;
+mod snapshot;
+
+use crate::cluster::{Introduction, Role};
+use crate::id::NodeName;
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+/// A node whose key and addresses come from its number.
+fn node(number: u32, called: &str, role: Role) -> Introduction {
+    Introduction {
+        number,
+        name: name(called),
+        role,
+        peer_id: format!("12D3KooW{number}"),
+        addresses: vec![format!("/ip4/192.0.2.{}/tcp/9000", number % 256)],
+        http: "http://192.0.2.1:8080".into(),
+        grpc: String::new(),
+    }
+}

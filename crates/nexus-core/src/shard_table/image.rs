@@ -1,0 +1,230 @@
+//! The table as plain data, exactly and without repetition, for snapshots.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::restore::RestoreError;
+use super::row::{MetaRow, OltRow, Owner, ShardRow};
+use super::units::{MAX_TAKEN_UNITS, Taken};
+use super::{MAX_OLTS, MAX_POOLS, OltEntry, PoolEntry, ShardTable};
+use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
+use crate::lease::LeaseRule;
+use crate::pool::{Pool, PoolSpec};
+use crate::shard::{ShardKey, ShardState};
+use crate::time::ClusterTime;
+
+/// Everything that a [`ShardTable`] knows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Image {
+    rule: LeaseRule,
+    now: ClusterTime,
+    meta: MetaRow,
+    longer_until: Option<ClusterTime>,
+    /// Whoever owns a shard or has a lease, in order; shards and leases point into it.
+    owners: Vec<Owner>,
+    leases: Vec<(u32, ClusterTime)>,
+    olts: Vec<OltImage>,
+    pools: Vec<PoolImage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OltImage {
+    row: OltRow,
+    heard: ClusterTime,
+    active: bool,
+    online: bool,
+    in_use: BTreeMap<PoolId, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PoolImage {
+    spec: PoolSpec,
+    removing: bool,
+    shards: Vec<ShardImage>,
+    taken: Vec<(ShardId, Vec<UnitImage>)>,
+}
+
+/// State as a number, owner as its place in [`Image::owners`].
+type ShardImage = (ShardId, Epoch, u8, Option<u32>);
+type UnitImage = (u64, Seq, ClusterTime, SubscriberId);
+
+impl ShardTable {
+    pub(crate) fn image(&self) -> Image {
+        let of_shards = self
+            .pools
+            .values()
+            .flat_map(|entry| entry.shards.values())
+            .filter_map(|row| row.owner.as_ref());
+        // The place in the order is the number.
+        let mut numbers: BTreeMap<&Owner, u32> = self
+            .leases
+            .keys()
+            .chain(of_shards)
+            .map(|o| (o, 0))
+            .collect();
+        for (number, place) in (0..).zip(numbers.values_mut()) {
+            *place = number;
+        }
+        let number = |owner: &Owner| numbers.get(owner).copied();
+        let olt = |entry: &OltEntry| OltImage {
+            row: entry.row.clone(),
+            heard: entry.heard,
+            active: entry.active,
+            online: entry.online,
+            in_use: entry.in_use.clone(),
+        };
+        let shard = |row: &ShardRow| {
+            let owner = row.owner.as_ref().and_then(number);
+            (row.key.shard, row.epoch, state_number(row.state), owner)
+        };
+        let unit =
+            |(unit, taken): (&u64, &Taken)| (*unit, taken.seq, taken.since, taken.holder.clone());
+        let pool = |entry: &PoolEntry| PoolImage {
+            spec: entry.pool.spec().clone(),
+            removing: entry.removing,
+            shards: entry.shards.values().map(shard).collect(),
+            taken: entry
+                .taken
+                .iter()
+                .map(|(shard, units)| (*shard, units.iter().map(unit).collect()))
+                .collect(),
+        };
+        Image {
+            rule: self.rule,
+            now: self.now,
+            meta: self.meta,
+            longer_until: self.longer_until,
+            owners: numbers.keys().map(|owner| (*owner).clone()).collect(),
+            leases: self
+                .leases
+                .iter()
+                .filter_map(|(owner, until)| Some((number(owner)?, *until)))
+                .collect(),
+            olts: self.olts.values().map(olt).collect(),
+            pools: self.pools.values().map(pool).collect(),
+        }
+    }
+
+    pub(crate) fn from_image(image: Image) -> Result<Self, RestoreError> {
+        let mut table = Self::new(image.rule);
+        (table.now, table.meta) = (image.now, image.meta);
+        table.longer_until = image.longer_until;
+        bound("OLTs", image.olts.len(), MAX_OLTS)?;
+        bound("pools", image.pools.len(), MAX_POOLS)?;
+        let owners = image.owners;
+        let owner = |number: u32| {
+            let place = usize::try_from(number).unwrap_or(usize::MAX);
+            let known = owners.get(place).cloned();
+            known.ok_or_else(|| RestoreError::Inconsistent(format!("owner {number} is missing")))
+        };
+        for (number, until) in image.leases {
+            table.leases.insert(owner(number)?, until);
+        }
+        for olt in image.olts {
+            let entry = OltEntry {
+                heard: olt.heard,
+                active: olt.active,
+                online: olt.online,
+                in_use: olt.in_use,
+                row: olt.row,
+            };
+            let id = entry.row.id.clone();
+            if table.olts.insert(id.clone(), entry).is_some() {
+                return Err(RestoreError::Inconsistent(format!("OLT {id} stands twice")));
+            }
+        }
+        for pool in image.pools {
+            let entry = pool.entry(&owner)?;
+            let id = entry.pool.id().clone();
+            if table.pools.insert(id.clone(), entry).is_some() {
+                return Err(RestoreError::Inconsistent(format!(
+                    "pool {id} stands twice"
+                )));
+            }
+        }
+        bound("taken units", table.units_taken(), MAX_TAKEN_UNITS)?;
+        Ok(table)
+    }
+}
+
+impl PoolImage {
+    fn entry(
+        self,
+        owner: &impl Fn(u32) -> Result<Owner, RestoreError>,
+    ) -> Result<PoolEntry, RestoreError> {
+        let pool = Pool::new(self.spec)?;
+        let mut shards = BTreeMap::new();
+        for (shard, epoch, state, number) in self.shards {
+            let pool_id = pool.id().clone();
+            let key = ShardKey {
+                pool: pool_id,
+                shard,
+            };
+            if pool.units(shard) == 0 {
+                return Err(RestoreError::StrayShard(key));
+            }
+            let state = state_of(state)
+                .filter(|state| (*state == ShardState::Free) == number.is_none())
+                .ok_or_else(|| RestoreError::Inconsistent(format!("{key} is in state {state}")))?;
+            let owner = number.map(owner).transpose()?;
+            let row = ShardRow {
+                key,
+                epoch,
+                state,
+                owner,
+            };
+            shards.insert(shard, row);
+        }
+        let mut taken: BTreeMap<ShardId, BTreeMap<u64, Taken>> = BTreeMap::new();
+        for (shard, units) in self.taken {
+            let row: Option<&ShardRow> = shards.get(&shard);
+            let kept = row
+                .and_then(|row| row.owner.as_ref())
+                .is_some_and(|owner| owner.olt.is_cluster());
+            let inside = |(unit, ..): &UnitImage| *unit < pool.units(shard);
+            if !kept || units.is_empty() || !units.iter().all(inside) {
+                let why = format!("units of shard {shard} of pool {} are taken", pool.id());
+                return Err(RestoreError::Inconsistent(why));
+            }
+            let units = units.into_iter().map(|(unit, seq, since, holder)| {
+                let taken = Taken { seq, holder, since };
+                (unit, taken)
+            });
+            taken.insert(shard, units.collect());
+        }
+        Ok(PoolEntry {
+            pool,
+            removing: self.removing,
+            shards,
+            taken,
+        })
+    }
+}
+
+fn bound(what: &str, count: usize, bound: usize) -> Result<(), RestoreError> {
+    if count > bound {
+        let why = format!("{count} {what}, at most {bound}");
+        return Err(RestoreError::Inconsistent(why));
+    }
+    Ok(())
+}
+
+const fn state_number(state: ShardState) -> u8 {
+    match state {
+        ShardState::Free => 0,
+        ShardState::Owned => 1,
+        ShardState::Draining => 2,
+        ShardState::Frozen => 3,
+    }
+}
+
+const fn state_of(number: u8) -> Option<ShardState> {
+    match number {
+        0 => Some(ShardState::Free),
+        1 => Some(ShardState::Owned),
+        2 => Some(ShardState::Draining),
+        3 => Some(ShardState::Frozen),
+        _ => None,
+    }
+}

@@ -1,0 +1,85 @@
+//! Any commands in any order.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::SubscriberId;
+
+pub(crate) fn any_command() -> impl Strategy<Value = Command> {
+    let olt_and_session = (0u8..3, 0u8..3);
+    prop_oneof![
+        4 => olt_and_session.clone().prop_map(|(o, s)| {
+            Command::Register(register(&format!("olt-{o}"), &format!("s-{s}")))
+        }),
+        6 => (olt_and_session.clone(), 0u64..40, 0u32..4, 0u64..4).prop_map(|((o, s), rev, shard, epoch)| {
+            Command::Renew(Renew {
+                olt: olt(&format!("olt-{o}")),
+                session: session(&format!("s-{s}")),
+                config_revision: rev,
+                last_seq: Seq(rev),
+                in_use: BTreeMap::from([(pool_id("v"), rev)]),
+                released: vec![ShardRef { pool: pool_id("v"), shard: ShardId(shard), epoch: Epoch(epoch) }],
+                acked_below: Seq(rev / 2),
+            })
+        }),
+        1 => (0u8..3).prop_map(|o| Command::Drain { olt: olt(&format!("olt-{o}")) }),
+        1 => (0u8..3).prop_map(|o| Command::Deregister { olt: olt(&format!("olt-{o}")) }),
+        1 => (0u8..3).prop_map(|o| Command::Fence { olt: olt(&format!("olt-{o}")), reason: "test".into() }),
+        2 => Just(Command::AddPool { spec: vlans("v", 5) }),
+        1 => Just(Command::RemovePool { pool: pool_id("v") }),
+        4 => Just(Command::Tick),
+        1 => (1u64..100_000).prop_map(|secs| {
+            let (length, heartbeat) = (Duration::from_secs(secs), Duration::from_millis(100));
+            Command::SetRule { rule: LeaseRule::new(length, heartbeat).unwrap() }
+        }),
+        4 => (3u32..6, 0u64..11, 0u8..3).prop_map(|(shard, unit, holder)| Command::TakeUnit {
+            shard: ShardKey { pool: pool_id("v"), shard: ShardId(shard) },
+            unit,
+            holder: SubscriberId::new(format!("sub-{holder}")).unwrap(),
+        }),
+        2 => (3u32..6, 0u64..11, 0u64..8).prop_map(|(shard, unit, seq)| Command::FreeUnit {
+            shard: ShardKey { pool: pool_id("v"), shard: ShardId(shard) },
+            unit,
+            seq: Seq(seq),
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_handed_out_to_persist_is_the_whole_table_and_epochs_only_grow(
+        commands in proptest::collection::vec((any_command(), 0u64..60_000), 1..80),
+    ) {
+        let mut table = ShardTable::new(LeaseRule::default());
+        let mut store: BTreeMap<String, Row> = BTreeMap::new();
+        let mut epochs: BTreeMap<ShardKey, Epoch> = BTreeMap::new();
+        let mut secs = 0;
+        for (command, wait) in commands {
+            secs += wait;
+            let before = table.clone();
+            let json = serde_json::to_string(&command).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Command>(&json).unwrap(), &command);
+            match table.apply(at(secs), command) {
+                Err(_) => prop_assert_eq!(before.snapshot(), table.snapshot()),
+                Ok(applied) => {
+                    for (key, row) in applied.changes {
+                        match row {
+                            Some(row) => store.insert(key.to_string(), row),
+                            None => store.remove(&key.to_string()),
+                        };
+                    }
+                    for step in &applied.moves {
+                        let last = epochs.insert(step.key.clone(), step.epoch).unwrap_or_default();
+                        let grown = if step.to.is_some() { step.epoch > last } else { step.epoch >= last };
+                        prop_assert!(grown, "{:?} after epoch {}", step, last);
+                    }
+                }
+            }
+            let rows = store.values().map(|row| {
+                serde_json::from_str::<Row>(&serde_json::to_string(row).unwrap()).unwrap()
+            });
+            let restored = ShardTable::restore(*table.rule(), rows, at(secs)).unwrap();
+            prop_assert_eq!(restored.snapshot(), table.snapshot());
+        }
+    }
+}

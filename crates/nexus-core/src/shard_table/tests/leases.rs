@@ -1,0 +1,296 @@
+//! Leases: renewed, ended, given back, fenced.
+
+use super::*;
+
+#[test]
+fn shards_of_a_dead_olt_move_at_the_end_of_its_lease_and_not_a_moment_sooner() {
+    let mut table = table_with(vlans("v", 3));
+    let before = refs(&table, "a", "v");
+    assert_eq!(before.len(), 2);
+    let late = ClusterTime::from_nanos(at(LEASE_END).as_nanos() - 1);
+    let _ = table
+        .apply(at(LEASE_END - 10), Command::Register(register("b", "s1")))
+        .unwrap();
+    let applied = table.apply(late, Command::Tick).unwrap();
+    assert_eq!(applied.went_offline, [olt("a")]);
+    assert!(applied.moves.is_empty());
+    assert_eq!(table.next_deadline(), Some(at(LEASE_END)));
+
+    let applied = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    assert_eq!(applied.reconfigured, BTreeSet::from([olt("a"), olt("b")]));
+    let ended = applied
+        .moves
+        .iter()
+        .filter(|m| m.reason == MoveReason::LeaseEnded);
+    assert_eq!(ended.count(), 2);
+    assert!(refs(&table, "a", "v").is_empty());
+    for shard in refs(&table, "b", "v") {
+        assert_eq!(shard.epoch, Epoch(2), "a change of owner adds one");
+    }
+    for old in before {
+        let error = table
+            .check_owner(&olt("a"), &session("s1"), &old)
+            .unwrap_err();
+        assert!(matches!(error, Refusal::NotOwner { .. }));
+    }
+}
+
+#[test]
+fn a_renewal_moves_the_end_of_the_lease() {
+    let mut table = table_with(vlans("v", 3));
+    let command = Command::Renew(renew(&table, "a", "s1"));
+    let applied = table.apply(at(50_000), command).unwrap();
+    assert!(
+        applied.changes.is_empty(),
+        "a heartbeat without news writes nothing"
+    );
+    let _ = table.apply(at(LEASE_END + 49_999), Command::Tick).unwrap();
+    assert_eq!(refs(&table, "a", "v").len(), 2);
+    let _ = table.apply(at(LEASE_END + 50_000), Command::Tick).unwrap();
+    assert!(refs(&table, "a", "v").is_empty());
+}
+
+#[test]
+fn an_olt_that_lost_shards_is_not_renewed_before_it_knows() {
+    let mut table = table_with(vlans("v", 3));
+    let stale = renew(&table, "a", "s1");
+    let _ = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    let error = table
+        .apply(at(LEASE_END + 1), Command::Renew(stale.clone()))
+        .unwrap_err();
+    assert!(
+        matches!(error, Refusal::StaleConfiguration { .. }),
+        "{error}"
+    );
+    // Either way of learning it will do.
+    let mut by_registering = table.clone();
+    let again = Command::Register(register("a", "s1"));
+    let _ = by_registering.apply(at(LEASE_END + 2), again).unwrap();
+    let mut fresh = stale;
+    fresh.config_revision = table.olt(&olt("a")).unwrap().row.config_revision;
+    let _ = table
+        .apply(at(LEASE_END + 2), Command::Renew(fresh))
+        .unwrap();
+    for table in [table, by_registering] {
+        assert_eq!(refs(&table, "a", "v").len(), 2);
+        assert!(
+            refs(&table, "a", "v")
+                .iter()
+                .all(|shard| shard.epoch == Epoch(2))
+        );
+    }
+}
+
+#[test]
+fn only_the_owner_gives_back_and_only_under_the_right_epoch() {
+    let mut table = table_with(vlans("v", 8));
+    let owned = refs(&table, "a", "v");
+    let mut wrong = owned.clone();
+    wrong.iter_mut().for_each(|shard| shard.epoch = Epoch(9));
+    wrong.push(ShardRef {
+        pool: pool_id("nowhere"),
+        shard: ShardId(0),
+        epoch: Epoch(1),
+    });
+    let give = |id: &str, shards: Vec<ShardRef>| Command::GiveBack {
+        olt: olt(id),
+        session: session("s1"),
+        shards,
+    };
+    assert!(
+        table
+            .apply(at(1), give("a", wrong))
+            .unwrap()
+            .moves
+            .is_empty()
+    );
+    let _ = table
+        .apply(at(1), Command::Register(register("b", "s1")))
+        .unwrap();
+    let theirs = give("b", owned.clone());
+    assert!(table.apply(at(2), theirs).unwrap().moves.is_empty());
+    let applied = table.apply(at(3), give("a", owned.clone())).unwrap();
+    let given = applied
+        .moves
+        .iter()
+        .filter(|m| m.reason == MoveReason::GivenBack)
+        .count();
+    assert_eq!(given, owned.len());
+    // The same message again, late: whatever was granted meanwhile has another epoch.
+    assert!(
+        table
+            .apply(at(4), give("a", owned))
+            .unwrap()
+            .moves
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_drained_olt_gives_everything_back_and_can_then_be_forgotten() {
+    let mut table = table_with(vlans("v", 3));
+    let error = table
+        .apply(at(1), Command::Deregister { olt: olt("a") })
+        .unwrap_err();
+    assert!(
+        matches!(error, Refusal::NotDrained { shards: 2, .. }),
+        "{error}"
+    );
+    let applied = table
+        .apply(at(1), Command::Drain { olt: olt("a") })
+        .unwrap();
+    assert_eq!(applied.reconfigured, BTreeSet::from([olt("a")]));
+    assert_eq!(table.olt(&olt("a")).unwrap().state, OltState::Draining);
+    let all_draining = table.shards_of(&olt("a"))[&pool_id("v")]
+        .iter()
+        .all(|shard| shard.state == ShardState::Draining);
+    assert!(all_draining);
+    let mut beat = renew(&table, "a", "s1");
+    beat.released = refs(&table, "a", "v");
+    let _ = table.apply(at(2), Command::Renew(beat)).unwrap();
+    assert!(refs(&table, "a", "v").is_empty(), "it gets nothing new");
+    let applied = table
+        .apply(at(3), Command::Deregister { olt: olt("a") })
+        .unwrap();
+    assert_eq!(applied.changes[&RowKey::Olt(olt("a"))], None);
+    assert!(table.olt(&olt("a")).is_none());
+}
+
+#[test]
+fn shards_of_a_forgotten_dead_olt_stay_frozen_until_its_lease_has_ended() {
+    let mut table = table_with(vlans("v", 3));
+    let _ = table
+        .apply(at(100), Command::Deregister { olt: olt("a") })
+        .unwrap();
+    let frozen = |table: &ShardTable| {
+        table
+            .shards(&pool_id("v"))
+            .filter(|row| row.state == ShardState::Frozen)
+            .count()
+    };
+    assert_eq!(frozen(&table), 2);
+    let error = table
+        .apply(at(101), Command::Register(register("a", "s1")))
+        .unwrap_err();
+    assert!(matches!(error, Refusal::Superseded { .. }), "{error}");
+    let _ = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    assert_eq!(frozen(&table), 0);
+}
+
+#[test]
+fn fencing_needs_a_reason_frees_at_once_and_ends_the_session_until_it_registers() {
+    let mut table = table_with(vlans("v", 3));
+    let fence = |reason: &str| Command::Fence {
+        olt: olt("a"),
+        reason: reason.into(),
+    };
+    assert!(matches!(
+        table.apply(at(1), fence(" ")),
+        Err(Refusal::ReasonMissing(_))
+    ));
+    let applied = table.apply(at(1), fence("power cut at the site")).unwrap();
+    assert_eq!(
+        applied
+            .moves
+            .iter()
+            .filter(|m| m.reason == MoveReason::Fenced)
+            .count(),
+        2
+    );
+    assert_eq!(table.olt(&olt("a")).unwrap().state, OltState::Offline);
+    let error = table
+        .apply(at(2), Command::Renew(renew(&table, "a", "s1")))
+        .unwrap_err();
+    assert!(
+        matches!(error, Refusal::NotCurrentSession { .. }),
+        "{error}"
+    );
+    let _ = table
+        .apply(at(3), Command::Register(register("a", "s1")))
+        .unwrap();
+    assert!(
+        refs(&table, "a", "v")
+            .iter()
+            .all(|shard| shard.epoch == Epoch(2))
+    );
+}
+
+fn set_rule(secs: u64) -> Command {
+    let rule = LeaseRule::new(Duration::from_secs(secs), Duration::from_secs(10)).unwrap();
+    Command::SetRule { rule }
+}
+
+#[test]
+fn a_shorter_rule_ends_no_lease_that_was_granted_under_the_longer_one() {
+    let mut table = table_with(vlans("v", 3));
+    let _ = table.apply(at(10), set_rule(60)).unwrap();
+    let heartbeat = Command::Renew(renew(&table, "a", "s1"));
+    let applied = table.apply(at(20), heartbeat).unwrap();
+    assert_eq!(applied.lease, Some(Duration::from_secs(60)));
+    let applied = table.apply(at(LEASE_END - 1), Command::Tick).unwrap();
+    assert!(applied.moves.is_empty(), "{:?}", applied.moves);
+    let applied = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    assert_eq!(applied.moves[0].reason, MoveReason::LeaseEnded);
+}
+
+#[test]
+fn a_shorter_rule_holds_for_what_is_granted_afterwards() {
+    let mut table = table_with(vlans("v", 8));
+    let _ = table.apply(at(10), set_rule(60)).unwrap();
+    let applied = table
+        .apply(at(10), Command::Register(register("b", "s1")))
+        .unwrap();
+    assert_eq!(applied.lease, Some(Duration::from_secs(60)));
+    let theirs = refs(&table, "b", "v");
+    assert!(!theirs.is_empty());
+    // 60 s, 1% and 5 s later.
+    let end = at(10) + Duration::from_millis(65_600);
+    let _ = table
+        .apply(end.saturating_sub(Duration::from_nanos(1)), Command::Tick)
+        .unwrap();
+    assert_eq!(refs(&table, "b", "v"), theirs);
+    let _ = table.apply(end, Command::Tick).unwrap();
+    assert!(refs(&table, "b", "v").is_empty());
+    assert!(!refs(&table, "a", "v").is_empty());
+}
+
+#[test]
+fn a_table_restored_from_its_rows_waits_for_leases_of_a_rule_that_was_shortened() {
+    let mut table = table_with(vlans("v", 3));
+    let _ = table.apply(at(10), set_rule(60)).unwrap();
+    let rows = table.snapshot();
+    let mut again = ShardTable::restore(*table.rule(), rows, at(20)).unwrap();
+    let applied = again.apply(at(20 + LEASE_END - 1), Command::Tick).unwrap();
+    assert!(applied.moves.is_empty(), "{:?}", applied.moves);
+    // Once the longest has surely ended, the rows say so.
+    let _ = table.apply(at(10 + LEASE_END), Command::Tick).unwrap();
+    let has = |table: &ShardTable, longest| {
+        let is_longest =
+            |row: &Row| matches!(row, Row::Meta(meta) if meta.longest_lease == longest);
+        table.snapshot().iter().any(is_longest)
+    };
+    assert!(has(&table, Duration::from_secs(60)));
+}
+
+#[test]
+fn what_is_acknowledged_to_a_session_only_grows_and_begins_again_with_the_next() {
+    let mut table = table_with(vlans("v", 3));
+    let with = |table: &ShardTable, acked| Renew {
+        acked_below: Seq(acked),
+        ..renew(table, "a", "s1")
+    };
+    for (given, known) in [(5, 5), (3, 5), (8, 8)] {
+        let beat = Command::Renew(with(&table, given));
+        let _ = table.apply(at(1), beat).unwrap();
+        assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(known));
+    }
+    let again = Register {
+        acked_below: Seq(9),
+        ..register("a", "s1")
+    };
+    let _ = table.apply(at(2), Command::Register(again)).unwrap();
+    assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(9));
+    let other = Command::Register(register("a", "s2"));
+    let _ = table.apply(at(100), other).unwrap();
+    assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(0));
+}

@@ -1,0 +1,120 @@
+//! Units of the cluster's own shards: taken once, freed by their number, kept while somebody has them.
+
+use super::*;
+use crate::id::SubscriberId;
+
+/// The shard that the cluster keeps of `vlans("v", 3)`.
+fn kept() -> ShardKey {
+    ShardKey {
+        pool: pool_id("v"),
+        shard: ShardId(2),
+    }
+}
+
+fn take(table: &mut ShardTable, unit: u64, holder: &str) -> Result<UnitGrant, Refusal> {
+    let holder = SubscriberId::new(holder).unwrap();
+    let command = Command::TakeUnit {
+        shard: kept(),
+        unit,
+        holder,
+    };
+    Ok(table.apply(at(1), command)?.unit.unwrap())
+}
+
+fn free(table: &mut ShardTable, unit: u64, seq: Seq) -> Applied {
+    let command = Command::FreeUnit {
+        shard: kept(),
+        unit,
+        seq,
+    };
+    table.apply(at(2), command).unwrap()
+}
+
+fn taken(table: &ShardTable) -> Vec<(u64, Seq, String)> {
+    let row = |unit: TakenUnit<'_>| (unit.unit, unit.grant.seq, unit.holder.to_string());
+    table.taken_units().map(row).collect()
+}
+
+#[test]
+fn a_unit_goes_to_one_holder_and_every_grant_has_a_greater_number() {
+    let mut table = table_with(vlans("v", 3));
+    let first = take(&mut table, 4, "sub-1").unwrap();
+    assert_eq!((first.epoch, first.seq), (Epoch(1), Seq(1)));
+    let error = take(&mut table, 4, "sub-2").unwrap_err();
+    assert!(error.to_string().contains("taken by sub-1"), "{error}");
+    assert_eq!(take(&mut table, 7, "sub-2").unwrap().seq, Seq(2));
+    let rows = [(4, Seq(1), "sub-1".into()), (7, Seq(2), "sub-2".into())];
+    assert_eq!(taken(&table), rows);
+    assert_eq!(table.units_taken(), 2);
+    let known = table.taken_unit(&kept(), 7).unwrap();
+    assert_eq!((known.grant.epoch, known.since), (Epoch(1), at(1)));
+    assert_eq!(table.taken_unit(&kept(), 8), None);
+}
+
+#[test]
+fn an_old_copy_of_a_release_does_not_free_what_was_taken_again() {
+    let mut table = table_with(vlans("v", 3));
+    let first = take(&mut table, 4, "sub-1").unwrap();
+    let again = take(&mut table, 4, "sub-1").unwrap();
+    assert!(again.seq > first.seq, "the same subscriber, a new number");
+    let _ = free(&mut table, 4, first.seq);
+    assert_eq!(taken(&table).len(), 1);
+    let _ = free(&mut table, 4, again.seq);
+    assert_eq!(taken(&table), []);
+    let _ = free(&mut table, 4, again.seq);
+    let other = take(&mut table, 4, "sub-2").unwrap();
+    assert!(other.seq > again.seq);
+    let _ = free(&mut table, 4, again.seq);
+    assert_eq!(taken(&table).len(), 1);
+}
+
+#[test]
+fn only_what_the_cluster_keeps_and_may_hand_out_is_taken() {
+    let mut table = table_with(vlans("v", 3));
+    let error = take(&mut table, 10, "sub-1").unwrap_err();
+    assert!(matches!(error, Refusal::NoSuchUnit { .. }), "{error}");
+    let mut spec = vlans("v", 3);
+    spec.exclusions = vec!["25".into()];
+    let _ = table.apply(at(1), Command::UpdatePool { spec }).unwrap();
+    let error = take(&mut table, 4, "sub-1").unwrap_err();
+    assert!(matches!(error, Refusal::NoSuchUnit { .. }), "{error}");
+    let of_an_olt = refs(&table, "a", "v")[0].key();
+    let nowhere = ShardKey {
+        pool: pool_id("nowhere"),
+        shard: ShardId(0),
+    };
+    for shard in [of_an_olt, nowhere] {
+        let holder = SubscriberId::new("sub-1").unwrap();
+        let unit = 1;
+        let command = Command::TakeUnit {
+            shard,
+            unit,
+            holder,
+        };
+        let error = table.apply(at(1), command).unwrap_err();
+        assert!(matches!(error, Refusal::NotKept(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_pool_does_not_go_while_somebody_has_a_unit_of_it() {
+    let mut table = table_with(vlans("v", 3));
+    let grant = take(&mut table, 4, "sub-1").unwrap();
+    let remove = Command::RemovePool { pool: pool_id("v") };
+    let _ = table.apply(at(1), remove).unwrap();
+    let give = Command::GiveBack {
+        olt: olt("a"),
+        session: session("s1"),
+        shards: refs(&table, "a", "v"),
+    };
+    let applied = table.apply(at(2), give).unwrap();
+    assert!(applied.removed_pools.is_empty());
+    let error = take(&mut table, 5, "sub-2").unwrap_err();
+    assert!(matches!(error, Refusal::NotKept(_)), "{error}");
+    let applied = free(&mut table, 4, grant.seq);
+    assert_eq!(applied.removed_pools, [pool_id("v")]);
+    let spec = vlans("v", 3);
+    let _ = table.apply(at(3), Command::AddPool { spec }).unwrap();
+    let later = take(&mut table, 4, "sub-2").unwrap();
+    assert!(later.seq > grant.seq && later.epoch > grant.epoch);
+}
