@@ -9,7 +9,7 @@
 
 mod generator;
 mod line;
-mod machine;
+pub mod machine;
 mod measure;
 mod ours;
 mod perfdhcp;

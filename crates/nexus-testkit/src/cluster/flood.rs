@@ -340,11 +340,9 @@ impl Spread {
     }
 }
 
-/// Microseconds, three digits.
+/// Microseconds up to two minutes, three digits; what is longer counts as that.
 fn histogram() -> Result<Histogram<u64>> {
-    let mut times = Histogram::new(3).context("cannot make a histogram")?;
-    times.auto(true);
-    Ok(times)
+    Histogram::new_with_bounds(1, 120_000_000, 3).context("cannot make a histogram")
 }
 
 fn micros(time: Duration) -> u64 {
@@ -420,6 +418,13 @@ mod tests {
         assert_eq!(times.unseen(), 1);
         let delays = times.delays();
         assert_eq!(delays, [Duration::ZERO, Duration::from_millis(20)]);
+    }
+
+    #[test]
+    fn long_times_are_not_cut_short() {
+        let mut times = histogram().unwrap();
+        times.saturating_record(micros(Duration::from_secs(3)));
+        assert!((Spread::of(&times).p50 - 3000.0).abs() < 3.0);
     }
 
     #[test]

@@ -14,10 +14,16 @@ const SWITCH_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 /// Most nodes of a cluster here.
 const MAX_NODES: u8 = 100;
 
-/// What a node's packet filter begins with: nobody is cut off.
+/// What a node's packet filter begins with: nobody is cut off. What comes from other nodes is counted.
 const FILTER: &str = "table inet bench {
   set cut { type ipv4_addr; }
-  chain hear { type filter hook input priority 0; policy accept; ip saddr @cut counter drop; }
+  counter lost { }
+  counter peers { }
+  chain hear {
+    type filter hook input priority 0; policy accept;
+    ip saddr @cut counter name lost drop;
+    ip saddr 10.98.0.11-10.98.0.254 counter name peers;
+  }
 }
 ";
 
@@ -109,6 +115,12 @@ impl Network {
             .with_context(|| format!("no host {index} on this switch"))
     }
 
+    /// The namespace where clients are.
+    #[must_use]
+    pub fn switch(&self) -> &Namespace {
+        &self.switch
+    }
+
     /// The file that stands for the namespace where clients are.
     #[must_use]
     pub fn switch_path(&self) -> PathBuf {
@@ -163,16 +175,29 @@ impl Network {
     ///
     /// # Errors
     /// If the packet filter cannot be read.
-    pub fn dropped(&self, index: usize) -> Result<u64> {
+    pub fn lost_packets(&self, index: usize) -> Result<u64> {
+        Ok(self.counter(index, "lost")?.0)
+    }
+
+    /// Bytes that a node has heard from other nodes so far, with their IP headers; clients' are not among them.
+    ///
+    /// # Errors
+    /// If the packet filter cannot be read.
+    pub fn bytes_from_peers(&self, index: usize) -> Result<u64> {
+        Ok(self.counter(index, "peers")?.1)
+    }
+
+    /// Packets and bytes of a counter.
+    fn counter(&self, index: usize, name: &str) -> Result<(u64, u64)> {
         let namespace = &self.host(index)?.namespace;
-        let text = namespace.run("nft", &["list", "chain", "inet", "bench", "hear"])?;
-        let mut words = text
-            .split_whitespace()
-            .skip_while(|word| *word != "packets");
-        words
-            .nth(1)
-            .and_then(|word| word.parse().ok())
-            .context("`nft list chain` shows no counter")
+        let text = namespace.run("nft", &["list", "counter", "inet", "bench", name])?;
+        let after = |word: &str| {
+            let mut words = text.split_whitespace().skip_while(|at| *at != word);
+            words.nth(1)?.parse().ok()
+        };
+        after("packets")
+            .zip(after("bytes"))
+            .context("`nft list counter` shows no figures")
     }
 
     /// Whatever a node sends takes `rate` ("2mbit") from now on, at most a second's worth waiting; `None`: as fast as
@@ -208,24 +233,6 @@ impl Network {
             delays.push((index, line));
         }
         Ok(())
-    }
-
-    /// Bytes that a node has sent and received so far, as its interface counts them.
-    ///
-    /// # Errors
-    /// If `ip` shows none.
-    pub fn bytes(&self, index: usize) -> Result<(u64, u64)> {
-        let namespace = &self.host(index)?.namespace;
-        let text = namespace.run("ip", &["-json", "-s", "link", "show", "dev", "eth0"])?;
-        let shown: serde_json::Value =
-            serde_json::from_str(&text).context("`ip -json` did not print JSON")?;
-        let count = |way: &str| {
-            shown
-                .pointer(&format!("/0/stats64/{way}/bytes"))
-                .and_then(serde_json::Value::as_u64)
-                .context("`ip -s link` shows no counters")
-        };
-        Ok((count("tx")?, count("rx")?))
     }
 }
 
@@ -294,13 +301,12 @@ mod tests {
         assert!(arrives(&network, 0, 1) && arrives(&network, 1, 0));
         network.cut_one_way(0, 1).unwrap();
         assert!(!arrives(&network, 0, 1) && arrives(&network, 1, 0));
-        assert!(network.dropped(1).unwrap() >= 1);
+        assert!(network.lost_packets(1).unwrap() >= 1);
         network.isolate(2).unwrap();
         assert!(!arrives(&network, 0, 2) && !arrives(&network, 2, 1));
         network.heal().unwrap();
         assert!(arrives(&network, 0, 1) && arrives(&network, 2, 1));
-        let (sent, received) = network.bytes(0).unwrap();
-        assert!(sent > 0 && received > 0);
+        assert!(network.bytes_from_peers(1).unwrap() > 0);
     }
 
     #[test]
