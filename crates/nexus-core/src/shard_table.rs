@@ -68,6 +68,9 @@ struct PoolEntry {
     removing: bool,
     /// Shards that have or had an owner; all others are free at the epoch that the pool began with.
     shards: BTreeMap<ShardId, ShardRow>,
+    /// Whether placement may have something to do here. What it depends on has changed, or it did something
+    /// when it was asked last.
+    unsettled: bool,
     /// Units of the cluster's own shards that somebody has; no shard stands here without any.
     taken: BTreeMap<ShardId, BTreeMap<u64, Taken>>,
 }
@@ -97,8 +100,8 @@ struct Touched {
     went_offline: Vec<OltId>,
     lease: Option<Duration>,
     unit: Option<UnitGrant>,
-    /// Whether placement has to be looked at again.
-    unsettled: bool,
+    /// Whether placement has to be looked at before the command is answered.
+    place: bool,
 }
 
 impl ShardTable {
@@ -140,7 +143,7 @@ impl ShardTable {
             Command::AddPool { spec } => self.add_pool(t, *spec)?,
             Command::UpdatePool { spec } => self.update_pool(t, *spec)?,
             Command::RemovePool { pool } => self.remove_pool(t, &pool)?,
-            Command::SetRule { rule } => self.set_rule(t, rule),
+            Command::SetRule { rule } => self.set_rule(rule),
             Command::TakeUnit {
                 shard,
                 unit,
@@ -149,7 +152,7 @@ impl ShardTable {
             Command::FreeUnit { shard, unit, seq } => self.free_unit(&shard, unit, seq),
             Command::Tick => self.tick(t),
         }
-        if touched.unsettled {
+        if touched.place {
             self.place(&mut touched);
         }
         self.finish_removals(&mut touched);

@@ -41,6 +41,7 @@ struct OltImage {
 struct PoolImage {
     spec: PoolSpec,
     removing: bool,
+    unsettled: bool,
     shards: Vec<ShardImage>,
     taken: Vec<(ShardId, Vec<UnitImage>)>,
 }
@@ -83,6 +84,7 @@ impl ShardTable {
         let pool = |entry: &PoolEntry| PoolImage {
             spec: entry.pool.spec().clone(),
             removing: entry.removing,
+            unsettled: entry.unsettled,
             shards: entry.shards.values().map(shard).collect(),
             taken: entry
                 .taken
@@ -196,6 +198,7 @@ impl PoolImage {
         Ok(PoolEntry {
             pool,
             removing: self.removing,
+            unsettled: self.unsettled,
             shards,
             taken,
         })

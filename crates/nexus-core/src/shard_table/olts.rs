@@ -69,10 +69,12 @@ impl ShardTable {
         let same_session = old_row
             .as_ref()
             .is_some_and(|old| old.session == row.session);
+        let known_well = old.as_ref().is_some_and(|old| old.online && old.row == row);
         let (active, in_use) = match old {
             Some(old) if same_session => (old.active, old.in_use),
             _ => (false, BTreeMap::new()),
         };
+        let owner = row.owner();
         self.lease(t, row.owner());
         self.olts.insert(
             id,
@@ -84,7 +86,9 @@ impl ShardTable {
                 in_use,
             },
         );
-        t.unsettled = true;
+        if !known_well {
+            self.arrived(t, &owner);
+        }
         Ok(())
     }
 
@@ -202,12 +206,28 @@ impl ShardTable {
             entry.row.acked_below = entry.row.acked_below.max(acked_below);
             t.olts.insert(olt.clone());
         }
-        t.unsettled |= !entry.online || entry.in_use != in_use;
-        (entry.heard, entry.active, entry.online, entry.in_use) = (now, true, true, in_use);
+        let arrived = !entry.online;
+        let before = std::mem::replace(&mut entry.in_use, in_use.clone());
+        (entry.heard, entry.active, entry.online) = (now, true, true);
+        // Every heartbeat has other figures; placement looks at those of a second together.
+        for (pool, entry) in &mut self.pools {
+            entry.unsettled |= before.get(pool) != in_use.get(pool);
+        }
         let owner = Owner { olt, session };
+        if arrived {
+            self.arrived(t, &owner);
+        }
         self.take_back(t, &owner, &released);
         self.lease(t, owner);
         Ok(())
+    }
+
+    /// An OLT is there (again). One without a shard needs some at once; all others can wait for the next
+    /// tick, so that a whole network that comes back is placed once, not once per OLT.
+    fn arrived(&mut self, t: &mut Touched, owner: &Owner) {
+        let mut shards = self.pools.values().flat_map(|entry| entry.shards.values());
+        t.place |= !shards.any(|row| row.owner.as_ref() == Some(owner));
+        self.unsettle();
     }
 
     /// A lease of the rule's length from now on. The answer may be lost: then the holder goes on under the
@@ -264,7 +284,8 @@ impl ShardTable {
             entry.row.draining = true;
             t.olts.insert(olt.clone());
             t.reconfigured.insert(olt.clone());
-            t.unsettled = true;
+            self.unsettle();
+            t.place = true;
         }
         Ok(())
     }
@@ -286,7 +307,8 @@ impl ShardTable {
         self.retire(t, &owner);
         self.olts.remove(olt);
         t.olts.insert(olt.clone());
-        t.unsettled = true;
+        self.unsettle();
+        t.place = true;
         Ok(())
     }
 
@@ -320,7 +342,8 @@ impl ShardTable {
             t.reconfigured.insert(olt.clone());
             t.bereft.insert(olt.clone());
         }
-        t.unsettled = true;
+        self.unsettle();
+        t.place = true;
         Ok(())
     }
 

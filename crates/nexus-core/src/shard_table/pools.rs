@@ -40,12 +40,13 @@ impl ShardTable {
         let entry = PoolEntry {
             pool,
             removing: false,
+            unsettled: true,
             shards: BTreeMap::new(),
             taken: BTreeMap::new(),
         };
         self.pools.insert(id.clone(), entry);
         t.pools.insert(id);
-        t.unsettled = true;
+        t.place = true;
         Ok(())
     }
 
@@ -72,7 +73,8 @@ impl ShardTable {
             .filter_map(|row| Some(row.owner.as_ref()?.olt.clone()));
         t.reconfigured.extend(users.filter(|olt| !olt.is_cluster()));
         t.pools.insert(id);
-        t.unsettled = true;
+        entry.unsettled = true;
+        t.place = true;
         Ok(())
     }
 

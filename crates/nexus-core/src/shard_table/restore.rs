@@ -74,6 +74,7 @@ impl ShardTable {
                     let entry = PoolEntry {
                         pool,
                         removing: row.removing,
+                        unsettled: true,
                         shards: BTreeMap::new(),
                         taken: BTreeMap::new(),
                     };

@@ -33,12 +33,22 @@ impl ShardTable {
                 t.went_offline.push(id.clone());
             }
         }
-        t.unsettled = true;
+        if !t.went_offline.is_empty() {
+            self.unsettle();
+        }
+        t.place = true;
+    }
+
+    /// Placement is to look at every pool.
+    pub(super) fn unsettle(&mut self) {
+        self.pools
+            .values_mut()
+            .for_each(|entry| entry.unsettled = true);
     }
 
     /// Leases that were granted keep their ends. What the table can be restored from does not have those
     /// ends, so that the longest length stays on record until no lease has it any more.
-    pub(super) fn set_rule(&mut self, t: &mut Touched, rule: LeaseRule) {
+    pub(super) fn set_rule(&mut self, rule: LeaseRule) {
         if rule == self.rule {
             return;
         }
@@ -48,7 +58,6 @@ impl ShardTable {
             let end = grantor_end(self.now, longest);
             self.longer_until.map_or(end, |until| until.max(end))
         });
-        t.unsettled = true;
     }
 
     /// Everything that a session owns is free from now on.
@@ -76,17 +85,26 @@ impl ShardTable {
             reason,
         });
         t.shards.insert(key.clone());
-        t.unsettled = true;
+        if let Some(entry) = self.pools.get_mut(&key.pool) {
+            entry.unsettled = true;
+        }
+        t.place = true;
     }
 
-    /// Carries out what placement says, pool by pool.
+    /// Carries out what placement says, for each pool in which something may have changed. It looks at
+    /// nothing but the table, so that what gave nothing to do gives nothing until something changes.
     pub(super) fn place(&mut self, t: &mut Touched) {
         let pools: Vec<PoolId> = self.pools.keys().cloned().collect();
         for id in pools {
-            let Some(entry) = self.pools.get(&id).filter(|entry| !entry.removing) else {
+            let looked_at = |entry: &&PoolEntry| entry.unsettled && !entry.removing;
+            let Some(entry) = self.pools.get(&id).filter(looked_at) else {
                 continue;
             };
-            for step in placement::place(&entry.pool, &self.members(&id), &entry.held()) {
+            let steps = placement::place(&entry.pool, &self.members(&id), &entry.held());
+            if let Some(entry) = self.pools.get_mut(&id) {
+                entry.unsettled = !steps.is_empty();
+            }
+            for step in steps {
                 match step {
                     Move::Grant { shard, to } => self.grant(t, &id, shard, &to),
                     Move::Drain { shard, .. } => self.start_drain(t, &id, shard),
@@ -95,7 +113,7 @@ impl ShardTable {
         }
     }
 
-    fn members(&self, pool: &PoolId) -> Vec<Member> {
+    pub(super) fn members(&self, pool: &PoolId) -> Vec<Member> {
         let member = |(id, entry): (&OltId, &super::OltEntry)| Member {
             id: id.clone(),
             region: entry.row.region.clone(),
@@ -174,7 +192,7 @@ impl ShardTable {
 }
 
 impl PoolEntry {
-    fn held(&self) -> BTreeMap<ShardId, Held> {
+    pub(super) fn held(&self) -> BTreeMap<ShardId, Held> {
         let held = |row: &ShardRow| {
             let owner = row.owner.as_ref()?.olt.clone();
             Some((

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::SubscriberId;
+use crate::placement;
 
 pub(crate) fn any_command() -> impl Strategy<Value = Command> {
     let olt_and_session = (0u8..3, 0u8..3);
@@ -75,11 +76,23 @@ proptest! {
                     }
                 }
             }
+            prop_assert!(table.is_placed_where_it_is_settled());
             let rows = store.values().map(|row| {
                 serde_json::from_str::<Row>(&serde_json::to_string(row).unwrap()).unwrap()
             });
             let restored = ShardTable::restore(*table.rule(), rows, at(secs)).unwrap();
             prop_assert_eq!(restored.snapshot(), table.snapshot());
         }
+    }
+}
+
+impl ShardTable {
+    fn is_placed_where_it_is_settled(&self) -> bool {
+        let settled = |(id, entry): (&PoolId, &PoolEntry)| {
+            entry.unsettled
+                || entry.removing
+                || placement::place(&entry.pool, &self.members(id), &entry.held()).is_empty()
+        };
+        self.pools.iter().all(settled)
     }
 }
