@@ -120,6 +120,9 @@ pub struct Member {
     pub node: Introduction,
     /// Where it stands.
     pub state: MemberState,
+    /// Revision of the list at which it was let in last; 0 if it was not yet. A node that finds another
+    /// number here than before was out in between, and must fetch everything anew.
+    pub admitted: u64,
     /// Since when it stands there.
     pub since: ClusterTime,
     /// Why it was evicted; empty if it was not.

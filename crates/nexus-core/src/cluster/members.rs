@@ -43,6 +43,17 @@ pub struct MemberChange {
     pub to: Option<MemberState>,
 }
 
+impl MemberChange {
+    /// Whether the member was let in by this, from now on to have what all others have.
+    fn is_admission(&self) -> bool {
+        match self.to {
+            Some(MemberState::Joining) => self.from != Some(MemberState::Joining),
+            Some(MemberState::Active) => self.from.is_none(),
+            Some(MemberState::Pending | MemberState::Evicted) | None => false,
+        }
+    }
+}
+
 /// State of the member that a command was about, and all that changed.
 type Done = (Option<MemberState>, Vec<MemberChange>);
 
@@ -128,6 +139,11 @@ impl Members {
         };
         if !changes.is_empty() {
             self.revision = self.revision.saturating_add(1);
+        }
+        for change in changes.iter().filter(|change| change.is_admission()) {
+            if let Some(member) = self.members.get_mut(&change.number) {
+                member.admitted = self.revision;
+            }
         }
         Ok((state, changes))
     }
@@ -381,6 +397,7 @@ impl Members {
         });
         let member = Member {
             state,
+            admitted: 0,
             since: now,
             reason: String::new(),
             node,
