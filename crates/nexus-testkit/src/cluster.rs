@@ -16,6 +16,7 @@ mod config;
 mod delay;
 mod disk;
 mod flood;
+mod follower;
 mod history;
 mod network;
 mod node;
@@ -36,6 +37,7 @@ pub use self::clock::Clock;
 pub use self::config::{ClusterKey, GRPC_PORT, HTTP_PORT, METRICS_PORT, NodePlan, P2P_PORT, Role};
 pub use self::disk::SmallDisk;
 pub use self::flood::{FloodPlan, FloodReport, Spread, run as flood};
+pub use self::follower::{Followed, Follower};
 pub use self::history::{Action, History, Op, Outcome};
 pub use self::network::Network;
 pub use self::node::Node;
@@ -181,6 +183,20 @@ impl ClusterBench {
         });
         result.with_context(|| format!("they said last: {last}"))?;
         Ok(began.elapsed())
+    }
+
+    /// Waits until these nodes have the same root, whatever they say of others.
+    ///
+    /// # Errors
+    /// If that does not happen within `timeout`.
+    pub fn wait_same(&self, indexes: &[usize], timeout: Duration) -> Result<()> {
+        interrupt::wait_until(&format!("nodes {indexes:?} hold the same"), timeout, || {
+            let roots: BTreeSet<Root> = indexes
+                .iter()
+                .map(|at| Ok(self.status(*at)?.root))
+                .collect::<Result<_>>()?;
+            Ok((roots.len() <= 1).then_some(()))
+        })
     }
 
     /// Waits until one of these nodes leads and all of them name it. Returns its place.

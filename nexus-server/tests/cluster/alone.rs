@@ -33,8 +33,8 @@ fn a_node_that_hangs_for_a_while_goes_on_where_it_was() {
         PoolPlan::large(POOL).create(&bench.client(0)?)?;
         let workload = load(bench, &[0], &[0])?;
         bench.node_mut(0)?.pause()?;
-        // Longer than clients wait for one answer, so that commands are repeated.
-        std::thread::sleep(Duration::from_secs(5));
+        // Longer than anybody waits for one answer, so that commands are repeated.
+        std::thread::sleep(Duration::from_secs(12));
         bench.node_mut(0)?.resume()?;
         goes_on(&workload)?;
         let report = workload.stop()?;

@@ -222,6 +222,20 @@ impl Node {
         Ok((status, began.elapsed()))
     }
 
+    /// As [`Node::stop`], and no error if it has ended by itself.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop_or_ended(&mut self) -> Result<()> {
+        if self.is_running()? {
+            return self.stop().map(drop);
+        }
+        if let Some(process) = self.process.take() {
+            self.forget(process.pid());
+        }
+        Ok(())
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Errors
