@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -46,7 +47,10 @@ pub enum Command {
     /// The OLT hosts.
     #[command(subcommand)]
     Nodes(Nodes),
-    /// How the server, its pools and its OLT hosts are.
+    /// The servers of the cluster.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// How the server, its cluster, its pools and its OLT hosts are.
     Status,
 }
 
@@ -160,4 +164,94 @@ pub enum Nodes {
         /// OLT.
         id: String,
     },
+}
+
+/// What to do with the servers of the cluster.
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Whether all servers have the same record, and if not, what is missing. Exit code 0: converged, 2: not.
+    Status(ClusterStatus),
+    /// All servers, with their lag as seen from the one that is asked.
+    Members,
+    /// Let a server in that waits.
+    Add {
+        /// Its name.
+        name: String,
+    },
+    /// Take a server out of the cluster, for good.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Found a cluster on the server that is asked: once in the life of a cluster.
+    Init {
+        /// URLs of the other servers that the cluster will have. Nothing is founded if one of them does not
+        /// answer, or belongs to a cluster already.
+        #[arg(long, value_delimiter = ',', value_name = "URL,...")]
+        others: Vec<String>,
+    },
+    /// Print a fresh cluster key: 64 hexadecimal digits. Asks no server.
+    Key,
+}
+
+/// How to show the health of the cluster.
+#[derive(Debug, Args)]
+pub struct ClusterStatus {
+    /// Show it again and again, every so many seconds (2 if not given), until it is stopped.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = seconds
+    )]
+    pub watch: Option<Duration>,
+    /// Wait until the cluster is converged, at most so many seconds, then show it.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        conflicts_with = "watch",
+        value_parser = seconds
+    )]
+    pub wait: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let expected = || "expected 0.1 to 86400 seconds".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| expected())?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(expected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_a_number_of_seconds_within_bounds() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "NaN", "1e9", "two", ""] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn watching_needs_no_number() {
+        let watch = |arguments: &[&str]| {
+            let all = ["nexusctl", "cluster", "status"].iter().chain(arguments);
+            match Cli::try_parse_from(all).map(|cli| cli.command) {
+                Ok(Command::Cluster(Cluster::Status(status))) => status.watch,
+                _ => None,
+            }
+        };
+        assert_eq!(watch(&[]), None);
+        assert_eq!(watch(&["--watch"]), Some(Duration::from_secs(2)));
+        assert_eq!(watch(&["--watch", "10"]), Some(Duration::from_secs(10)));
+    }
 }

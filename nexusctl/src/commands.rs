@@ -1,5 +1,7 @@
 //! What each subcommand asks of the server, and how the answer looks.
 
+mod cluster;
+
 use std::io::Read as _;
 use std::path::Path;
 
@@ -34,13 +36,28 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Most allocations of one page.
 const PAGE: usize = 1000;
 
-/// Carries out a command. Gives what to print.
+/// What a command has to say.
+#[derive(Debug)]
+pub struct Shown {
+    /// For standard output.
+    pub text: String,
+    /// Exit code.
+    pub code: u8,
+}
+
+impl From<String> for Shown {
+    fn from(text: String) -> Self {
+        Self { text, code: 0 }
+    }
+}
+
+/// Carries out a command. Gives what to print, and the exit code.
 ///
 /// # Errors
 /// Why it was not carried out.
-pub fn run(api: &Api, cli: &Cli) -> anyhow::Result<String> {
+pub fn run(api: &Api, cli: &Cli) -> anyhow::Result<Shown> {
     let json = cli.json;
-    match &cli.command {
+    let text = match &cli.command {
         Command::Pools(pools) => run_pools(api, json, pools),
         Command::Allocations(Allocations::List(filter)) => list(api, json, filter),
         Command::Allocations(Allocations::Get { subscriber }) => {
@@ -64,8 +81,10 @@ pub fn run(api: &Api, cli: &Cli) -> anyhow::Result<String> {
             }))
         }
         Command::Nodes(nodes) => run_nodes(api, json, nodes),
+        Command::Cluster(command) => return cluster::run(api, json, command),
         Command::Status => status(api, json),
-    }
+    }?;
+    Ok(text.into())
 }
 
 fn run_pools(api: &Api, json: bool, command: &Pools) -> anyhow::Result<String> {
@@ -211,6 +230,7 @@ fn list(api: &Api, json: bool, filter: &ListFilter) -> anyhow::Result<String> {
 fn status(api: &Api, json: bool) -> anyhow::Result<String> {
     let health = api.get("/health")?.body;
     let is_ready = api.get("/ready").is_ok();
+    let cluster = api.get(cluster::PATH)?.body;
     let audit = api.get("/api/v1/audit")?.body;
     let nodes = api.get("/api/v1/nodes")?.body;
     let pools = api.get("/api/v1/pools")?.body;
@@ -223,6 +243,7 @@ fn status(api: &Api, json: bool) -> anyhow::Result<String> {
         "server": api.server(),
         "version": health.get("version"),
         "ready": is_ready,
+        "cluster": cluster,
         "duplicates": audit.get("duplicates"),
         "pools": stats,
         "nodes": nodes.get("nodes"),
@@ -245,8 +266,9 @@ fn status(api: &Api, json: bool) -> anyhow::Result<String> {
             "pools",
         );
         let nodes = rows(NODE, body, "nodes");
+        let line = cluster::one_line(&cluster);
         format!(
-            "{} {word}, version {version}, {duplicates} duplicate allocations\n\n{pools}\n{nodes}",
+            "{} {word}, version {version}, {duplicates} duplicate allocations\n{line}\n\n{pools}\n{nodes}",
             api.server()
         )
     }))

@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod commands;
+mod print;
 mod table;
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use clap::Parser as _;
 
 use crate::api::{Api, ApiError};
 use crate::cli::Cli;
+use crate::print::Reader;
 
 /// The server refused the request.
 const REFUSED: u8 = 1;
@@ -22,8 +24,11 @@ fn main() -> ExitCode {
     let outcome = Api::new(&cli.server)
         .map_err(anyhow::Error::from)
         .and_then(|api| commands::run(&api, &cli));
-    match outcome {
-        Ok(text) => print(&text),
+    let shown = outcome.and_then(|shown| match print::print(&shown.text)? {
+        Reader::There | Reader::Gone => Ok(shown.code),
+    });
+    match shown {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("nexusctl: {error:#}");
             match error.downcast_ref::<ApiError>() {
@@ -33,18 +38,5 @@ fn main() -> ExitCode {
                 _ => ExitCode::from(REFUSED),
             }
         }
-    }
-}
-
-/// Prints without complaint into a pipe that was closed, such as that of `head`.
-fn print(text: &str) -> ExitCode {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("nexusctl: cannot write the answer: {error}");
-            ExitCode::from(REFUSED)
-        }
-        _ => ExitCode::SUCCESS,
     }
 }

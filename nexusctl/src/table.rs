@@ -16,6 +16,11 @@ impl Table {
         }
     }
 
+    /// An empty table without a heading.
+    pub fn plain() -> Self {
+        Self { rows: Vec::new() }
+    }
+
     /// Adds a row.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
@@ -63,7 +68,7 @@ pub fn cell(value: &Value) -> String {
 
 /// The fields of one object, a line for each.
 pub fn fields(value: &Value) -> String {
-    let mut table = Table { rows: Vec::new() };
+    let mut table = Table::plain();
     for (name, value) in value.as_object().into_iter().flatten() {
         table.row(vec![name.clone(), cell(value)]);
     }
