@@ -1,20 +1,22 @@
-//! True time, the network, the grantor with its store, and the checker.
+//! True time, the network, chaos, and the checker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Bug;
+use super::central::{Central, Question};
+use super::grantor::{Grantor, LEADERLESS};
 use super::host::{Answer, Config, Host};
-use crate::id::{OltId, SessionId, ShardId};
+use crate::id::{OltId, Seq, SessionId, ShardId};
 use crate::lease::LeaseRule;
 use crate::pool::PoolSpec;
 use crate::resource::ResourceType;
 use crate::shard::ShardKey;
 use crate::shard_table::tests::{olt, pool_id};
-use crate::shard_table::{Applied, Command, MoveReason, Refusal, Row, RowKey, ShardTable};
-use crate::time::{BootTime, ClusterTime};
+use crate::shard_table::{Command, MoveReason, Refusal, Row, RowKey, UnitGrant};
+use crate::time::BootTime;
 
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 const LEASE: Duration = Duration::from_secs(3600);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 
@@ -43,7 +45,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    fn new(rng: &mut Rng) -> Self {
+    pub fn new(rng: &mut Rng) -> Self {
         // The ends of what is allowed are the interesting rates.
         let rate = if rng.one_in(2) {
             990 + 20 * rng.below(2)
@@ -64,12 +66,12 @@ impl Clock {
         self.local = 20 * SECOND;
     }
 
-    fn advance(&mut self, true_nanos: u64) {
+    pub fn advance(&mut self, true_nanos: u64) {
         self.local += true_nanos / 1000 * self.rate;
     }
 
     /// True time until the clock shows `at`.
-    fn until(&self, at: BootTime) -> u64 {
+    pub fn until(&self, at: BootTime) -> u64 {
         at.as_nanos().saturating_sub(self.local).div_ceil(self.rate) * 1000
     }
 }
@@ -87,23 +89,38 @@ enum Message {
         request: u64,
         answer: Answer,
     },
+    /// A server proposes; with a question if it waits for the answer.
+    Propose {
+        question: Option<Question>,
+        command: Command,
+    },
+    Proposed {
+        question: Question,
+        grant: Option<UnitGrant>,
+    },
 }
 
 pub struct World {
     rng: Rng,
     bug: Bug,
     now: u64,
-    clock: Clock,
-    table: ShardTable,
+    grantor: Grantor,
+    central: Central,
+    newest_grant: Seq,
     store: BTreeMap<RowKey, Row>,
     hosts: Vec<Host>,
     network: BTreeMap<(u64, u64), Message>,
     messages: u64,
     next_tick: u64,
     next_chaos: u64,
+    next_central: u64,
+    next_leader: u64,
     pub moved: usize,
     pub leases_ended: usize,
     pub grantor_restarts: usize,
+    pub leader_changes: usize,
+    pub units_granted: usize,
+    pub units_freed: usize,
 }
 
 impl World {
@@ -120,35 +137,38 @@ impl World {
         let mut world = Self {
             bug,
             now: 0,
-            clock: Clock::new(&mut rng),
-            table: ShardTable::new(rule()),
+            grantor: Grantor::new(&mut rng, bug, rule()),
+            central: Central::default(),
+            newest_grant: Seq(0),
             store: BTreeMap::new(),
             hosts,
             network: BTreeMap::new(),
             messages: 0,
             next_tick: 0,
             next_chaos: 0,
+            next_central: 0,
+            next_leader: u64::MAX,
             moved: 0,
             leases_ended: 0,
             grantor_restarts: 0,
+            leader_changes: 0,
+            units_granted: 0,
+            units_freed: 0,
             rng,
         };
         let mut spec = PoolSpec::minimal(pool_id("vlans"), ResourceType::Vlan, "1-40");
         spec.shard_size = Some(10);
-        world
-            .command(Command::AddPool {
-                spec: Box::new(spec),
-            })
-            .unwrap();
+        let spec = Box::new(spec);
+        world.command(Command::AddPool { spec }).unwrap().unwrap();
         world
     }
 
     /// Goes to the next event in true time and lets it happen.
     pub fn step(&mut self) {
         let deadline = self
-            .table
-            .next_deadline()
-            .map_or(u64::MAX, |at| self.now + self.clock.until(BootTime(at.0)));
+            .grantor
+            .until_deadline()
+            .map_or(u64::MAX, |wait| self.now + wait);
         let tick = self.next_tick.min(deadline);
         let beat = self
             .hosts
@@ -161,6 +181,8 @@ impl World {
             .min(beat.0)
             .min(arrival.0)
             .min(self.next_chaos)
+            .min(self.next_central)
+            .min(self.next_leader)
             .max(self.now);
         self.advance(next - self.now);
         if arrival.0 <= next {
@@ -168,9 +190,13 @@ impl World {
             self.deliver(message);
         } else if tick <= next {
             self.next_tick = self.now + 60 * SECOND;
-            self.command(Command::Tick).unwrap();
+            self.tick();
         } else if beat.0 <= next {
             self.beat(beat.1);
+        } else if self.next_central <= next {
+            self.allocate();
+        } else if self.next_leader <= next {
+            self.elect();
         } else {
             self.next_chaos = self.now + self.rng.below(1800) * SECOND;
             self.chaos();
@@ -192,7 +218,7 @@ impl World {
                     pool: pool_id("vlans"),
                     shard,
                 };
-                let known = self.table.shard(&key).is_some_and(|row| {
+                let known = self.grantor.table().shard(&key).is_some_and(|row| {
                     let of_host = |o: &crate::shard_table::Owner| {
                         o.olt == host.olt && o.session == host.session
                     };
@@ -207,14 +233,14 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.central.check(self.grantor.table(), self.bug)
     }
 
     fn advance(&mut self, nanos: u64) {
         // Rounded up to whole microseconds, so that no clock loses parts of a step.
         let nanos = nanos.div_ceil(1000) * 1000;
         self.now += nanos;
-        self.clock.advance(nanos);
+        self.grantor.advance(nanos);
         for host in &mut self.hosts {
             host.clock.advance(nanos);
         }
@@ -234,8 +260,48 @@ impl World {
         });
     }
 
+    /// A subscriber comes or goes at some server, and servers sweep.
+    fn allocate(&mut self) {
+        self.next_central = self.now + self.rng.below(600) * SECOND;
+        if let Some((question, command)) = self.central.act(self.now, &mut self.rng) {
+            self.send_freely(|| Message::Propose {
+                question: Some(question.clone()),
+                command: command.clone(),
+            });
+        }
+        for command in self.central.sweep(self.grantor.table(), self.bug) {
+            self.send_freely(|| Message::Propose {
+                question: None,
+                command: command.clone(),
+            });
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(outcome) = self.command(Command::Tick) {
+            outcome.unwrap();
+        }
+    }
+
+    fn lose_leader(&mut self) {
+        self.grantor.lose_leader();
+        self.next_leader = self.now + self.rng.below(LEADERLESS.as_secs()) * SECOND;
+    }
+
+    fn elect(&mut self) {
+        self.next_leader = u64::MAX;
+        self.leader_changes += 1;
+        self.grantor.elect(&mut self.rng);
+    }
+
     fn send(&mut self, host: usize, message: impl Fn() -> Message) {
-        let copies = if self.hosts[host].cut_off || self.rng.one_in(8) {
+        if !self.hosts[host].cut_off {
+            self.send_freely(message);
+        }
+    }
+
+    fn send_freely(&mut self, message: impl Fn() -> Message) {
+        let copies = if self.rng.one_in(8) {
             0
         } else {
             1 + u64::from(self.rng.one_in(8))
@@ -261,7 +327,10 @@ impl World {
                 command,
             } => {
                 let renews = matches!(command, Command::Renew(_));
-                let answer = match self.command(command) {
+                let Some(outcome) = self.command(command) else {
+                    return;
+                };
+                let answer = match outcome {
                     Ok(_) if renews => Answer::Renewed,
                     Ok(_) => Answer::Registered(self.config(&self.hosts[host].olt)),
                     Err(Refusal::Superseded { .. } | Refusal::RolledBack { .. }) => {
@@ -285,12 +354,34 @@ impl World {
             } => {
                 self.hosts[host].hear(&session, request, answer, self.bug, LEASE);
             }
+            Message::Propose { question, command } => {
+                let Some(outcome) = self.command(command) else {
+                    return;
+                };
+                let Some(question) = question else {
+                    self.units_freed += usize::from(outcome.is_ok());
+                    return;
+                };
+                let grant = outcome.ok().flatten();
+                self.send_freely(|| Message::Proposed {
+                    question: question.clone(),
+                    grant,
+                });
+            }
+            Message::Proposed { question, grant } => {
+                let took = self.central.hear(self.now, &question, grant, self.bug);
+                self.units_granted += usize::from(took);
+            }
         }
     }
 
-    /// The grantor carries a command out, persists the rows, and tells whom it concerns.
-    fn command(&mut self, command: Command) -> Result<(), Refusal> {
-        let applied: Applied = self.table.apply(ClusterTime(self.clock.now().0), command)?;
+    /// The grantor carries a command out, persists the rows, and tells whom it concerns. `None` if nobody
+    /// leads: then nothing happens, and nobody hears why.
+    fn command(&mut self, command: Command) -> Option<Result<Option<UnitGrant>, Refusal>> {
+        let applied = match self.grantor.carry_out(command)? {
+            Ok(applied) => applied,
+            Err(refusal) => return Some(Err(refusal)),
+        };
         for (key, row) in applied.changes {
             match row {
                 Some(row) => self.store.insert(key, row),
@@ -298,7 +389,7 @@ impl World {
             };
         }
         assert!(
-            self.store.values().eq(&self.table.snapshot()),
+            self.store.values().eq(&self.grantor.table().snapshot()),
             "a change was not handed out"
         );
         self.moved += applied.moves.len();
@@ -309,7 +400,7 @@ impl World {
             .count();
         for olt in applied.reconfigured {
             let config = self.config(&olt);
-            let session = self.table.olt(&olt).unwrap().row.session.clone();
+            let session = self.grantor.table().olt(&olt).unwrap().row.session.clone();
             for host in 0..self.hosts.len() {
                 if self.hosts[host].olt == olt {
                     let answer = Answer::Configured(config.clone());
@@ -322,18 +413,24 @@ impl World {
                 }
             }
         }
-        Ok(())
+        if let Some(grant) = applied.unit {
+            assert!(grant.seq > self.newest_grant, "{}", grant.seq);
+            self.newest_grant = grant.seq;
+        }
+        Some(Ok(applied.unit))
     }
 
     fn config(&self, olt: &OltId) -> Config {
         let shards = self
-            .table
+            .grantor
+            .table()
             .shards_of(olt)
             .remove(&pool_id("vlans"))
             .unwrap_or_default();
         Config {
             revision: self
-                .table
+                .grantor
+                .table()
                 .olt(olt)
                 .map_or(0, |view| view.row.config_revision),
             shards: shards
@@ -352,6 +449,7 @@ impl World {
             10 => self.hosts[number].reboot(),
             11 => self.hosts[number].lose_store(),
             12..=14 => self.restart_grantor(),
+            18 => self.lose_leader(),
             15 => drop(self.command(Command::Drain { olt: name })),
             16 => drop(self.command(Command::Deregister { olt: name })),
             17 if self.rng.one_in(3) => {
@@ -371,11 +469,21 @@ impl World {
 
     fn restart_grantor(&mut self) {
         self.grantor_restarts += 1;
-        if self.rng.one_in(3) {
-            self.clock.reboot();
+        if self.rng.one_in(6) {
+            // Only the rows are left, and the servers start again as well: what they wait for is lost, and
+            // the taken units are what they have on record.
+            self.network
+                .retain(|_, message| !matches!(message, Message::Proposed { .. }));
+            let rows = self.store.values().cloned().collect();
+            self.grantor.restore(rows, rule());
+            self.elect();
+            for command in self.central.take_again() {
+                self.command(command).unwrap().unwrap();
+            }
+        } else {
+            self.grantor.restart(&mut self.rng);
         }
-        let rows = self.store.values().cloned();
-        self.table = ShardTable::restore(rule(), rows, ClusterTime(self.clock.now().0)).unwrap();
+        self.lose_leader();
     }
 }
 
