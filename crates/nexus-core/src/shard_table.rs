@@ -148,7 +148,8 @@ impl ShardTable {
                 shard,
                 unit,
                 holder,
-            } => self.take_unit(t, &shard, unit, holder)?,
+                server,
+            } => self.take_unit(t, &shard, unit, (holder, server))?,
             Command::FreeUnit { shard, unit, seq } => self.free_unit(&shard, unit, seq),
             Command::Tick => self.tick(t),
         }

@@ -79,6 +79,9 @@ pub enum Command {
         unit: u64,
         /// Who gets it.
         holder: SubscriberId,
+        /// Number of the server that makes the allocation: it alone knows for certain whether it did, and
+        /// so frees what was taken for nothing. See [`ShardTable::taken_by`](super::ShardTable::taken_by).
+        server: u32,
     },
     /// Gives a unit back. Without effect if it was taken under another number, or is free.
     FreeUnit {

@@ -48,7 +48,7 @@ struct PoolImage {
 
 /// State as a number, owner as its place in [`Image::owners`].
 type ShardImage = (ShardId, Epoch, u8, Option<u32>);
-type UnitImage = (u64, Seq, ClusterTime, SubscriberId);
+type UnitImage = (u64, Seq, ClusterTime, SubscriberId, u32);
 
 impl ShardTable {
     pub(crate) fn image(&self) -> Image {
@@ -79,8 +79,10 @@ impl ShardTable {
             let owner = row.owner.as_ref().and_then(number);
             (row.key.shard, row.epoch, state_number(row.state), owner)
         };
-        let unit =
-            |(unit, taken): (&u64, &Taken)| (*unit, taken.seq, taken.since, taken.holder.clone());
+        let unit = |(unit, taken): (&u64, &Taken)| {
+            let holder = taken.holder.clone();
+            (*unit, taken.seq, taken.since, holder, taken.server)
+        };
         let pool = |entry: &PoolEntry| PoolImage {
             spec: entry.pool.spec().clone(),
             removing: entry.removing,
@@ -189,8 +191,13 @@ impl PoolImage {
                 let why = format!("units of shard {shard} of pool {} are taken", pool.id());
                 return Err(RestoreError::Inconsistent(why));
             }
-            let units = units.into_iter().map(|(unit, seq, since, holder)| {
-                let taken = Taken { seq, holder, since };
+            let units = units.into_iter().map(|(unit, seq, since, holder, server)| {
+                let taken = Taken {
+                    seq,
+                    holder,
+                    server,
+                    since,
+                };
                 (unit, taken)
             });
             taken.insert(shard, units.collect());

@@ -3,8 +3,8 @@
 
 use super::command::UnitGrant;
 use super::refusal::Refusal;
-use super::{ShardTable, Touched};
-use crate::id::{Epoch, Seq, ShardId, SubscriberId};
+use super::{PoolEntry, ShardTable, Touched};
+use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
 use crate::shard::{ShardKey, ShardState};
 use crate::time::ClusterTime;
 
@@ -15,6 +15,7 @@ pub const MAX_TAKEN_UNITS: usize = 1 << 19;
 pub(super) struct Taken {
     pub seq: Seq,
     pub holder: SubscriberId,
+    pub server: u32,
     pub since: ClusterTime,
 }
 
@@ -29,6 +30,8 @@ pub struct TakenUnit<'a> {
     pub grant: UnitGrant,
     /// Who has it.
     pub holder: &'a SubscriberId,
+    /// Number of the server that took it.
+    pub server: u32,
     /// When it was taken.
     pub since: ClusterTime,
 }
@@ -39,7 +42,7 @@ impl ShardTable {
         t: &mut Touched,
         key: &ShardKey,
         unit: u64,
-        holder: SubscriberId,
+        (holder, server): (SubscriberId, u32),
     ) -> Result<(), Refusal> {
         let epoch = self
             .kept_epoch(key)
@@ -77,6 +80,7 @@ impl ShardTable {
         let taken = Taken {
             seq,
             holder,
+            server,
             since: self.now,
         };
         entry
@@ -131,19 +135,43 @@ impl ShardTable {
         Some(entry.taken_unit(key.shard, unit, taken))
     }
 
+    /// The units of a pool that somebody has, in the order of shard and unit.
+    pub fn units_of(
+        &self,
+        pool: &PoolId,
+        holder: &SubscriberId,
+    ) -> impl Iterator<Item = TakenUnit<'_>> {
+        let entry = self.pools.get(pool);
+        let units = entry.into_iter().flat_map(PoolEntry::taken_units);
+        units.filter(move |taken| taken.holder == holder)
+    }
+
+    /// The units that a server took before `before`, in order. Those of them that it has no allocation of on
+    /// record were taken for nothing: the answer was lost, or the server stopped before it had used it.
+    pub fn taken_by(
+        &self,
+        server: u32,
+        before: ClusterTime,
+    ) -> impl Iterator<Item = TakenUnit<'_>> {
+        self.taken_units()
+            .filter(move |taken| taken.server == server && taken.since < before)
+    }
+
     /// Every unit of the cluster's own shards that somebody has, in the order of pool, shard and unit.
     pub fn taken_units(&self) -> impl Iterator<Item = TakenUnit<'_>> {
-        self.pools.values().flat_map(|entry| {
-            entry.taken.iter().flat_map(move |(shard, units)| {
-                units
-                    .iter()
-                    .map(move |(unit, taken)| entry.taken_unit(*shard, *unit, taken))
-            })
-        })
+        self.pools.values().flat_map(PoolEntry::taken_units)
     }
 }
 
-impl super::PoolEntry {
+impl PoolEntry {
+    fn taken_units(&self) -> impl Iterator<Item = TakenUnit<'_>> {
+        self.taken.iter().flat_map(|(shard, units)| {
+            units
+                .iter()
+                .map(|(unit, taken)| self.taken_unit(*shard, *unit, taken))
+        })
+    }
+
     fn taken_unit<'a>(&self, shard: ShardId, unit: u64, taken: &'a Taken) -> TakenUnit<'a> {
         let epoch = self.shards.get(&shard).map_or(Epoch(0), |row| row.epoch);
         TakenUnit {
@@ -157,6 +185,7 @@ impl super::PoolEntry {
                 seq: taken.seq,
             },
             holder: &taken.holder,
+            server: taken.server,
             since: taken.since,
         }
     }

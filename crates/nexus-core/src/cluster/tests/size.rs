@@ -42,6 +42,7 @@ fn large() -> ClusterState {
                 shard,
                 unit,
                 holder,
+                server: 1,
             }
             .into(),
         );

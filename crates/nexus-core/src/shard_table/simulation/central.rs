@@ -50,6 +50,7 @@ impl Central {
             shard: key(),
             unit,
             holder: subscriber(holder),
+            server: 0,
         };
         let sent = now;
         Some((Question { unit, holder, sent }, command))
@@ -100,6 +101,7 @@ impl Central {
             shard: key(),
             unit: *unit,
             holder: subscriber(*holder),
+            server: 0,
         };
         self.believes.iter().map(take).collect()
     }

@@ -37,6 +37,7 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
             shard: ShardKey { pool: pool_id("v"), shard: ShardId(shard) },
             unit,
             holder: SubscriberId::new(format!("sub-{holder}")).unwrap(),
+            server: u32::from(holder),
         }),
         2 => (3u32..6, 0u64..11, 0u64..8).prop_map(|(shard, unit, seq)| Command::FreeUnit {
             shard: ShardKey { pool: pool_id("v"), shard: ShardId(shard) },

@@ -17,6 +17,7 @@ fn take(table: &mut ShardTable, unit: u64, holder: &str) -> Result<UnitGrant, Re
         shard: kept(),
         unit,
         holder,
+        server: 7,
     };
     Ok(table.apply(at(1), command)?.unit.unwrap())
 }
@@ -90,6 +91,7 @@ fn only_what_the_cluster_keeps_and_may_hand_out_is_taken() {
             shard,
             unit,
             holder,
+            server: 7,
         };
         let error = table.apply(at(1), command).unwrap_err();
         assert!(matches!(error, Refusal::NotKept(_)), "{error}");
@@ -117,4 +119,31 @@ fn a_pool_does_not_go_while_somebody_has_a_unit_of_it() {
     let _ = table.apply(at(3), Command::AddPool { spec }).unwrap();
     let later = take(&mut table, 4, "sub-2").unwrap();
     assert!(later.seq > grant.seq && later.epoch > grant.epoch);
+}
+
+#[test]
+fn what_a_server_took_and_what_a_subscriber_has_is_found() {
+    let mut table = table_with(vlans("v", 3));
+    let _ = take(&mut table, 4, "sub-1").unwrap();
+    let command = Command::TakeUnit {
+        shard: kept(),
+        unit: 5,
+        holder: SubscriberId::new("sub-1").unwrap(),
+        server: 8,
+    };
+    let _ = table.apply(at(9), command).unwrap();
+    let by = |server, before| {
+        let taken = table.taken_by(server, before);
+        taken.map(|taken| taken.unit).collect::<Vec<_>>()
+    };
+    assert_eq!(by(7, at(1)), [0; 0], "not before it was taken");
+    assert_eq!((by(7, at(10)), by(8, at(10))), (vec![4], vec![5]));
+    let of = |holder: &str, pool: &str| {
+        let holder = SubscriberId::new(holder).unwrap();
+        table.units_of(&pool_id(pool), &holder).count()
+    };
+    assert_eq!(
+        (of("sub-1", "v"), of("sub-2", "v"), of("sub-1", "w")),
+        (2, 0, 0)
+    );
 }
