@@ -6,118 +6,12 @@
     reason = "helpers of tests"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+mod cluster;
+mod harness;
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::json;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-struct Server {
-    dir: TempDir,
-    child: Child,
-    url: String,
-}
-
-/// The server beside this program, built from the same sources. Cargo hands tests only the programs of
-/// their own package.
-fn server_program() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_nexusctl")).with_file_name("nexus-server");
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "nexus-server"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let target = program.parent().and_then(Path::parent).unwrap();
-    assert!(
-        build
-            .arg("--target-dir")
-            .arg(target)
-            .status()
-            .unwrap()
-            .success()
-    );
-    program
-}
-
-impl Server {
-    fn start() -> Self {
-        let program = server_program();
-        let dir = TempDir::new().unwrap();
-        let config = dir.path().join("nexus.yaml");
-        let text = format!(
-            "server: {{http_port: 0, grpc_port: 0, metrics_port: 0}}\nstorage: {{path: {}}}\n",
-            dir.path().join("data").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let ready = dir.path().join("ready.json");
-        let mut child = Command::new(program)
-            .arg("--config")
-            .arg(config)
-            .arg("--ready-file")
-            .arg(&ready)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let begin = Instant::now();
-        let addresses: Value = loop {
-            if let Ok(text) = std::fs::read_to_string(&ready) {
-                break serde_json::from_str(&text).unwrap();
-            }
-            assert!(child.try_wait().unwrap().is_none() && begin.elapsed() < LIMIT);
-            sleep(Duration::from_millis(10));
-        };
-        let url = format!("http://{}", addresses["http"].as_str().unwrap());
-        Self { dir, child, url }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        nexusctl(&self.url, arguments)
-    }
-
-    fn text(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {error}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let all: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
-        serde_json::from_str(&self.text(&all)).unwrap()
-    }
-
-    fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn nexusctl(server: &str, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nexusctl"))
-        .args(arguments)
-        .env("NEXUS_SERVER", server)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
+use crate::harness::{Server, nexusctl};
 
 #[test]
 fn an_operator_can_do_everything_from_the_command_line() {
