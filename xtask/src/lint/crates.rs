@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("nexus-p2p", 2),
     ("nexus-quorum", 2),
     ("nexus-store", 2),
+    ("nexus-bench", 3),
     ("nexus-ebpf", 3),
     ("nexus-server", 3),
     ("nexus-sidecar", 3),
