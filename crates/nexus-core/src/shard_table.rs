@@ -15,6 +15,7 @@
 mod command;
 mod image;
 mod olts;
+mod plan;
 mod pools;
 mod refusal;
 mod restore;
@@ -33,6 +34,7 @@ use std::time::Duration;
 pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew, UnitGrant};
 pub(crate) use image::Image;
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
+pub use plan::{Plan, PlannedChange, PlannedMove};
 pub use pools::MAX_POOLS;
 pub use refusal::Refusal;
 pub use restore::RestoreError;

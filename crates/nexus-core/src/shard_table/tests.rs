@@ -2,6 +2,7 @@
 
 pub(crate) mod histories;
 mod leases;
+mod plan;
 mod pools;
 mod restored;
 mod sessions;
