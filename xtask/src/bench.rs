@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use self::cluster::Scale;
 use crate::console;
 
 /// What can be measured.
@@ -132,9 +133,10 @@ impl Goal {
 }
 
 /// `cargo xtask bench`. A goal that does not hold is a result, not a failure.
-pub fn run(root: &Path, bench: Bench, json: bool) -> Result<()> {
+pub fn run(root: &Path, bench: Bench, json: bool, large: bool) -> Result<()> {
+    let scale = if large { Scale::Large } else { Scale::Usual };
     let report = match bench {
-        Bench::Cluster => cluster::run(root)?,
+        Bench::Cluster => cluster::run(root, scale)?,
         Bench::Dhcp => dhcp::run(root)?,
         Bench::Fastpath => fastpath::run(root)?,
     };

@@ -37,6 +37,9 @@ enum Task {
         /// Print one JSON object on standard output instead of tables.
         #[arg(long)]
         json: bool,
+        /// cluster: ten million entries, and ten million keys created and deleted; takes hours.
+        #[arg(long)]
+        large: bool,
     },
     /// Compile the kernel programs to BPF objects (needs no root).
     BuildEbpf,
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
             println!();
             return ExitCode::SUCCESS;
         }
-        Some(Task::Bench { name, json }) => bench::run(&root, name, json),
+        Some(Task::Bench { name, json, large }) => bench::run(&root, name, json, large),
         Some(Task::BuildEbpf) => build_ebpf::run(&root),
         Some(Task::Captures) => captures::run(&root),
         Some(Task::Ci) => ci::run(&root),

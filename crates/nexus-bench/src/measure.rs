@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nexus_clset::{Fence, MemoryRows, NodeId, Replica, UnixMillis};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -68,7 +69,7 @@ pub struct Healed {
     pub bytes_in: u64,
     /// Bytes that it sent to them.
     pub bytes_out: u64,
-    /// Bytes of keys and values that it lacked.
+    /// Bytes of the entries that it lacked.
     pub payload: u64,
 }
 
@@ -125,7 +126,7 @@ async fn measure(plan: &Plan, directory: &Path) -> Result<Report> {
         seconds: began.elapsed().as_secs_f64(),
         bytes_in,
         bytes_out,
-        payload: payload(0, plan.entries),
+        payload: payload(plan.entries)?,
     };
     report.bootstrap_resident = resident().saturating_sub(before);
     report.bootstrap_disk = disk(&directory.join("r4"));
@@ -213,7 +214,7 @@ async fn split(stations: &[Station], differing: u64, round: u8) -> Result<Healed
         seconds: began.elapsed().as_secs_f64(),
         bytes_in: bytes_in.saturating_sub(in_before),
         bytes_out: bytes_out.saturating_sub(out_before),
-        payload: payload(0, differing),
+        payload: payload(differing)?,
     })
 }
 
@@ -285,10 +286,20 @@ fn pair(number: u64, round: u8) -> (Vec<u8>, Vec<u8>) {
     (key, value)
 }
 
-fn payload(first: u64, count: u64) -> u64 {
-    let (key, value) = pair(first, 0);
-    let each = u64::try_from(key.len() + value.len()).unwrap_or(0);
-    each.saturating_mul(count)
+/// Bytes of so many entries: their keys, values, versions and numbers, as they are stored.
+fn payload(count: u64) -> Result<u64> {
+    let rows = MemoryRows::default();
+    let now = UnixMillis(1_800_000_000_000);
+    let (mut replica, boot) = Replica::open(rows.clone(), NodeId(1), now)?;
+    rows.apply(&boot.rows);
+    let (key, value) = pair(0, 0);
+    let change = replica.put(&key, &value, Fence::NONE, now)?;
+    rows.apply(&change.rows);
+    let entry = replica
+        .get_entry(&key)?
+        .context("an entry that was just made")?;
+    let each = u64::try_from(key.len() + entry.encode().len())?;
+    Ok(each.saturating_mul(count))
 }
 
 /// Bytes below a directory.

@@ -8,6 +8,7 @@
 //!
 //! The reference of the servers is one server that runs alone, under the same load in the same run.
 
+mod replicas;
 mod servers;
 
 use std::path::Path;
@@ -20,8 +21,33 @@ use super::{Goal, Report, Row};
 use crate::bench::dhcp::machine;
 use crate::{prepare, shell};
 
+/// How much of everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Minutes.
+    Usual,
+    /// Hours, and gigabytes of disk and memory.
+    Large,
+}
+
+impl Scale {
+    fn entries(self) -> u64 {
+        match self {
+            Self::Usual => 1_000_000,
+            Self::Large => 10_000_000,
+        }
+    }
+
+    fn cycles(self) -> u64 {
+        match self {
+            Self::Usual => 1_000_000,
+            Self::Large => 10_000_000,
+        }
+    }
+}
+
 /// Measures everything.
-pub fn run(root: &Path) -> Result<Report> {
+pub fn run(root: &Path, scale: Scale) -> Result<Report> {
     if !shell::is_root() {
         bail!("this makes network namespaces: run it as root");
     }
@@ -35,6 +61,7 @@ pub fn run(root: &Path) -> Result<Report> {
     let _precedence = machine::Precedence::take()?;
     let (mut rows, mut goals): (Vec<Row>, Vec<Goal>) = (Vec::new(), Vec::new());
     servers::measure(&mut rows, &mut goals)?;
+    replicas::measure(scale, &mut rows, &mut goals)?;
     eprintln!(
         "- measured in {:.0} s; {}",
         began.elapsed().as_secs_f64(),
@@ -51,7 +78,7 @@ pub fn run(root: &Path) -> Result<Report> {
 fn build(root: &Path) -> Result<()> {
     let mut server = shell::cargo(root);
     server.args(["build", "--locked", "--release"]);
-    shell::show(server.args(["-p", "nexus-server"]))?;
+    shell::show(server.args(["-p", "nexus-server", "-p", "nexus-bench"]))?;
     let mut load = shell::cargo(root);
     load.args(["build", "--locked", "--release", "-p", "nexus-testkit"]);
     shell::show(load.args(["--example", "cluster_load"]))
