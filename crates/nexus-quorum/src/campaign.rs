@@ -80,7 +80,7 @@ pub async fn run(inner: Arc<Inner>) {
             .filter(|number| *number != inner.shared.number)
             .collect();
         if !others.is_empty() {
-            let mut yes = canvass(&inner, &seen, &others).await;
+            let mut yes = canvass(&inner, &seen, &others).await.yes;
             yes.insert(inner.shared.number);
             // A voter that was removed and hears so stays quiet; a learner only wanted to know.
             if is_voter && !inner.shared.is_removed() && is_majority(&voters, &yes) {
@@ -102,8 +102,17 @@ async fn elect(inner: &Inner) {
     }
 }
 
-/// Ask `others`; who would vote for this node. Notes it if one says that this node was removed.
-async fn canvass(inner: &Inner, seen: &Metrics, others: &BTreeSet<u32>) -> BTreeSet<u32> {
+/// What the others said.
+#[derive(Default)]
+pub struct Canvassed {
+    /// Who would vote for this node.
+    pub yes: BTreeSet<u32>,
+    /// Who answered at all.
+    pub there: BTreeSet<u32>,
+}
+
+/// Ask `others`. Notes it if one says that this node was removed.
+pub async fn canvass(inner: &Inner, seen: &Metrics, others: &BTreeSet<u32>) -> Canvassed {
     let question = Canvass {
         last: row(inner.store.log_ends().1),
         membership: row(*seen.membership_config.log_id()),
@@ -121,11 +130,12 @@ async fn canvass(inner: &Inner, seen: &Metrics, others: &BTreeSet<u32>) -> BTree
             )
         })
         .collect();
-    let mut yes = BTreeSet::new();
+    let mut said = Canvassed::default();
     while let Some((number, reply)) = asked.next().await {
         if let Ok(Reply::Canvass { granted, removed }) = reply {
+            said.there.insert(number);
             if granted {
-                yes.insert(number);
+                said.yes.insert(number);
             }
             if removed && !inner.shared.is_removed() {
                 tracing::warn!(by = number, "this node is no longer a member of the quorum");
@@ -133,7 +143,7 @@ async fn canvass(inner: &Inner, seen: &Metrics, others: &BTreeSet<u32>) -> BTree
             }
         }
     }
-    yes
+    said
 }
 
 impl Inner {

@@ -7,6 +7,7 @@ use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, EmptyNode};
 use tokio::time::Instant;
 
+use crate::campaign;
 use crate::config::MAX_MEMBERS;
 use crate::error::{CallError, ChangeError};
 use crate::message::{Change, Question, Refusal, Reply};
@@ -103,6 +104,9 @@ impl Inner {
             Change::Promote(_) if is_voter => return Ok(()),
             Change::Promote(_) => {
                 self.expect_caught_up(number)?;
+                let mut goal = voters;
+                goal.insert(number);
+                self.expect_majority(&goal).await?;
                 let add = ChangeMembers::AddVoterIds(BTreeSet::from([number]));
                 return self.in_time(self.raft.change_membership(add, true)).await;
             }
@@ -125,18 +129,33 @@ impl Inner {
             // newest entry is on it alone. So another one does it.
             return self.hand_over().await;
         }
+        let mut goal = voters;
+        goal.remove(&number);
+        self.expect_majority(&goal).await?;
         let stays = matches!(change, Change::Demote(_));
         self.in_time(self.raft.change_membership(leaves, stays))
             .await
     }
 
-    /// End a change that a leader before this one began: the new voters alone, the old ones learners.
+    /// End a change that a leader before this one began: the new voters alone, the old ones learners; or, if this leader
+    /// would not be one of them, the old voters alone (a leader does not vote itself out, see `change_here`).
     pub(crate) async fn finish_joint(&self) -> Result<(), ChangeError> {
         let membership = self.membership();
         if membership.get_joint_config().len() < 2 {
             return Ok(());
         }
-        let goal = ChangeMembers::ReplaceAllVoters(last_voters(&membership));
+        let first = membership
+            .get_joint_config()
+            .first()
+            .cloned()
+            .unwrap_or_default();
+        let last = last_voters(&membership);
+        let goal = if last.contains(&self.shared.number) {
+            last
+        } else {
+            first
+        };
+        let goal = ChangeMembers::ReplaceAllVoters(goal);
         self.in_time(self.raft.change_membership(goal, true)).await
     }
 
@@ -168,13 +187,37 @@ impl Inner {
         }
     }
 
-    fn expect_caught_up(&self, number: u32) -> Result<(), ChangeError> {
-        let lag = self
-            .lag()
-            .get(&number)
+    /// A change to voters of whom no majority is there could never be ended, nor anything else be done.
+    async fn expect_majority(&self, voters: &BTreeSet<u32>) -> Result<(), ChangeError> {
+        let seen = self.raft.metrics().borrow().clone();
+        let others = voters
+            .iter()
             .copied()
-            .ok_or(ChangeError::NotMember(number))?;
+            .filter(|number| *number != self.shared.number)
+            .collect();
+        let mut there = campaign::canvass(self, &seen, &others).await.there;
+        there.insert(self.shared.number);
+        if campaign::is_majority(std::slice::from_ref(voters), &there) {
+            return Ok(());
+        }
+        Err(ChangeError::NoMajority {
+            voters: voters.iter().copied().collect(),
+            silent: voters.difference(&there).copied().collect(),
+        })
+    }
+
+    fn expect_caught_up(&self, number: u32) -> Result<(), ChangeError> {
+        let lag = self.lag().get(&number).copied();
+        let lag = lag.ok_or(ChangeError::NotMember(number))?;
+        let seen = self.raft.metrics().borrow().clone();
+        let has_any = seen
+            .replication
+            .is_some_and(|matched| matched.get(&number).is_some_and(Option::is_some));
         let most = self.limits.promote_lag;
+        // However short the log is: a node that never answered has not caught up.
+        if !has_any {
+            return Err(ChangeError::Silent(number));
+        }
         if lag > most {
             return Err(ChangeError::Lagging { number, lag, most });
         }

@@ -168,6 +168,23 @@ pub enum ChangeError {
         /// Entries it may lack.
         most: u64,
     },
+    /// Certainly not done: the learner has never taken anything from this leader.
+    #[error(
+        "node {0} has taken nothing from the leader yet, so it cannot become a voter; see that it runs, is connected and \
+         belongs to no other cluster (nothing was changed)"
+    )]
+    Silent(u32),
+    /// Certainly not done: too few of the voters that would be left answer, so that nothing could be agreed on any more.
+    #[error(
+        "of the voters {voters:?} that there would be, {silent:?} do not answer, and the rest is no majority; bring them \
+         back first, or remove one of those that are gone (nothing was changed)"
+    )]
+    NoMajority {
+        /// The voters after the change.
+        voters: Vec<u32>,
+        /// Those of them that do not answer.
+        silent: Vec<u32>,
+    },
     /// Certainly not done: the cluster would have no voter left.
     #[error("node {0} is the last voter; promote another one first (nothing was changed)")]
     LastVoter(u32),

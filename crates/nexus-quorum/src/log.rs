@@ -38,7 +38,12 @@ impl RaftLogReader<Types> for Log {
         start: u64,
         end: u64,
     ) -> Result<Vec<RaftEntry>, StorageError> {
-        self.0.read(start, end, REPLICATE_BYTES).map_err(reading)
+        let entries = self.0.read(start, end, REPLICATE_BYTES).map_err(reading)?;
+        // What begins later than asked for was purged meanwhile and cannot be sent so; openraft finds another way.
+        let begins_there = entries
+            .first()
+            .is_some_and(|entry| entry.log_id.index == start);
+        Ok(if begins_there { entries } else { Vec::new() })
     }
 }
 

@@ -7,6 +7,9 @@ use crate::error::ChangeError;
 use crate::rows::{EntryRow, LogIdRow, MetaRow, VoteRow};
 use crate::types::{Command, LogId};
 
+/// Terms above this are no terms: there is one for each election. It keeps counting on from one safe.
+pub const MAX_TERM: u64 = 1 << 48;
+
 /// A question to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -142,7 +145,7 @@ impl Append {
     /// Whether a leader `from` can have sent this: its own vote, entries without gaps, terms that do not sink.
     pub fn check(&self, from: u32) -> Result<(), CodecError> {
         let bad = |what: &str| Err(CodecError::Malformed(format!("replication {what}")));
-        if !self.vote.won || self.vote.node != from {
+        if !self.vote.won || self.vote.node != from || self.vote.term > MAX_TERM {
             return bad("that does not come from the leader it names");
         }
         let mut before = self.prev;
@@ -172,7 +175,7 @@ fn leader(id: LogIdRow) -> (u64, u32) {
 
 /// A vote question must come from the node it is for.
 pub fn check_vote(vote: VoteRow, from: u32) -> Result<(), CodecError> {
-    if vote.won || vote.node != from || vote.term == u64::MAX {
+    if vote.won || vote.node != from || vote.term > MAX_TERM {
         return Err(CodecError::Malformed(
             "vote that does not come from its candidate".to_owned(),
         ));

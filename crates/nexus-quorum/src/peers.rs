@@ -17,7 +17,9 @@ use crate::codec::{self, CodecError};
 use crate::config::CHUNK_BYTES;
 use crate::error::CallError;
 use crate::machine::Network;
-use crate::message::{Append, AppendReply, Chunk, Envelope, Question, Refusal, Reply, row};
+use crate::message::{
+    Append, AppendReply, Chunk, Envelope, MAX_TERM, Question, Refusal, Reply, row,
+};
 use crate::rows::{EntryRow, LogIdRow, MetaRow};
 use crate::shared::Shared;
 use crate::store::Store;
@@ -75,7 +77,7 @@ impl Peers {
         patience: Duration,
     ) -> Result<Reply, AskError> {
         let envelope = Envelope {
-            cluster: self.store.cluster(),
+            cluster: self.store.cluster().map(|cluster| cluster.name),
             question,
         };
         let message = codec::encode(&envelope)?;
@@ -148,7 +150,9 @@ impl RaftNetwork<Types> for Peer {
             Reply::Append(AppendReply::Conflict) if prev.is_some() => {
                 Ok(AppendEntriesResponse::Conflict)
             }
-            Reply::Append(AppendReply::HigherVote(vote)) if Vote::from(vote) > rpc.vote => {
+            Reply::Append(AppendReply::HigherVote(vote))
+                if vote.term <= MAX_TERM && Vote::from(vote) > rpc.vote =>
+            {
                 Ok(AppendEntriesResponse::HigherVote(vote.into()))
             }
             _ => Err(self.odd()),
@@ -166,7 +170,7 @@ impl RaftNetwork<Types> for Peer {
                 vote,
                 granted,
                 last,
-            } => Ok(VoteResponse::new(
+            } if vote.term <= MAX_TERM => Ok(VoteResponse::new(
                 Vote::from(vote),
                 last.map(LogId::from),
                 granted,
@@ -256,7 +260,9 @@ impl Peer {
                 .ask(self.target, Question::Chunk(chunk), patience)
                 .await
             {
-                Ok(Reply::Installed { vote }) => return Ok(SnapshotResponse::new(vote.into())),
+                Ok(Reply::Installed { vote }) if vote.term <= MAX_TERM => {
+                    return Ok(SnapshotResponse::new(vote.into()));
+                }
                 // It says where to go on, also after a repeated or lost piece; a second beginning is a try, too.
                 Ok(Reply::Chunk { have }) if have <= total => {
                     tries = if have > offset { 0 } else { tries + 1 };

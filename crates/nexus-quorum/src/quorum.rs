@@ -18,7 +18,7 @@ use crate::peers::Peers;
 use crate::serve::Incoming;
 use crate::shared::Shared;
 use crate::state::State;
-use crate::store::Store;
+use crate::store::{Cluster, Store};
 use crate::types::Raft;
 use crate::watch::Status;
 use crate::{campaign, watch as chores};
@@ -180,17 +180,19 @@ impl Quorum {
             .is_initialized()
             .await
             .map_err(|fatal| stopped(fatal.to_string()))?;
-        // With a name but without a log, a crash came between the two: it is founded now.
-        if was_begun {
-            return Err(QuorumError::AlreadyMember);
-        }
-        if inner.store.cluster().is_none() {
-            let cluster: u128 = rand::random();
-            inner
-                .store
-                .run(move |store| store.join(cluster))
-                .await
-                .map_err(|error| stopped(error.to_string()))?;
+        // Own, but without a log: a crash came between the two, and it is founded now. Another's: a leader has called.
+        match inner.store.cluster() {
+            _ if was_begun => return Err(QuorumError::AlreadyMember),
+            Some(Cluster { own: false, .. }) => return Err(QuorumError::AlreadyMember),
+            Some(_) => {}
+            None => {
+                let cluster = Cluster {
+                    name: rand::random(),
+                    own: true,
+                };
+                let joined = inner.store.run(move |store| store.join(cluster)).await;
+                joined.map_err(|error| stopped(error.to_string()))?;
+            }
         }
         match inner
             .raft
@@ -320,7 +322,7 @@ fn config(timing: &Timing, limits: &Limits) -> Result<openraft::Config, QuorumEr
         snapshot_policy: SnapshotPolicy::LogsSinceLast(limits.snapshot_entries.max(1)),
         max_in_snapshot_log_to_keep: limits.keep_entries,
         replication_lag_threshold: limits.snapshot_entries.saturating_mul(2),
-        purge_batch_size: 64,
+        purge_batch_size: 1,
         ..openraft::Config::default()
     }
     .validate()

@@ -8,10 +8,11 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use crate::codec::{self, CodecError};
 use crate::config::{CHUNK_BYTES, MAX_SNAPSHOT};
 use crate::message::{
-    Append, AppendReply, Chunk, Envelope, Question, Refusal, Reply, check_vote, row,
+    Append, AppendReply, Chunk, Envelope, MAX_TERM, Question, Refusal, Reply, check_vote, row,
 };
 use crate::quorum::Inner;
 use crate::rows::{LogIdRow, VoteRow};
+use crate::store::Cluster;
 use crate::types::{Image, LogId, RaftEntry, SnapshotMeta, StoredMembership, Vote};
 
 /// The longest a peer's proposal is waited for here, whatever the peer asks for.
@@ -79,7 +80,7 @@ impl Inner {
     async fn check_cluster(&self, envelope: &Envelope) -> Result<(), Refusal> {
         let theirs = envelope.cluster.ok_or(Refusal::NotMember)?;
         if let Some(ours) = self.store.cluster() {
-            return if ours == theirs {
+            return if ours.name == theirs {
                 Ok(())
             } else {
                 Err(Refusal::OtherCluster)
@@ -90,12 +91,17 @@ impl Inner {
         }
         let _founding = self.founding.lock().await;
         match self.store.cluster() {
-            Some(ours) if ours != theirs => Err(Refusal::OtherCluster),
+            Some(ours) if ours.name != theirs => Err(Refusal::OtherCluster),
             Some(_) => Ok(()),
             None => {
                 tracing::info!("this node has been admitted to a quorum");
                 self.store
-                    .run(move |store| store.join(theirs))
+                    .run(move |store| {
+                        store.join(Cluster {
+                            name: theirs,
+                            own: false,
+                        })
+                    })
                     .await
                     .map_err(|error| self.fail(&error))
             }
@@ -223,7 +229,7 @@ impl Incoming {
 
 fn check_chunk(chunk: &Chunk, from: u32) -> Result<(), Refusal> {
     let bad = |what: &str| Err(Refusal::Malformed(format!("a piece of a snapshot {what}")));
-    if !chunk.vote.won || chunk.vote.node != from {
+    if !chunk.vote.won || chunk.vote.node != from || chunk.vote.term > MAX_TERM {
         return bad("that does not come from the leader it names");
     }
     if chunk.bytes.is_empty() || chunk.bytes.len() > CHUNK_BYTES {

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::MAX_SNAPSHOT;
 use crate::error::QuorumError;
 use crate::rows::{EntryRow, LogIdRow, MetaRow, VoteRow};
@@ -43,10 +45,19 @@ pub struct Store {
     known: Mutex<Known>,
 }
 
+/// The cluster a node belongs to, and whether the node itself founded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Drawn when it was founded.
+    pub name: u128,
+    /// Founded by this node.
+    pub own: bool,
+}
+
 /// What is in the file, as far as it is asked for often.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    cluster: Option<u128>,
+    cluster: Option<Cluster>,
     vote: Option<Vote>,
     /// Newest, and newest that is in the file; the difference goes along with the next append.
     committed: Option<LogId>,
@@ -88,12 +99,12 @@ impl Store {
     }
 
     /// The cluster this node belongs to.
-    pub fn cluster(&self) -> Option<u128> {
+    pub fn cluster(&self) -> Option<Cluster> {
         self.known().cluster
     }
 
     /// Belong to `cluster` from now on.
-    pub fn join(&self, cluster: u128) -> Result<(), StoreError> {
+    pub fn join(&self, cluster: Cluster) -> Result<(), StoreError> {
         self.write(|tx| put_meta(tx, "cluster", &cluster))?;
         self.known().cluster = Some(cluster);
         Ok(())

@@ -7,8 +7,10 @@
 )]
 
 #[path = "cluster/ledger.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
 mod ledger;
 #[path = "cluster/net.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
 mod net;
 
 use std::time::Duration;

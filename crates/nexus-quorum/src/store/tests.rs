@@ -46,7 +46,12 @@ fn meta(term: u64, index: u64) -> SnapshotMeta {
 /// A file with a bit of everything in it.
 fn filled(path: &Path) -> Store {
     let store = Store::open(path, 1).unwrap();
-    store.join(99).unwrap();
+    store
+        .join(Cluster {
+            name: 99,
+            own: true,
+        })
+        .unwrap();
     store.save_vote(Vote::new_committed(3, 1)).unwrap();
     store
         .append((0..50).map(|index| entry(1, index)).collect())
@@ -72,7 +77,13 @@ fn what_was_written_is_there_again() {
     ));
     let store = Store::open(&path, 1).unwrap();
     assert_eq!(store.boot(), 2);
-    assert_eq!(store.cluster(), Some(99));
+    assert_eq!(
+        store.cluster(),
+        Some(Cluster {
+            name: 99,
+            own: true
+        })
+    );
     assert_eq!(store.vote(), Some(Vote::new_committed(3, 1)));
     assert_eq!(store.log_ends(), (Some(id(1, 20)), Some(id(1, 49))));
     assert_eq!(store.committed(), Some(id(1, 49)), "closing wrote it");

@@ -20,9 +20,25 @@ pub enum Op {
 }
 
 impl Op {
+    /// A command with no name of its own.
     pub fn bytes(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap()
+        self.tagged(0)
     }
+
+    /// A command that a test recognises again.
+    pub fn tagged(&self, tag: u64) -> Vec<u8> {
+        postcard::to_allocvec(&(tag, self)).unwrap()
+    }
+}
+
+/// A command as a machine was told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub ordinal: u64,
+    pub index: u64,
+    pub at: u64,
+    pub tag: u64,
+    pub op: Op,
 }
 
 /// An answer: whether it was done, and the counter's value.
@@ -43,8 +59,8 @@ pub struct State {
 #[derive(Default)]
 pub struct Ledger {
     pub state: Mutex<State>,
-    /// Every command this start was told, in order: ordinal, stamp, index.
-    pub told: Mutex<Vec<(u64, u64, u64)>>,
+    /// Every command this start was told, in order.
+    pub told: Mutex<Vec<Told>>,
     pub installed: Mutex<u32>,
 }
 
@@ -81,13 +97,25 @@ impl Ledger {
         }
         state.ordinal = entry.ordinal;
         state.at = entry.at.as_nanos();
-        self.told
-            .lock()
-            .unwrap()
-            .push((entry.ordinal, entry.at.as_nanos(), entry.index));
-        let op: Op = postcard::from_bytes(&entry.command)
+        let (tag, op): (u64, Op) = postcard::from_bytes(&entry.command)
             .map_err(|error| MachineError(error.to_string()))?;
-        let answer = match op {
+        let answer = state.carry_out(&op)?;
+        self.told.lock().unwrap().push(Told {
+            ordinal: entry.ordinal,
+            index: entry.index,
+            at: entry.at.as_nanos(),
+            tag,
+            op,
+        });
+        Ok(postcard::to_allocvec(&answer).unwrap())
+    }
+}
+
+impl State {
+    /// What one command does, and its answer.
+    pub fn carry_out(&mut self, op: &Op) -> Result<(bool, i64), MachineError> {
+        let state = self;
+        Ok(match op.clone() {
             Op::Add(name, by) => {
                 let counter = state.counters.entry(name).or_insert(0);
                 *counter += by;
@@ -106,8 +134,7 @@ impl Ledger {
                 (true, 0)
             }
             Op::Break => return Err(MachineError("broken on purpose".to_owned())),
-        };
-        Ok(postcard::to_allocvec(&answer).unwrap())
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nexus_quorum::{
-    Applied, BoxFuture, CallError, Limits, Network, Options, ProposeError, Quorum, QuorumError,
-    Status, Timing,
+    Applied, BoxFuture, CallError, ChangeError, Limits, Network, Options, ProposeError, Quorum,
+    QuorumError, Status, Timing,
 };
 use rand::Rng as _;
 use tokio::runtime::Runtime;
@@ -357,7 +357,7 @@ impl Cluster {
         eventually("promotion", || {
             match first.run(move |quorum| async move { quorum.promote(number).await }) {
                 Ok(()) => Some(()),
-                Err(nexus_quorum::ChangeError::Lagging { .. }) => None,
+                Err(ChangeError::Lagging { .. } | ChangeError::Silent(_)) => None,
                 Err(error) => panic!("{error}"),
             }
         });
