@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use nexus_clset::Ticket;
+use nexus_clset::{Output, Ticket};
+use nexus_core::cluster::Members;
 use nexus_core::id::{OltId, SessionId};
+use nexus_core::shard_table::Command;
 use nexus_store::{Batch, Commit, MAX_BATCH_OPERATIONS, Slot, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::centre::Centre;
@@ -41,13 +42,14 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// Most bytes of one batch; the store allows somewhat more.
 const MAX_BATCH_BYTES: usize = 512 * 1024;
 
-type Job = Box<dyn for<'a> FnOnce(&'a mut Centre, Now) -> BoxFuture<'a, Tell> + Send>;
+type Job = Box<dyn FnOnce(&mut Centre, Now) -> Tell + Send>;
 type Tell = Box<dyn FnOnce(Result<(), Refused>, &mut Hub) + Send>;
 
 /// The way into the owner's task. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     jobs: mpsc::Sender<Job>,
+    closing: Arc<Notify>,
 }
 
 /// The streams that are open.
@@ -64,60 +66,107 @@ struct Answer {
     tell: Tell,
 }
 
+/// Where the owner hands on what it cannot wait for.
+pub struct Outlets {
+    /// What the quorum shall decide. Full: dropped, the next tick makes it again.
+    pub proposals: mpsc::Sender<Command>,
+    /// What other servers shall hear. Full: dropped and counted, replicas repair it.
+    pub outputs: mpsc::Sender<Output>,
+    /// Who is a member.
+    pub members: watch::Sender<Members>,
+}
+
+/// Why the owner has ended without a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Nobody can reach it any more.
+    Done,
+    /// Its record must be thrown away and fetched anew.
+    StartOver(String),
+    /// Its record cannot be read any more.
+    Failed(String),
+}
+
 /// The owner's task, not yet running.
 pub struct Owner {
     centre: Centre,
     store: Store,
     metrics: Metrics,
     tick: Duration,
+    outlets: Outlets,
     jobs: mpsc::Receiver<Job>,
+    closing: Arc<Notify>,
 }
 
 impl Handle {
+    /// Has the owner end once it has done everything that was asked so far.
+    pub fn close(&self) {
+        self.closing.notify_one();
+    }
+
     /// Has a piece of work done on the state, and gives its outcome once everything it changed is durable.
     ///
     /// # Errors
     /// The refusal of the work itself, or [`Refused::Overloaded`], [`Refused::Stopping`],
     /// [`Refused::Store`].
-    pub async fn call<T, F>(&self, work: F) -> Result<T, Refused>
+    pub async fn run<T, F>(&self, work: F) -> Result<T, Refused>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Centre, Now) -> BoxFuture<'a, Result<T, Refused>>
-            + Send
-            + 'static,
+        F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
     {
         let (done, outcome) = oneshot::channel();
         let job: Job = Box::new(move |centre, now| {
-            Box::pin(async move {
-                let result = work(centre, now).await;
-                let tell: Tell = Box::new(move |durable, _| {
-                    // Nobody waits any more if the client has hung up.
-                    let _ = done.send(durable.and(result));
-                });
-                tell
+            let result = work(centre, now);
+            Box::new(move |durable, _| {
+                // Nobody waits any more if the client has hung up.
+                let _ = done.send(durable.and(result));
             })
         });
         self.submit(job).await?;
         outcome.await.unwrap_or(Err(Refused::Stopping))
     }
 
-    /// [`Handle::call`] for work that waits for nobody.
+    /// As [`Handle::run`], but gives the outcome before what was changed is durable: for what is told to
+    /// nobody outside until then.
     ///
     /// # Errors
-    /// As [`Handle::call`].
-    pub async fn run<T, F>(&self, work: F) -> Result<T, Refused>
+    /// As [`Handle::run`].
+    pub async fn run_ahead<T, F>(&self, work: F) -> Result<T, Refused>
     where
         T: Send + 'static,
         F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
     {
-        self.call(move |centre, now| Box::pin(std::future::ready(work(centre, now))))
-            .await
+        let (done, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |centre, now| {
+            let _ = done.send(work(centre, now));
+            Box::new(|_, _| ())
+        });
+        self.submit(job).await?;
+        outcome.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// As [`Handle::run_ahead`], for those who cannot be turned away: waits for a place as long as it takes.
+    ///
+    /// # Errors
+    /// The refusal of the work itself, or [`Refused::Stopping`].
+    pub async fn patient<T, F>(&self, work: F) -> Result<T, Refused>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
+    {
+        let (done, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |centre, now| {
+            let _ = done.send(work(centre, now));
+            Box::new(|_, _| ())
+        });
+        self.jobs.send(job).await.map_err(|_| Refused::Stopping)?;
+        outcome.await.unwrap_or(Err(Refused::Stopping))
     }
 
     /// Opens a stream of an OLT's configuration.
     ///
     /// # Errors
-    /// An unknown OLT or session; else as [`Handle::call`].
+    /// An unknown OLT or session; else as [`Handle::run`].
     pub async fn watch_config(
         &self,
         olt: OltId,
@@ -126,13 +175,13 @@ impl Handle {
         let (done, outcome) = oneshot::channel();
         let job: Job = Box::new(move |centre, _| {
             let first = centre.read_config(&olt, session.as_ref());
-            let tell: Tell = Box::new(move |durable, hub| {
+            let tell: Tell = Box::new(move |durable, hub: &mut Hub| {
                 let feed = durable
                     .and(first)
                     .map(|first| hub.configs.open(&olt, vec![first]));
                 let _ = done.send(feed);
             });
-            Box::pin(std::future::ready(tell))
+            tell
         });
         self.submit(job).await?;
         outcome.await.unwrap_or(Err(Refused::Stopping))
@@ -141,7 +190,7 @@ impl Handle {
     /// Opens a stream of an OLT's allocations.
     ///
     /// # Errors
-    /// An unknown OLT or session; else as [`Handle::call`].
+    /// An unknown OLT or session; else as [`Handle::run`].
     pub async fn watch_allocations(
         &self,
         olt: OltId,
@@ -151,13 +200,13 @@ impl Handle {
         let (done, outcome) = oneshot::channel();
         let job: Job = Box::new(move |centre, _| {
             let first = centre.watch_allocations(&olt, session.as_ref(), revision);
-            let tell: Tell = Box::new(move |durable, hub| {
+            let tell: Tell = Box::new(move |durable, hub: &mut Hub| {
                 let feed = durable
                     .and(first)
                     .map(|first| hub.allocations.open(&olt, first));
                 let _ = done.send(feed);
             });
-            Box::pin(std::future::ready(tell))
+            tell
         });
         self.submit(job).await?;
         outcome.await.unwrap_or(Err(Refused::Stopping))
@@ -166,7 +215,7 @@ impl Handle {
     /// Number of streams that are open.
     ///
     /// # Errors
-    /// As [`Handle::call`].
+    /// As [`Handle::run`].
     pub async fn watchers(&self) -> Result<usize, Refused> {
         let (done, outcome) = oneshot::channel();
         self.tell(move |hub| {
@@ -179,7 +228,7 @@ impl Handle {
     /// Ends all streams, and every one that is opened later.
     ///
     /// # Errors
-    /// As [`Handle::call`].
+    /// As [`Handle::run`].
     pub async fn stop_watchers(&self) -> Result<(), Refused> {
         self.tell(|hub| {
             hub.configs.stop();
@@ -190,8 +239,8 @@ impl Handle {
 
     async fn tell(&self, work: impl FnOnce(&mut Hub) + Send + 'static) -> Result<(), Refused> {
         let job: Job = Box::new(move |_, _| {
-            let tell: Tell = Box::new(move |_, hub| work(hub));
-            Box::pin(std::future::ready(tell))
+            let tell: Tell = Box::new(move |_, hub: &mut Hub| work(hub));
+            tell
         });
         self.submit(job).await
     }
@@ -213,37 +262,50 @@ impl Handle {
 impl Owner {
     /// The owner of a state, and the way into it. `tick` is how often time is let pass.
     #[must_use]
-    pub fn new(centre: Centre, store: Store, metrics: Metrics, tick: Duration) -> (Self, Handle) {
+    pub fn new(
+        centre: Centre,
+        store: Store,
+        metrics: Metrics,
+        tick: Duration,
+        outlets: Outlets,
+    ) -> (Self, Handle) {
         let (sender, jobs) = mpsc::channel(JOB_LIMIT);
+        let closing = Arc::new(Notify::new());
         let owner = Self {
             centre,
             store,
             metrics,
             tick,
+            outlets,
             jobs,
+            closing: Arc::clone(&closing),
         };
-        (owner, Handle { jobs: sender })
+        let handle = Handle {
+            jobs: sender,
+            closing,
+        };
+        (owner, handle)
     }
 
-    /// Works until all handles are gone, then makes sure that everything is durable.
+    /// Works until it is closed or all handles are gone, then makes sure that everything is durable.
     ///
     /// # Errors
     /// The failure of the store, after which nothing more can be accepted.
-    pub async fn run(mut self) -> Result<(), StoreError> {
+    pub async fn run(mut self) -> Result<Stopped, StoreError> {
         let (answers, receiver) = mpsc::channel(ANSWER_LIMIT);
         let settled = Arc::new(AtomicU64::new(0));
         let teller = tokio::spawn(teller(receiver, Arc::clone(&settled), self.metrics.clone()));
         let outcome = self.work(&answers, &settled).await;
         drop(answers);
         let told = teller.await.unwrap_or(Err(StoreError::Closed));
-        outcome.and(told)
+        told.and(outcome)
     }
 
     async fn work(
         &mut self,
         answers: &mpsc::Sender<Answer>,
         settled: &AtomicU64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Stopped, StoreError> {
         let mut ticks = interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut audit_due = Instant::now();
@@ -252,9 +314,13 @@ impl Owner {
                 biased;
                 // Time must pass however much there is to do.
                 _ = ticks.tick() => tick_job(),
+                () = self.closing.notified() => {
+                    self.jobs.close();
+                    continue;
+                }
                 job = self.jobs.recv() => match job {
                     Some(job) => job,
-                    None => return Ok(()),
+                    None => return Ok(Stopped::Done),
                 },
             };
             // The place in the store's queue comes first: once the state has changed its rows must follow.
@@ -262,12 +328,20 @@ impl Owner {
             let Ok(now) = Now::read() else {
                 return Err(StoreError::Closed);
             };
-            self.centre.settle(Ticket(settled.load(Ordering::Acquire)));
-            let tell = job(&mut self.centre, now).await;
-            let effects = self.centre.take_effects();
+            self.centre
+                .settle(&now, Ticket(settled.load(Ordering::Acquire)));
+            let tell = job(&mut self.centre, now);
+            let mut effects = self.centre.take_effects();
             self.metrics.clset_puts(effects.puts);
             self.metrics.clset_gets(effects.gets);
             let ticket = effects.ticket;
+            self.hand_on(&mut effects);
+            if let Some(why) = effects.failed.take() {
+                return Ok(Stopped::Failed(why));
+            }
+            if let Some(why) = effects.start_over.take() {
+                return Ok(Stopped::StartOver(why));
+            }
             let (commits, events) = self.commit(slot, effects).await?;
             let answer = Answer {
                 commits,
@@ -277,7 +351,7 @@ impl Owner {
             };
             if answers.send(answer).await.is_err() {
                 // The teller ends only after a failure of the store.
-                return self.store.health();
+                return self.store.health().map(|()| Stopped::Done);
             }
             if audit_due <= Instant::now() {
                 audit_due = Instant::now() + AUDIT_INTERVAL;
@@ -287,6 +361,25 @@ impl Owner {
                     tracing::error!(count = found.len(), resource = %first.place, holders = ?first.holders,
                         "resources are held by more than one subscriber");
                 }
+            }
+        }
+    }
+
+    fn hand_on(&self, effects: &mut Effects) {
+        if effects.members {
+            self.outlets
+                .members
+                .send_replace(self.centre.members().clone());
+        }
+        for command in effects.proposals.drain(..) {
+            if self.outlets.proposals.try_send(command).is_err() {
+                tracing::debug!("a proposal was dropped, there are too many");
+            }
+        }
+        for output in effects.outputs.drain(..) {
+            // Closed: this server runs alone.
+            if let Err(mpsc::error::TrySendError::Full(_)) = self.outlets.outputs.try_send(output) {
+                self.metrics.clset_dropped();
             }
         }
     }
@@ -314,13 +407,10 @@ impl Owner {
 
 fn tick_job() -> Job {
     Box::new(|centre, now| {
-        Box::pin(async move {
-            if let Err(refused) = centre.tick(&now).await {
-                tracing::warn!(%refused, "time could not be let pass");
-            }
-            let tell: Tell = Box::new(|_, _| ());
-            tell
-        })
+        if let Err(refused) = centre.tick(&now) {
+            tracing::warn!(%refused, "time could not be let pass");
+        }
+        Box::new(|_, _| ())
     })
 }
 
@@ -409,6 +499,11 @@ impl Hub {
             Event::SessionOver(olt) => {
                 self.configs.end(&olt, End::SessionOver);
                 self.allocations.end(&olt, End::SessionOver);
+                0
+            }
+            Event::StartOver => {
+                self.configs.end_all(End::StartOver);
+                self.allocations.end_all(End::StartOver);
                 0
             }
         }

@@ -53,7 +53,7 @@ pub struct Allocation {
     pub shard: ShardId,
     /// Epoch of the shard under which it was allocated.
     pub epoch: Epoch,
-    /// Number of the newest command that it is based on; 0 for the centre's own.
+    /// Number of the newest command that it is based on; for the centre's own, that of the quorum's grant.
     pub seq: Seq,
     /// Held or not.
     pub state: AllocationState,
@@ -176,6 +176,12 @@ impl Allocation {
     #[must_use]
     pub fn is_central(&self) -> bool {
         self.session.is_none()
+    }
+
+    /// Number of the newest command of its OLT that it is based on; 0 if the centre chose the resource.
+    #[must_use]
+    pub fn command(&self) -> Seq {
+        if self.is_central() { Seq(0) } else { self.seq }
     }
 
     /// The value of its row. Times are kept to the millisecond.

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nexus_core::cluster::Role;
 use nexus_core::duration::HumanDuration;
-use nexus_core::id::OltId;
+use nexus_core::id::NodeName;
 use nexus_core::lease::{LeaseError, LeaseRule, MISSED_HEARTBEATS};
 use nexus_core::pool::{Pool, PoolSpec};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 /// Largest configuration file that is read, in bytes.
@@ -26,11 +27,13 @@ pub struct Config {
     pub server: ServerConfig,
     /// Who this server is.
     pub node: NodeConfig,
-    /// Peers of the cluster; kept, not used while the server runs as a single node.
+    /// How this server meets the others of its cluster.
     pub p2p: P2pConfig,
+    /// Rules for the servers of the cluster.
+    pub cluster: ClusterConfig,
     /// Where the state lies.
     pub storage: StorageConfig,
-    /// Replication; kept, not used while the server runs as a single node.
+    /// Replication between the servers.
     pub clset: ClsetConfig,
     /// How the server stops.
     pub graceful_shutdown: ShutdownConfig,
@@ -52,63 +55,67 @@ pub struct ServerConfig {
     pub grpc_port: u16,
     /// Prometheus metrics.
     pub metrics_port: u16,
+    /// Host name or address at which the other servers and their clients reach this one; the
+    /// `listen_address` unless given, or the name of the host if that is the unspecified one.
+    pub advertise_host: Option<String>,
     /// Allows a `listen_address` that is not loopback although nothing on it is encrypted or authenticated.
     pub insecure_listen_without_tls: bool,
 }
 
 /// Who this server is.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
-    /// Name of the server; made at random and kept in the store if not given.
-    pub id: Option<OltId>,
+    /// Name of the server; made at random and kept if not given.
+    pub id: Option<NodeName>,
     /// Part the server plays in the cluster.
     pub role: Role,
     /// Region label.
     pub region: String,
 }
 
-/// Part a server plays in the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Full participant.
-    #[default]
-    Core,
-    /// Takes writes.
-    Write,
-    /// Read replica.
-    Read,
-}
-
-impl Role {
-    /// Name as it stands in configuration and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Core => "core",
-            Self::Write => "write",
-            Self::Read => "read",
-        }
-    }
-}
-
-/// Peers of the cluster.
+/// How this server meets the others of its cluster.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct P2pConfig {
-    /// Port of the peer-to-peer listener.
+    /// Address of the peer-to-peer listener (TCP and QUIC).
+    pub listen_address: IpAddr,
+    /// Port of the peer-to-peer listener; 0 takes any free port.
     pub listen_port: u16,
-    /// Multiaddresses of peers to start from.
+    /// Multiaddresses of peers to start from: `/ip4/10.0.0.1/tcp/33123`, `/dns/nexus-peers/tcp/33123`. Empty:
+    /// this server founds a cluster of its own at its first start.
     pub bootstrap: Vec<String>,
+    /// File with the key that all servers of the cluster share, 64 hexadecimal digits; not readable by
+    /// others. If not given, `cluster.key` in `storage.path`; a server that has none and names no peers runs
+    /// alone, without a peer-to-peer listener.
+    pub cluster_key_file: Option<PathBuf>,
+    /// Peer ids that may connect; empty: whoever has the cluster's key.
+    pub allowed_peers: Vec<String>,
+    /// Multiaddresses that the other servers are told, if they cannot use those of the listener.
+    pub advertise: Vec<String>,
+}
+
+/// Rules for the servers of the cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterConfig {
+    /// Servers that have the cluster's key become members without `nexusctl cluster add`. Decided by the
+    /// server that they ask.
+    pub auto_admit: bool,
+    /// A read replica that was away for so long no longer holds back what was deleted, and starts over from
+    /// the others when it returns.
+    pub evict_after: HumanDuration,
 }
 
 /// Where the state lies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
-    /// Directory of the store; made if it is not there.
+    /// Directory of everything this server keeps; made if it is not there.
     pub path: PathBuf,
+    /// Writes are refused while the disk has less free space than this, in bytes, or than a tenth of itself
+    /// if that is less.
+    pub min_free_bytes: u64,
 }
 
 /// Replication of the state between servers.
@@ -119,7 +126,7 @@ pub struct ClsetConfig {
     pub topic: String,
     /// How often peers compare what they have.
     pub rebroadcast_interval: HumanDuration,
-    /// Workers that apply what peers send.
+    /// Questions of peers that are worked on at a time; more wait.
     pub num_workers: u16,
 }
 
@@ -156,7 +163,18 @@ impl Default for ServerConfig {
             http_port: 9000,
             grpc_port: 9001,
             metrics_port: 9002,
+            advertise_host: None,
             insecure_listen_without_tls: false,
+        }
+    }
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            id: None,
+            role: Role::Core,
+            region: String::new(),
         }
     }
 }
@@ -164,8 +182,21 @@ impl Default for ServerConfig {
 impl Default for P2pConfig {
     fn default() -> Self {
         Self {
+            listen_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             listen_port: 33123,
             bootstrap: Vec::new(),
+            cluster_key_file: None,
+            allowed_peers: Vec::new(),
+            advertise: Vec::new(),
+        }
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            auto_admit: false,
+            evict_after: HumanDuration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -174,6 +205,7 @@ impl Default for StorageConfig {
     fn default() -> Self {
         Self {
             path: PathBuf::from("/var/lib/nexus/data"),
+            min_free_bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -297,6 +329,32 @@ impl Config {
         SocketAddr::new(self.server.listen_address, port)
     }
 
+    /// File with the cluster's key; `None` if this server runs alone.
+    #[must_use]
+    pub fn cluster_key_file(&self) -> Option<PathBuf> {
+        if let Some(path) = &self.p2p.cluster_key_file {
+            return Some(path.clone());
+        }
+        let path = self.storage.path.join("cluster.key");
+        (path.exists() || !self.p2p.bootstrap.is_empty()).then_some(path)
+    }
+
+    /// Host at which others reach this server.
+    #[must_use]
+    pub fn advertised_host(&self) -> String {
+        if let Some(host) = &self.server.advertise_host {
+            return host.clone();
+        }
+        match self.server.listen_address {
+            address if address.is_unspecified() => nix::unistd::gethostname().map_or_else(
+                |_| address.to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            ),
+            IpAddr::V6(address) => format!("[{address}]"),
+            address @ IpAddr::V4(_) => address.to_string(),
+        }
+    }
+
     /// Length of the OLTs' lease.
     #[must_use]
     pub fn lease(&self) -> Duration {
@@ -353,21 +411,39 @@ impl Config {
                 return Err(refuse(field, problem));
             }
         }
-        if self.node.id.as_ref().is_some_and(OltId::is_cluster) {
-            let problem = "`nexus` is the name of the whole cluster: choose another one".to_owned();
-            return Err(refuse("node.id", problem));
-        }
-        if self.node.role == Role::Read {
-            let problem = "a read replica needs a cluster to read from, and this build runs as a single node: \
-                           use core or write";
-            return Err(refuse("node.role", problem.to_owned()));
-        }
+        self.check_cluster(refuse)?;
         if self.graceful_shutdown.grace_period > self.graceful_shutdown.timeout {
             let problem = format!(
                 "{} is longer than graceful_shutdown.timeout ({}): make it shorter",
                 self.graceful_shutdown.grace_period, self.graceful_shutdown.timeout
             );
             return Err(refuse("graceful_shutdown.grace_period", problem));
+        }
+        Ok(())
+    }
+
+    fn check_cluster(&self, refuse: Refuse<'_>) -> Result<(), ConfigError> {
+        if self.node.role == Role::Read && self.p2p.bootstrap.is_empty() {
+            let problem = "a read replica needs a cluster to read from: name its servers in p2p.bootstrap, or use core";
+            return Err(refuse("node.role", problem.to_owned()));
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600))
+            .contains(&self.clset.rebroadcast_interval.get())
+        {
+            let problem = "must be 100ms to 1h (5s is the default)".to_owned();
+            return Err(refuse("clset.rebroadcast_interval", problem));
+        }
+        if self.clset.num_workers == 0 {
+            let problem = "must be at least 1 (50 is the default)".to_owned();
+            return Err(refuse("clset.num_workers", problem));
+        }
+        if self.clset.topic.is_empty() || self.clset.topic.len() > 128 {
+            let problem = "must have 1 to 128 bytes (nexus-state is the default)".to_owned();
+            return Err(refuse("clset.topic", problem));
+        }
+        if self.cluster.evict_after.get() < Duration::from_secs(60) {
+            let problem = "must be at least 1m (7d is the default)".to_owned();
+            return Err(refuse("cluster.evict_after", problem));
         }
         Ok(())
     }

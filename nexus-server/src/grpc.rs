@@ -100,13 +100,7 @@ impl Nexus for Grpc {
     ) -> Result<Response<v1::RegisterResponse>, Status> {
         self.counted("/nexus.v1.Nexus/Register", async {
             let registration = convert::registration(request.into_inner())?;
-            let registered = self
-                .service
-                .centre()
-                .call(|centre, now| {
-                    Box::pin(async move { centre.register(&now, registration).await })
-                })
-                .await?;
+            let registered = self.service.register(registration).await?;
             convert::registered(registered)
         })
         .await
@@ -120,10 +114,7 @@ impl Nexus for Grpc {
             let heartbeat = convert::heartbeat(request.into_inner())?;
             let answer = self
                 .service
-                .centre()
-                .call(|centre, now| {
-                    Box::pin(async move { centre.heartbeat(&now, heartbeat).await })
-                })
+                .heartbeat(heartbeat)
                 .await
                 .map_err(status::unknown_session)?;
             Ok(convert::heartbeat_answer(&answer))
@@ -177,10 +168,7 @@ impl Nexus for Grpc {
     ) -> Result<Response<v1::DeallocateResponse>, Status> {
         self.counted("/nexus.v1.Nexus/Deallocate", async {
             let release = convert::release(request.into_inner())?;
-            self.service
-                .centre()
-                .run(move |centre, now| centre.record_release(&now, release))
-                .await?;
+            self.service.record_release(release).await?;
             Ok(v1::DeallocateResponse {})
         })
         .await
@@ -271,7 +259,7 @@ fn stream<T: Send + 'static, M: Send + 'static>(
 
 fn ended(end: End) -> Status {
     let code = match end {
-        End::TooSlow | End::Superseded => Code::Aborted,
+        End::TooSlow | End::Superseded | End::StartOver => Code::Aborted,
         End::SessionOver => Code::FailedPrecondition,
         End::Stopping => Code::Unavailable,
     };

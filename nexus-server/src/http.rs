@@ -2,6 +2,7 @@
 
 mod allocations;
 mod bootstrap;
+mod cluster;
 pub mod extract;
 mod health;
 mod nodes;
@@ -26,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::actor::Handle;
+use crate::cluster::membership::Membership;
 use crate::http::problem::Problem;
 use crate::listen::{Connection, Listener};
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 pub struct App {
     /// The operations that REST and gRPC share.
     pub service: Service,
+    /// This server among others.
+    pub membership: Membership,
     /// Whether requests should be sent here.
     pub ready: Readiness,
     /// Part this server plays, for the metrics.
@@ -85,6 +89,7 @@ impl App {
         (name = "pools", description = "What is handed out"),
         (name = "allocations", description = "Who has what"),
         (name = "nodes", description = "The OLT hosts"),
+        (name = "cluster", description = "The servers among each other"),
     )
 )]
 struct Description;
@@ -105,6 +110,10 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::read, nodes::delete))
         .routes(routes!(nodes::drain))
+        .routes(routes!(cluster::status))
+        .routes(routes!(cluster::members, cluster::admit))
+        .routes(routes!(cluster::remove))
+        .routes(routes!(cluster::init))
         .routes(routes!(health::audit))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
@@ -277,6 +286,10 @@ mod tests {
             ("/api/v1/nodes", &["get"]),
             ("/api/v1/nodes/{id}", &["get", "delete"]),
             ("/api/v1/nodes/{id}/drain", &["post"]),
+            ("/api/v1/cluster", &["get"]),
+            ("/api/v1/cluster/members", &["get", "post"]),
+            ("/api/v1/cluster/members/{name}", &["delete"]),
+            ("/api/v1/cluster/init", &["post"]),
             ("/health", &["get"]),
             ("/ready", &["get"]),
         ] {

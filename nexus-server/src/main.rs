@@ -1,10 +1,12 @@
 //! `nexus-server`: reads its configuration and runs the centre.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use nexus_server::config::Config;
+use nexus_server::run::Ended;
 use tracing_subscriber::EnvFilter;
 
 /// The centre of Nexus: pools, shard leases, the OLT registry and the record of all allocations.
@@ -63,8 +65,17 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    tokio::runtime::Builder::new_multi_thread()
+    let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(nexus_server::run::run(config, ready_file))
+        .block_on(nexus_server::run::run(config, ready_file))?;
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::StartOver => {
+            let program = std::env::current_exe()?;
+            let arguments = std::env::args_os().skip(1);
+            // Comes back only if it fails.
+            Err(Command::new(program).args(arguments).exec().into())
+        }
+    }
 }

@@ -6,8 +6,10 @@ use prometheus::{
     Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use crate::metrics::cluster::ClusterMetrics;
 use crate::metrics::summary::SummaryVec;
 
+pub mod cluster;
 pub mod summary;
 
 /// All metrics of one server. Cheap to clone.
@@ -23,6 +25,9 @@ pub struct Metrics {
     nodes: GaugeVec,
     node_subscribers: GaugeVec,
     node_last_heartbeat: GaugeVec,
+    cluster: ClusterMetrics,
+    clset_sync: SummaryVec,
+    clset_dropped: IntCounter,
     clset_puts: IntCounter,
     clset_gets: IntCounter,
     api_requests: IntCounterVec,
@@ -104,18 +109,18 @@ impl Metrics {
             Ok::<_, prometheus::Error>(metric)
         };
         let pool = ["pool_id", "type"];
-        let peers = gauge(
-            "nexus_clset_peers_total",
-            "Other replicas this server is connected to; 0 while it runs as a single node.",
-        )?;
-        peers.set(0);
-        // Registered for its name: a single node never synchronises, so its count stays 0.
-        summary(
-            "nexus_clset_sync_duration_seconds",
-            "Time of one synchronisation with a peer.",
-            &[],
-        )?;
+        let cluster = ClusterMetrics::new(&registry)?;
         Ok(Self {
+            cluster,
+            clset_sync: summary(
+                "nexus_clset_sync_duration_seconds",
+                "Time of one question to another replica and its answer.",
+                &[],
+            )?,
+            clset_dropped: counter(
+                "nexus_clset_outputs_dropped_total",
+                "Messages to other replicas that were dropped because too many waited.",
+            )?,
             pool_total: gauges(
                 "nexus_pool_total",
                 "Units that the pool can hand out.",
@@ -219,6 +224,22 @@ impl Metrics {
     /// Counts entries read from the CLSet.
     pub fn clset_gets(&self, count: u64) {
         self.clset_gets.inc_by(count);
+    }
+
+    /// Counts a message to other replicas that was dropped.
+    pub fn clset_dropped(&self) {
+        self.clset_dropped.inc();
+    }
+
+    /// Counts a question to another replica and its answer.
+    pub fn clset_synced(&self, took: Duration, now: Instant) {
+        self.clset_sync.observe(&[], took.as_secs_f64(), now);
+    }
+
+    /// The metrics of this server among others.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterMetrics {
+        &self.cluster
     }
 
     /// Sets what the audit has found.

@@ -11,11 +11,9 @@ use nexus_core::shard_table::{OwnedShard, ShardTable};
 /// What does not come from the table but from the server's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Length of the OLTs' lease.
-    pub lease: Duration,
     /// How often an OLT reports.
     pub heartbeat_interval: Duration,
-    /// gRPC endpoints, `host:port`.
+    /// gRPC endpoints, `host:port`; empty: those of the members that take writes.
     pub endpoints: Vec<String>,
     /// Handed on as they are.
     pub policies: BTreeMap<String, String>,

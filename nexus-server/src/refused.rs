@@ -1,5 +1,6 @@
 //! Why the centre refuses a request: one list for REST, gRPC and the metrics.
 
+use nexus_core::cluster;
 use nexus_core::id::{Epoch, OltId, PoolId, SubscriberId};
 use nexus_core::pool::PoolError;
 use nexus_core::resource::Resource;
@@ -200,6 +201,9 @@ pub enum Refused {
     /// The shard table refuses the change.
     #[error("{0}")]
     NotPossible(String),
+    /// The list of members does not take the change.
+    #[error("{0}")]
+    Member(String),
     /// A bound of the shard table is reached.
     #[error("{0}")]
     Full(String),
@@ -257,10 +261,19 @@ pub enum Class {
     Condition,
     /// Nothing is left: 409, `RESOURCE_EXHAUSTED`.
     Exhausted,
-    /// Not here: 403, `FAILED_PRECONDITION`.
+    /// Not here: 403, `UNAVAILABLE` (with the addresses of others).
     Elsewhere,
     /// Not now: 503, `UNAVAILABLE`.
     Unavailable,
+}
+
+impl From<cluster::Refusal> for Refused {
+    fn from(refusal: cluster::Refusal) -> Self {
+        match refusal {
+            cluster::Refusal::Table(refusal) => refusal.into(),
+            cluster::Refusal::Member(refusal) => Self::Member(refusal.to_string()),
+        }
+    }
 }
 
 impl From<Refusal> for Refused {
@@ -348,6 +361,7 @@ impl Refused {
             Self::SessionOver(_) => "session-refused",
             Self::RolledBack(_) => "rolled-back",
             Self::NotPossible(_) => "not-possible",
+            Self::Member(_) => "membership",
             Self::DrainFirst { .. } => "drain-first",
             Self::Full(_) => "bound-reached",
             Self::Exhausted { .. } => "pool-exhausted",
@@ -384,6 +398,7 @@ impl Refused {
             | Self::SessionOver(_)
             | Self::RolledBack(_)
             | Self::NotPossible(_)
+            | Self::Member(_)
             | Self::DrainFirst { .. } => Class::Conflict,
             Self::EtagMismatch { .. } => Class::Condition,
             Self::Full(_) | Self::Exhausted { .. } => Class::Exhausted,

@@ -1,8 +1,13 @@
 //! This server's replica of the CLSet over the rows of its store.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nexus_clset::{Change, Error, Fence, NodeId, RowKind, Rows, Ticket, UnixMillis};
+use nexus_clset::{
+    Change, Changes, Delta, Error, Fence, Input, NodeId, Options, Origin, Output, Revision,
+    RowKind, Rows, StartOver, Ticket, UnixMillis,
+};
 use nexus_store::{Kind, Store, StoreError};
 
 use crate::centre::effects::Write;
@@ -10,9 +15,6 @@ use crate::clock::Now;
 
 /// Entries that are read at once.
 const PAGE: usize = 1024;
-
-/// Most changes that one sweep makes; the next one goes on.
-const MAX_SWEEP: usize = 16;
 
 /// Why the replica cannot do what it should; nothing has changed then.
 pub type ReplicaError = Error<StoreError>;
@@ -78,9 +80,14 @@ impl Rows for Source {
     }
 }
 
-/// The replica. What it gives to write must be written in that order, each change in one batch.
+/// The replica, and what brings it together with the others. What it gives to write must be written in that
+/// order, each change in one batch.
 pub struct Replica {
     map: nexus_clset::Replica<Source>,
+    sync: nexus_clset::Sync,
+    settled: Ticket,
+    /// Own changes, for the others once they are durable. As many as the store's queue holds.
+    unsent: VecDeque<(Ticket, Delta)>,
 }
 
 /// Rows that belong into one batch, and the ticket to settle when they are durable.
@@ -94,13 +101,22 @@ impl Replica {
     pub fn open(
         rows: Arc<dyn ReadRows>,
         number: u32,
+        options: Options,
         now: &Now,
     ) -> Result<(Self, Written), ReplicaError> {
         let (map, boot) = nexus_clset::Replica::open(Source(rows), NodeId(number), millis(now))?;
-        Ok((Self { map }, written(boot)))
+        let sync = nexus_clset::Sync::new(options, &map, clocks(now));
+        let mut replica = Self {
+            map,
+            sync,
+            settled: Ticket(0),
+            unsent: VecDeque::new(),
+        };
+        let boot = replica.written(boot);
+        Ok((replica, boot))
     }
 
-    /// Binds a key to a value. `fence` is the epoch of the shard for allocations, else 0.
+    /// Binds a key to a value. `fence` is epoch and command for allocations, else [`Fence::NONE`].
     ///
     /// # Errors
     /// See [`nexus_clset::Replica::write`].
@@ -108,12 +124,11 @@ impl Replica {
         &mut self,
         now: &Now,
         key: &str,
-        fence: u64,
+        fence: Fence,
         value: &[u8],
     ) -> Result<Written, ReplicaError> {
-        self.map
-            .put(key.as_bytes(), value, Fence::epoch(fence), millis(now))
-            .map(written)
+        let change = self.map.put(key.as_bytes(), value, fence, millis(now))?;
+        Ok(self.written(change))
     }
 
     /// Deletes a key under the fence that it was written with.
@@ -121,39 +136,113 @@ impl Replica {
     /// # Errors
     /// See [`nexus_clset::Replica::write`].
     pub fn delete(&mut self, now: &Now, key: &str) -> Result<Written, ReplicaError> {
-        let stands = self.map.get_entry(key.as_bytes())?;
-        let fence = stands.map_or(Fence::NONE, |entry| entry.version.fence);
-        self.map
-            .delete(key.as_bytes(), fence, millis(now))
-            .map(written)
+        let fence = self.fence(key)?;
+        let change = self.map.delete(key.as_bytes(), fence, millis(now))?;
+        Ok(self.written(change))
     }
 
-    /// Removes tombstones of which nobody can need the record any more: a single node has only itself to ask.
+    /// The fence of what stands under a key.
     ///
     /// # Errors
     /// Rows that cannot be read.
-    pub fn sweep(&mut self, now: &Now) -> Result<Vec<Written>, ReplicaError> {
-        let declared = self.map.propose_collection(&[], millis(now))?;
-        let mut changes: Vec<Written> = declared.into_iter().map(written).collect();
-        while changes.len() < MAX_SWEEP
-            && let Some(change) = self.map.collect()?
-        {
-            changes.push(written(change));
-        }
-        Ok(changes)
+    pub fn fence(&self, key: &str) -> Result<Fence, ReplicaError> {
+        let stands = self.map.get_entry(key.as_bytes())?;
+        Ok(stands.map_or(Fence::NONE, |entry| entry.version.fence))
     }
 
-    /// Whether a key is bound to exactly this value.
+    /// Makes this the first replica of a cluster.
+    pub fn found(&mut self) -> Written {
+        let change = self.map.found();
+        self.written(change)
+    }
+
+    /// Whether it has had all entries of another replica once, or is the first.
     #[must_use]
-    pub fn holds(&self, key: &str, value: &[u8]) -> bool {
-        self.map
-            .get(key.as_bytes())
-            .is_ok_and(|held| held.as_deref() == Some(value))
+    pub fn is_complete(&self) -> bool {
+        self.map.is_complete()
     }
 
-    /// Everything up to this ticket is durable.
-    pub fn settle(&mut self, ticket: Ticket) {
+    /// The point in history of now.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.map.revision()
+    }
+
+    /// At most `limit` changes behind a revision.
+    ///
+    /// # Errors
+    /// If they are not remembered any more.
+    pub fn changes(&self, after: Revision, limit: usize) -> Result<Changes, StartOver> {
+        self.map.changes(b"", after, limit)
+    }
+
+    /// Everything up to this ticket is durable. Says whether that is news.
+    pub fn settle(&mut self, ticket: Ticket) -> bool {
+        if ticket <= self.settled {
+            return false;
+        }
+        self.settled = ticket;
         self.map.settle(ticket);
+        true
+    }
+
+    /// The next own change that is durable and was not told to the others yet.
+    pub fn next_durable(&mut self) -> Option<Delta> {
+        let settled = self.settled;
+        let (_, delta) = self.unsent.pop_front_if(|(ticket, _)| *ticket <= settled)?;
+        Some(delta)
+    }
+
+    /// Has the machine that brings replicas together take one input.
+    ///
+    /// # Errors
+    /// Rows that cannot be read: then the replica is of no use any more.
+    pub fn step(&mut self, now: &Now, input: Input<'_>) -> Result<Vec<Output>, ReplicaError> {
+        self.sync.step(&mut self.map, clocks(now), input)
+    }
+
+    /// The machine that brings replicas together, for what it knows.
+    #[must_use]
+    pub fn sync(&self) -> &nexus_clset::Sync {
+        &self.sync
+    }
+
+    /// Who writes here until the next boot.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.map.origin()
+    }
+
+    /// Own writes, of this boot and earlier ones, that another replica has not confirmed.
+    #[must_use]
+    pub fn unconfirmed_by(&self, node: NodeId) -> u64 {
+        let confirmed = self.sync.acknowledged_by(node);
+        let own = self.map.seen().origins();
+        own.filter(|origin| origin.node == self.map.origin().node)
+            .map(|origin| {
+                let made = self.map.seen().upto(origin);
+                made.saturating_sub(confirmed.upto(origin))
+            })
+            .sum()
+    }
+
+    /// Why this replica must be thrown away and start over, if it must.
+    #[must_use]
+    pub fn must_start_over(&self) -> Option<String> {
+        self.sync.must_start_over().map(ToOwned::to_owned)
+    }
+
+    /// The rows of a change, with its delta kept for the others.
+    pub fn written(&mut self, change: Change) -> Written {
+        if let Some(delta) = change.delta {
+            self.unsent.push_back((change.ticket, delta));
+        }
+        let rows = change.rows.into_iter().map(|row| Write {
+            kind: Kind(row.kind as u8),
+            key: row.key,
+            value: row.value,
+        });
+        (change.ticket, rows.collect())
     }
 
     /// Hands every key with `prefix` and its value to `each`.
@@ -179,13 +268,11 @@ impl Replica {
     }
 }
 
-fn written(change: Change) -> Written {
-    let rows = change.rows.into_iter().map(|row| Write {
-        kind: Kind(row.kind as u8),
-        key: row.key,
-        value: row.value,
-    });
-    (change.ticket, rows.collect())
+fn clocks(now: &Now) -> nexus_clset::Now {
+    nexus_clset::Now {
+        boot: Duration::from_nanos(now.boot.0),
+        wall: millis(now),
+    }
 }
 
 fn millis(now: &Now) -> UnixMillis {

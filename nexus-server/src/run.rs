@@ -6,34 +6,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use nexus_core::id::OltId;
-use nexus_core::lease::LeaseRule;
-use nexus_store::{Batch, OnDamage, Options, Store};
+use nexus_core::cluster::{Introduction, Members};
+use nexus_p2p::{ClusterKey, Hello, Link};
+use nexus_quorum::Quorum;
+use nexus_store::{OnDamage, Store};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::actor::{Handle, Owner};
-use crate::centre::Centre;
-use crate::centre::effects::{META_ROWS, Write};
+use crate::actor::{Handle, Outlets, Owner, Stopped};
 use crate::clock::Now;
+use crate::cluster::courier::{self, Courier};
+use crate::cluster::membership::Membership;
+use crate::cluster::steward::{PROPOSAL_LIMIT, Steward};
+use crate::cluster::{OwnedState, PROTOCOL_VERSIONS, PeerNetwork, channel, disk};
 use crate::config::Config;
+use crate::grants::Grants;
 use crate::http::{App, Readiness};
+use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::olt_config::Settings;
-use crate::replica::Replica;
 use crate::service::Service;
-use crate::{grpc, http};
+use crate::standing::Standing;
+use crate::{grpc, http, seed, state};
 
-/// Meta row with the node's id, if it was not configured.
-const NODE_ID_KEY: &[u8] = b"node-id";
-/// Meta row with the node's number among the replicas.
-const NODE_NUMBER_KEY: &[u8] = b"node-number";
-/// Meta row that says that the pools of the configuration were created.
-const SEEDED_KEY: &[u8] = b"seeded";
+/// What is in the data directory, beside the identity.
+const STORE: &str = "store";
+const QUORUM: &str = "quorum.redb";
+const NODE_KEY: &str = "node.key";
+
+/// Why the server has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// It was away for too long: its store is gone, and it must be started again to fetch everything anew.
+    StartOver,
+}
 
 /// Where the server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,58 +63,76 @@ struct Listeners {
     metrics: TcpListener,
 }
 
+type OwnerTask = JoinHandle<Result<Stopped, nexus_store::StoreError>>;
+
+/// What runs beside the listeners.
+struct Running {
+    centre: Handle,
+    store: Store,
+    quorum: Quorum,
+    link: Option<Link>,
+    membership: Membership,
+    service: Service,
+    tasks: Vec<JoinHandle<()>>,
+}
+
 /// Runs the server until SIGTERM or SIGINT, or until its store fails.
 ///
 /// # Errors
 /// What kept it from starting or from stopping in order, for a person to read.
-pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<()> {
+pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     // The ports come first: a server that cannot listen must not touch the state of another one.
     let listeners = Listeners::bind(&config).await?;
     let addresses = listeners.addresses()?;
-    let store = open_store(&config.storage.path).await?;
-    let node = identity(&config, &store).await?;
-    tracing::info!(
-        %node, role = config.node.role.as_str(), region = config.node.region,
-        "this build runs as a single node and is its own grantor; the p2p and clset sections are kept for the cluster"
-    );
-    let metrics = Metrics::new()?;
-    let centre = open_centre(&config, &store, addresses).await?;
-    let tick = (config.olt.heartbeat_interval.get() / 2)
-        .clamp(Duration::from_millis(20), Duration::from_secs(1));
-    let (owner, centre) = Owner::new(centre, store.clone(), metrics.clone(), tick);
-    let mut owner = tokio::spawn(owner.run());
-    seed(&config, &store, &centre).await?;
-
+    let (running, mut owner) = start(&config, addresses).await?;
     let app = App {
-        service: Service::new(centre.clone(), metrics),
+        service: running.service.clone(),
+        membership: running.membership.clone(),
         ready: Readiness::default(),
         role: config.node.role.as_str(),
     };
     let (stop, stopping) = watch::channel(false);
     let servers = listeners.serve(&app, &stopping);
-    app.ready.set(true);
-    announce(addresses, ready_file.as_deref())?;
 
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         outcome = &mut owner => Some(outcome),
+        outcome = serve(&config, &running, &app, addresses, ready_file.as_deref()) => {
+            outcome?;
+            None
+        }
     };
     app.ready.set(false);
-    if let Some(outcome) = failed {
-        let error = match outcome {
-            Ok(Err(error)) => anyhow!(error),
-            Ok(Ok(())) => anyhow!("the owner of the state has ended"),
-            Err(error) => anyhow!(error),
-        };
-        return Err(error.context("nothing more can be accepted; restart once the cause is mended"));
+    match failed {
+        None => {}
+        Some(Ok(Ok(Stopped::StartOver(why)))) => {
+            tracing::warn!(
+                why,
+                "starting over: the record is fetched anew from the other servers"
+            );
+            running.quorum.stop().await;
+            state::remove(&config.storage.path.join(STORE), running.store).await?;
+            return Ok(Ended::StartOver);
+        }
+        Some(outcome) => {
+            let error = match outcome {
+                Ok(Err(error)) => anyhow!(error),
+                Ok(Ok(Stopped::Failed(why))) => anyhow!(why),
+                Ok(Ok(_)) => anyhow!("the owner of the state has ended"),
+                Err(error) => anyhow!(error),
+            };
+            return Err(
+                error.context("nothing more can be accepted; restart once the cause is mended")
+            );
+        }
     }
     tracing::info!("stopping: no new requests, those in flight may finish");
-    let stopped = shut_down(&config, app, centre, stop, servers, owner, store);
+    let stopped = shut_down(&config, app, stop, servers, running, owner);
     match timeout(config.graceful_shutdown.timeout.get(), stopped).await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.map(|()| Ended::Stopped),
         Err(_) => bail!(
             "stopping took longer than graceful_shutdown.timeout ({}); everything that was answered is durable",
             config.graceful_shutdown.timeout
@@ -111,15 +140,211 @@ pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<
     }
 }
 
+/// Founds the cluster if that is this server's part, and says when it is ready. Ends only with an error.
+async fn serve(
+    config: &Config,
+    running: &Running,
+    app: &App,
+    addresses: Addresses,
+    ready_file: Option<&Path>,
+) -> anyhow::Result<()> {
+    if config.p2p.bootstrap.is_empty() {
+        running
+            .membership
+            .found()
+            .await
+            .context("the cluster cannot be founded")?;
+    }
+    let keeping = tokio::spawn(running.membership.clone().keep());
+    // A read replica is ready although it takes no writes.
+    loop {
+        let reasons = running.service.standing().reasons();
+        if reasons.looked && reasons.member.is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if config.p2p.bootstrap.is_empty() {
+        seed::pools(config, &running.service).await?;
+    }
+    app.ready.set(true);
+    announce(addresses, ready_file)?;
+    keeping.await.context("membership is not kept any more")?;
+    std::future::pending().await
+}
+
+/// Opens everything and connects it.
+async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running, OwnerTask)> {
+    let directory = config.storage.path.clone();
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let identity = Identity::load(&directory, config.node.id.as_ref())?;
+    tracing::info!(
+        node = %identity.name, number = identity.number, role = config.node.role.as_str(),
+        region = config.node.region, "starting"
+    );
+    let key = config.cluster_key_file();
+    let key = key.as_deref().map(ClusterKey::read).transpose()?;
+    let on_damage = if key.is_some() {
+        OnDamage::MoveAside
+    } else {
+        // The record exists nowhere else.
+        OnDamage::Refuse
+    };
+    let store = state::open(&directory.join(STORE), on_damage).await?;
+    let metrics = Metrics::new()?;
+    let centre = state::restore(config, &store, identity.number).await?;
+    let (proposals, proposed) = mpsc::channel(PROPOSAL_LIMIT);
+    let (outputs, output) = mpsc::channel(courier::OUTPUT_LIMIT);
+    let (members, listed) = watch::channel(Members::default());
+    let outlets = Outlets {
+        proposals,
+        outputs,
+        members,
+    };
+    let tick = (config.olt.heartbeat_interval.get() / 2)
+        .clamp(Duration::from_millis(20), Duration::from_secs(1));
+    let (owner, centre) = Owner::new(centre, store.clone(), metrics.clone(), tick, outlets);
+    let owner = tokio::spawn(owner.run());
+    let (link, events) = match key {
+        Some(key) => {
+            let (link, events) = Link::start(link_options(config, &identity, key)).await?;
+            tracing::info!(peer_id = link.peer_id(), addresses = ?link.addresses(), "listening for other servers");
+            (Some(link), Some(events))
+        }
+        None => (None, None),
+    };
+    let quorum = Quorum::open(
+        nexus_quorum::Options {
+            number: identity.number,
+            path: directory.join(QUORUM),
+            timing: nexus_quorum::Timing::default(),
+            limits: nexus_quorum::Limits::default(),
+            clock: Arc::new(|| {
+                Now::read().map_or(Duration::ZERO, |now| {
+                    now.boot.since(nexus_core::time::BootTime::ZERO)
+                })
+            }),
+        },
+        Arc::new(OwnedState(centre.clone())),
+        Arc::new(PeerNetwork(link.clone())),
+    )
+    .await?;
+    let grants = Grants::new(quorum.clone());
+    let standing = Standing::default();
+    let rule = config.lease_rule().map_err(|error| anyhow!(error))?;
+    let membership = Membership {
+        rule,
+        introduction: introduction(config, identity, link.as_ref(), addresses),
+        centre: centre.clone(),
+        grants: grants.clone(),
+        link: link.clone(),
+        standing: standing.clone(),
+    };
+    let steward = Steward {
+        centre: centre.clone(),
+        grants: grants.clone(),
+        link: link.clone(),
+        rule,
+        tick,
+        evict_after: config.cluster.evict_after.get(),
+        proposals: proposed,
+    };
+    let mut tasks = vec![
+        tokio::spawn(steward.run()),
+        tokio::spawn(disk::watch(
+            directory,
+            config.storage.min_free_bytes,
+            standing.clone(),
+        )),
+    ];
+    if let (Some(link), Some(events)) = (&link, events) {
+        let courier = Courier {
+            link: link.clone(),
+            centre: centre.clone(),
+            quorum: quorum.clone(),
+            membership: membership.clone(),
+            metrics: metrics.clone(),
+            auto_admit: config.cluster.auto_admit,
+            workers: usize::from(config.clset.num_workers),
+        };
+        tasks.push(tokio::spawn(courier.run(events, output)));
+        tasks.push(tokio::spawn(courier::introduce_members(
+            link.clone(),
+            listed,
+        )));
+    }
+    let running = Running {
+        service: Service::new(centre.clone(), grants, standing, metrics),
+        centre,
+        store,
+        quorum,
+        link,
+        membership,
+        tasks,
+    };
+    Ok((running, owner))
+}
+
+fn link_options(
+    config: &Config,
+    identity: &Identity,
+    cluster_key: ClusterKey,
+) -> nexus_p2p::Options {
+    nexus_p2p::Options {
+        hello: Hello {
+            number: identity.number,
+            name: identity.name.to_string(),
+            role: config.node.role.as_str().to_owned(),
+            versions: PROTOCOL_VERSIONS,
+            extra: Vec::new(),
+        },
+        key_file: config.storage.path.join(NODE_KEY),
+        cluster_key,
+        listen: SocketAddr::new(config.p2p.listen_address, config.p2p.listen_port),
+        bootstrap: config.p2p.bootstrap.clone(),
+        allowed_peers: config.p2p.allowed_peers.clone(),
+        topic: config.clset.topic.clone(),
+        advertise: config.p2p.advertise.clone(),
+        channels: vec![channel::CLSET, channel::QUORUM, channel::JOIN],
+    }
+}
+
+fn introduction(
+    config: &Config,
+    identity: Identity,
+    link: Option<&Link>,
+    addresses: Addresses,
+) -> Introduction {
+    let host = config.advertised_host();
+    Introduction {
+        number: identity.number,
+        name: identity.name,
+        role: config.node.role,
+        peer_id: link.map_or_else(|| "none".to_owned(), |link| link.peer_id().to_owned()),
+        addresses: link.map(Link::addresses).unwrap_or_default(),
+        http: format!("http://{host}:{}", addresses.http.port()),
+        grpc: format!("{host}:{}", addresses.grpc.port()),
+    }
+}
+
 async fn shut_down(
     config: &Config,
     app: App,
-    centre: Handle,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<anyhow::Result<()>>>,
-    owner: JoinHandle<Result<(), nexus_store::StoreError>>,
-    store: Store,
+    running: Running,
+    owner: OwnerTask,
 ) -> anyhow::Result<()> {
+    let Running {
+        centre,
+        store,
+        quorum,
+        link,
+        membership,
+        service,
+        tasks,
+    } = running;
     let _ = stop.send(true);
     // Streams would never end by themselves.
     let _ = centre.stop_watchers().await;
@@ -139,8 +364,19 @@ async fn shut_down(
             }
         }
     }
-    drop(app);
-    drop(centre);
+    if link.is_some() {
+        courier::hand_over(&centre, deadline).await;
+    }
+    quorum.clone().stop().await;
+    if let Some(link) = link {
+        link.stop().await;
+    }
+    for task in tasks {
+        task.abort();
+        let _ = task.await;
+    }
+    centre.close();
+    drop((app, service, membership, centre, quorum));
     owner.await.context("the owner of the state has failed")??;
     tokio::task::spawn_blocking(move || store.flush_and_close())
         .await
@@ -193,140 +429,6 @@ impl Listeners {
             tokio::spawn(async move { scrape.await.context("the metrics listener failed") }),
         ]
     }
-}
-
-async fn open_store(path: &Path) -> anyhow::Result<Store> {
-    let options = Options {
-        // The shard table and the allocations exist nowhere else as long as there is one node.
-        on_damage: OnDamage::Refuse,
-        ..Options::default()
-    };
-    let path = path.to_owned();
-    let store = tokio::task::spawn_blocking(move || Store::open(&path, options))
-        .await
-        .context("opening the store has failed")??;
-    Ok(store)
-}
-
-/// The node's id: configured, or made at random once and kept.
-async fn identity(config: &Config, store: &Store) -> anyhow::Result<OltId> {
-    if let Some(id) = &config.node.id {
-        return Ok(id.clone());
-    }
-    if let Some(stored) = store.get(META_ROWS, NODE_ID_KEY)? {
-        return Ok(OltId::new(String::from_utf8(stored)?)?);
-    }
-    let id = OltId::new(format!("nexus-{:08x}", rand::random::<u32>()))?;
-    let mut batch = Batch::new();
-    batch.put(META_ROWS, NODE_ID_KEY, id.as_str().as_bytes());
-    store.commit(batch).await?;
-    Ok(id)
-}
-
-/// The node's number among the replicas: made at random once and kept, whatever its id is later.
-async fn number(store: &Store) -> anyhow::Result<u32> {
-    if let Some(stored) = store.get(META_ROWS, NODE_NUMBER_KEY)? {
-        let bytes = stored.as_slice().try_into();
-        return Ok(u32::from_be_bytes(
-            bytes.context("the node number in the store has not 4 bytes")?,
-        ));
-    }
-    let number = rand::random::<u32>();
-    let mut batch = Batch::new();
-    batch.put(META_ROWS, NODE_NUMBER_KEY, &number.to_be_bytes());
-    store.commit(batch).await?;
-    Ok(number)
-}
-
-async fn open_centre(
-    config: &Config,
-    store: &Store,
-    addresses: Addresses,
-) -> anyhow::Result<Centre> {
-    let now = Now::read().context("this kernel has no CLOCK_BOOTTIME")?;
-    let number = number(store).await?;
-    let settings = Settings {
-        lease: config.lease(),
-        heartbeat_interval: config.olt.heartbeat_interval.get(),
-        endpoints: if config.olt.endpoints.is_empty() {
-            vec![addresses.grpc.to_string()]
-        } else {
-            config.olt.endpoints.clone()
-        },
-        policies: config.olt.policies.clone(),
-    };
-    let rule = config.lease_rule().map_err(|error| anyhow!(error))?;
-    let store = store.clone();
-    let (centre, rows) =
-        tokio::task::spawn_blocking(move || restore(settings, rule, &store, number, &now))
-            .await
-            .context("reading the store has failed")??;
-    tracing::info!(rows, allocations = centre.allocations(), "state restored");
-    Ok(centre)
-}
-
-fn restore(
-    settings: Settings,
-    rule: LeaseRule,
-    store: &Store,
-    number: u32,
-    now: &Now,
-) -> anyhow::Result<(Centre, u64)> {
-    let (mut replica, (ticket, rows)) = Replica::open(Arc::new(store.clone()), number, now)?;
-    store.commit_blocking(batch(rows))?;
-    replica.settle(ticket);
-    let mut centre = Centre::restore(settings, rule, store, replica, now)?;
-    let effects = centre.take_effects();
-    for rows in effects.writes {
-        store.commit_blocking(batch(rows))?;
-    }
-    if let Some(ticket) = effects.ticket {
-        centre.settle(ticket);
-    }
-    Ok((centre, store.opened().verified_rows.unwrap_or(0)))
-}
-
-fn batch(rows: Vec<Write>) -> Batch {
-    let mut batch = Batch::new();
-    for row in rows {
-        match row.value {
-            Some(value) => batch.put(row.kind, &row.key, &value),
-            None => batch.delete(row.kind, &row.key),
-        };
-    }
-    batch
-}
-
-/// Creates the pools of the configuration at the first start. Later the API is the place to change them.
-async fn seed(config: &Config, store: &Store, centre: &Handle) -> anyhow::Result<()> {
-    let specs = config.seed_pools();
-    if store.get(META_ROWS, SEEDED_KEY)?.is_some() {
-        let known = centre.run(|centre, _| Ok(centre.pool_specs())).await?;
-        for spec in specs.iter().filter(|spec| !known.contains(spec)) {
-            tracing::warn!(pool = %spec.id,
-                "this pool of the configuration is not as it is in the store; pools are read from the configuration at the first start only, change them through the API");
-        }
-        return Ok(());
-    }
-    for spec in specs {
-        let id = spec.id.clone();
-        let known = centre.run({
-            let id = id.clone();
-            move |centre, _| Ok(centre.table().pool(&id).is_some())
-        });
-        // A crash in the middle of the first start leaves some of them.
-        if known.await? {
-            continue;
-        }
-        centre
-            .call(|centre, now| Box::pin(async move { centre.create_pool(&now, spec).await }))
-            .await
-            .with_context(|| format!("pool {id} of the configuration cannot be created"))?;
-    }
-    let mut batch = Batch::new();
-    batch.put(META_ROWS, SEEDED_KEY, b"1");
-    store.commit(batch).await?;
-    Ok(())
 }
 
 /// Says where the server listens: on stderr, and in a file for scripts, which is complete once it is there.

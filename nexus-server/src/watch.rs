@@ -25,6 +25,9 @@ pub enum End {
     /// The session of the stream is over.
     #[error("this session is over: register again")]
     SessionOver,
+    /// More has changed than can be told one by one.
+    #[error("more has changed than can be told one by one: watch again")]
+    StartOver,
     /// The server stops.
     #[error("the server is stopping: watch again from the last revision")]
     Stopping,
@@ -135,8 +138,13 @@ impl<T: Clone> Feeds<T> {
     /// Ends all streams, and every one that is opened later.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.end_all(End::Stopping);
+    }
+
+    /// Ends all streams that are open now.
+    pub fn end_all(&mut self, end: End) {
         for outlet in std::mem::take(&mut self.by_olt).into_values().flatten() {
-            let _ = outlet.end.set(End::Stopping);
+            let _ = outlet.end.set(end);
         }
     }
 

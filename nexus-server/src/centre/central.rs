@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nexus_core::id::{Epoch, OltId, PoolId, Seq, ShardId, SubscriberId};
+use nexus_clset::Fence;
+use nexus_core::id::{Epoch, OltId, PoolId, ShardId, SubscriberId};
 use nexus_core::shard::{ShardKey, ShardState};
+use nexus_core::shard_table::UnitGrant;
 
 use super::Centre;
-use super::idempotency::fingerprint;
+use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
 use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_millisecond};
 use crate::clock::Now;
 use crate::refused::Refused;
@@ -57,26 +59,44 @@ impl Released {
     }
 }
 
+/// A unit of a shard that the cluster keeps. Any server may allocate it, so that the quorum decides who does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The shard.
+    pub shard: ShardKey,
+    /// Number of the unit in it.
+    pub unit: u64,
+}
+
+/// What a request for a resource needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// Nothing: this is the answer.
+    Done(Arc<Allocation>, Outcome),
+    /// The right to this unit, to be asked of the quorum.
+    Take(Unit),
+}
+
 impl Centre {
-    /// Allocates from the shards that the cluster keeps, or gives what the subscriber has in the pool.
+    /// Looks what the subscriber has in the pool, or for a unit of the shards that the cluster keeps.
     ///
     /// # Errors
     /// Why there is nothing for the subscriber.
-    pub fn allocate_central(
+    pub fn prepare_central(
         &mut self,
         now: &Now,
-        request: CentralRequest,
-    ) -> Result<(Arc<Allocation>, Outcome), Refused> {
-        let fingerprint = fingerprint(&request);
+        request: &CentralRequest,
+    ) -> Result<Prepared, Refused> {
+        let fingerprint = fingerprint(request);
         if let Some(key) = &request.key
             && let Some(answer) = self.keys.answer(key, &fingerprint, now.wall)?
         {
-            return Ok((answer, Outcome::Repeated));
+            return Ok(Prepared::Done(answer, Outcome::Repeated));
         }
         check_metadata(&request.metadata)
             .map_err(|problem| Refused::invalid("metadata", problem))?;
         if self.table().is_being_removed(&request.pool) {
-            return Err(Refused::BeingRemoved(request.pool));
+            return Err(Refused::BeingRemoved(request.pool.clone()));
         }
         self.pool(&request.pool)?;
         if let Some(olt) = request.olt.as_ref().filter(|olt| !olt.is_cluster())
@@ -84,73 +104,121 @@ impl Centre {
         {
             return Err(Refused::UnknownOlt(olt.clone()));
         }
-        let key = request.key.clone();
-        let answer = self.find_or_make(now, request)?;
-        if let Some(key) = key {
-            let writes = self.keys.remember(key, fingerprint, &answer.0, now.wall);
-            self.effects
-                .writes
-                .extend(writes.into_iter().map(|write| vec![write]));
+        if let Some(held) = self.held_already(now, request)? {
+            self.remember(now, request, &held)?;
+            return Ok(Prepared::Done(held, Outcome::Repeated));
         }
-        Ok(answer)
+        self.had_before(&request.subscriber, &request.pool)
+            .or_else(|| self.free_unit(&request.pool))
+            .map(Prepared::Take)
+            .ok_or_else(|| Refused::Exhausted {
+                pool: request.pool.clone(),
+            })
     }
 
-    fn find_or_make(
-        &mut self,
-        now: &Now,
-        request: CentralRequest,
-    ) -> Result<(Arc<Allocation>, Outcome), Refused> {
-        let olt = request.olt.clone().unwrap_or_else(OltId::cluster);
-        let held = self
-            .record
-            .active(&request.subscriber, &request.pool)
-            .cloned();
-        if let Some(mut held) = held {
-            if olt.is_cluster() || held.olt == olt {
-                return Ok((Arc::new(held), Outcome::Repeated));
-            }
-            if held.olt.is_cluster() {
-                // Nobody had bound it yet, so that it may go to the OLT as it is.
-                held.olt = olt;
-                held.changed_at = to_millisecond(now.wall);
-                return Ok((self.save(now, held)?, Outcome::Repeated));
-            }
-            // Another OLT has bound it: the new one gets an address of its own before the old one goes.
-            let fresh = self.make(now, &request, olt)?;
-            self.ask_back(now, held)?;
-            return Ok((fresh, Outcome::New));
-        }
-        Ok((self.make(now, &request, olt)?, Outcome::New))
-    }
-
-    fn make(
+    /// Allocates a unit to which the quorum has given the right under this epoch and number. Gives whether
+    /// it was needed: the subscriber may have got something meanwhile.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn finish_central(
         &mut self,
         now: &Now,
         request: &CentralRequest,
-        olt: OltId,
-    ) -> Result<Arc<Allocation>, Refused> {
-        let (place, shard, epoch) = self
-            .had_before(&request.subscriber, &request.pool)
-            .or_else(|| self.free_place(&request.pool))
-            .ok_or_else(|| Refused::Exhausted {
-                pool: request.pool.clone(),
-            })?;
+        unit: &Unit,
+        grant: UnitGrant,
+    ) -> Result<(Arc<Allocation>, Outcome), Refused> {
+        if let Some(held) = self.held_already(now, request)? {
+            self.remember(now, request, &held)?;
+            return Ok((held, Outcome::Repeated));
+        }
+        let pool = self.pool(&request.pool)?;
+        let resource =
+            pool.resource(unit.shard.shard, unit.unit)
+                .ok_or_else(|| Refused::Exhausted {
+                    pool: request.pool.clone(),
+                })?;
+        let place = Place {
+            vrf: pool.vrf().to_owned(),
+            resource,
+        };
+        let moved = self
+            .record
+            .active(&request.subscriber, &request.pool)
+            .cloned();
         let at = to_millisecond(now.wall);
         let allocation = Allocation {
             place,
             pool: request.pool.clone(),
             subscriber: request.subscriber.clone(),
-            olt,
+            olt: request.olt.clone().unwrap_or_else(OltId::cluster),
             session: None,
-            shard,
-            epoch,
-            seq: Seq(0),
+            shard: unit.shard.shard,
+            epoch: grant.epoch,
+            seq: grant.seq,
             state: AllocationState::Active,
             made_at: at,
             changed_at: at,
             metadata: request.metadata.clone(),
         };
-        self.save(now, allocation)
+        let fence = Fence {
+            epoch: grant.epoch.0,
+            seq: grant.seq.0,
+        };
+        let fresh = self.save(now, fence, allocation)?;
+        // Another OLT has bound what it had: the new one gets an address of its own before the old one goes.
+        if let Some(moved) = moved {
+            self.ask_back(now, moved)?;
+        }
+        self.remember(now, request, &fresh)?;
+        Ok((fresh, Outcome::New))
+    }
+
+    /// What the subscriber has in the pool, if that can stay where it is or go to the OLT as it is.
+    fn held_already(
+        &mut self,
+        now: &Now,
+        request: &CentralRequest,
+    ) -> Result<Option<Arc<Allocation>>, Refused> {
+        let olt = request.olt.clone().unwrap_or_else(OltId::cluster);
+        let held = self
+            .record
+            .active(&request.subscriber, &request.pool)
+            .cloned();
+        let Some(mut held) = held else {
+            return Ok(None);
+        };
+        if olt.is_cluster() || held.olt == olt {
+            return Ok(Some(Arc::new(held)));
+        }
+        if !held.olt.is_cluster() {
+            return Ok(None);
+        }
+        // Nobody had bound it yet, so that it may go to the OLT as it is.
+        held.olt = olt;
+        held.changed_at = to_millisecond(now.wall);
+        let fence = self.fence(&held.place)?;
+        self.save(now, fence, held).map(Some)
+    }
+
+    /// Remembers the answer under the request's idempotency key.
+    fn remember(
+        &mut self,
+        now: &Now,
+        request: &CentralRequest,
+        answer: &Allocation,
+    ) -> Result<(), Refused> {
+        let Some(key) = &request.key else {
+            return Ok(());
+        };
+        let value = Keys::value(fingerprint(request), answer, now.wall);
+        self.replicate(
+            now,
+            &format!("{KEYS_PREFIX}{key}"),
+            Some((Fence::NONE, value)),
+        )?;
+        self.follow(now);
+        Ok(())
     }
 
     /// Shards of a pool that the cluster keeps and may allocate from.
@@ -167,41 +235,48 @@ impl Centre {
             .collect()
     }
 
-    /// The resource that the subscriber had last, if it still cools down: same subscriber, same address.
-    fn had_before(
-        &self,
-        subscriber: &SubscriberId,
-        pool: &PoolId,
-    ) -> Option<(Place, ShardId, Epoch)> {
-        let kept = self.kept_shards(pool);
+    /// The unit that the subscriber had last, if it still cools down: same subscriber, same address.
+    fn had_before(&self, subscriber: &SubscriberId, pool: &PoolId) -> Option<Unit> {
         let spec = self.table().pool(pool)?;
-        self.record.of_subscriber(subscriber).find_map(|known| {
-            let (shard, epoch) = *kept.iter().find(|(shard, _)| *shard == known.shard)?;
-            let free = known.pool == *pool
-                && known.state == AllocationState::Released
-                && spec.is_allocatable(&known.place.resource);
-            free.then(|| (known.place.clone(), shard, epoch))
+        let mut taken = self.table().units_of(pool, subscriber);
+        let free = taken.find(|taken| {
+            let resource = spec.resource(taken.shard.shard, taken.unit);
+            resource.is_some_and(|resource| {
+                let place = Place {
+                    vrf: spec.vrf().to_owned(),
+                    resource,
+                };
+                let held = self
+                    .record
+                    .get(&place)
+                    .is_some_and(|known| known.state.is_held());
+                !held && spec.is_allocatable(&resource)
+            })
+        })?;
+        Some(Unit {
+            shard: free.shard,
+            unit: free.unit,
         })
     }
 
-    /// The next free resource of the kept shards. The search goes on where the last one ended, so that what
+    /// The next free unit of the kept shards. The search goes on where the last one ended, so that what
     /// was released last comes back last.
-    fn free_place(&mut self, pool: &PoolId) -> Option<(Place, ShardId, Epoch)> {
-        for (shard, epoch) in self.kept_shards(pool) {
-            let key = ShardKey {
+    fn free_unit(&mut self, pool: &PoolId) -> Option<Unit> {
+        for (shard, _) in self.kept_shards(pool) {
+            let shard = ShardKey {
                 pool: pool.clone(),
                 shard,
             };
-            let from = self.cursors.get(&key).copied().unwrap_or(0);
-            if let Some((unit, place)) = self.search(&key, from) {
-                self.cursors.insert(key, unit.saturating_add(1));
-                return Some((place, shard, epoch));
+            let from = self.cursors.get(&shard).copied().unwrap_or(0);
+            if let Some(unit) = self.search(&shard, from) {
+                self.cursors.insert(shard.clone(), unit.saturating_add(1));
+                return Some(Unit { shard, unit });
             }
         }
         None
     }
 
-    fn search(&self, key: &ShardKey, from: u64) -> Option<(u64, Place)> {
+    fn search(&self, key: &ShardKey, from: u64) -> Option<u64> {
         let pool = self.table().pool(&key.pool)?;
         let units = pool.units(key.shard);
         let taken = self.in_shard(&key.pool, key.shard).count();
@@ -212,12 +287,16 @@ impl Centre {
             .chain(0..from.min(units))
             .take(usize::try_from(MAX_SEARCH).unwrap_or(usize::MAX))
             .filter(|unit| pool.is_allocatable_unit(key.shard, *unit))
-            .find_map(|unit| {
-                let place = Place {
-                    vrf: pool.vrf().to_owned(),
-                    resource: pool.resource(key.shard, unit)?,
-                };
-                self.record.get(&place).is_none().then_some((unit, place))
+            .filter(|unit| self.table().taken_unit(key, *unit).is_none())
+            .find(|unit| {
+                let resource = pool.resource(key.shard, *unit);
+                resource.is_some_and(|resource| {
+                    let place = Place {
+                        vrf: pool.vrf().to_owned(),
+                        resource,
+                    };
+                    self.record.get(&place).is_none()
+                })
             })
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use nexus_clset::Fence;
 use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use nexus_core::resource::Resource;
 use nexus_core::shard::ShardRef;
@@ -119,6 +120,7 @@ impl Centre {
         if let Some(known) = &known
             && known.state.is_held()
             && known.subscriber != claim.subscriber
+            && !released_elsewhere(known, &claim)
         {
             self.dispute(&place, &claim.subscriber, &claim.olt);
             return Err(Refused::ResourceTaken {
@@ -144,7 +146,11 @@ impl Centre {
             changed_at: to_millisecond(now.wall),
             metadata: claim.metadata,
         };
-        let allocation = self.save(now, allocation)?;
+        let fence = Fence {
+            epoch: claim.epoch.0,
+            seq: claim.seq.0,
+        };
+        let allocation = self.save(now, fence, allocation)?;
         self.advance_session(&claim.olt, &claim.session, claim.seq, claim.acked_below);
         Ok((allocation, Outcome::New))
     }
@@ -223,13 +229,18 @@ impl Centre {
         } else if !known.state.is_held() {
             return Ok(());
         }
+        let mut fence = self.fence(&known.place)?;
         if !known.is_central() {
+            // Numbers of another session say nothing beside those that the epoch began with.
+            if known.session.as_ref() == Some(&release.session) {
+                fence.seq = fence.seq.max(release.seq.0);
+            }
             known.session = Some(release.session.clone());
             known.seq = release.seq;
         }
         known.state = AllocationState::Released;
         known.changed_at = to_millisecond(now.wall);
-        self.save(now, known).map(drop)
+        self.save(now, fence, known).map(drop)
     }
 
     /// A release that has overtaken its allocation leaves a mark, so that the allocation is refused as the
@@ -267,7 +278,11 @@ impl Centre {
             changed_at: at,
             metadata: BTreeMap::new(),
         };
-        self.save(now, mark).map(drop)
+        let fence = Fence {
+            epoch: release.epoch.0,
+            seq: release.seq.0,
+        };
+        self.save(now, fence, mark).map(drop)
     }
 
     /// What a release is about; `None` if the subscriber holds nothing there (any more).
@@ -324,11 +339,7 @@ impl Centre {
             return Err(Refused::invalid("acked_below", problem));
         }
         self.current_session(olt, session)?;
-        let floor = self
-            .sessions
-            .get(olt)
-            .filter(|log| log.session == *session)
-            .map_or(Seq(0), |log| log.acked_below);
+        let floor = self.acked_below(olt, session);
         if seq < floor {
             return Err(Refused::StrayCopy {
                 floor: floor.0,
@@ -420,6 +431,15 @@ impl Centre {
             self.conflict_ended(&place, &saved.subscriber);
         }
     }
+}
+
+/// Whether the release of what is on record must have been sent to another server, from where it has not
+/// come yet: the same session, the only one that may allocate there, has had it acknowledged before it
+/// gave the resource to somebody else.
+fn released_elsewhere(known: &Allocation, claim: &Claim) -> bool {
+    known.session.as_ref() == Some(&claim.session)
+        && known.olt == claim.olt
+        && known.seq < claim.acked_below
 }
 
 fn outside(resource: &Resource, shard: ShardId) -> Refused {

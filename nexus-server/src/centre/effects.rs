@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use nexus_clset::Ticket;
+use nexus_clset::{Output, Ticket};
 use nexus_core::id::OltId;
+use nexus_core::shard_table::Command;
 use nexus_store::Kind;
 
 use crate::allocation::Allocation;
@@ -12,14 +13,8 @@ use crate::olt_config::OltConfig;
 
 // The CLSet uses the kinds k, d, t and m.
 
-/// Rows of the shard table.
-pub const GRANT_ROWS: Kind = Kind(b'g');
 /// Single values: node id, revision, whether the pools were seeded.
 pub const META_ROWS: Kind = Kind(b'n');
-/// How far the commands of each OLT's session have come.
-pub const SESSION_ROWS: Kind = Kind(b's');
-/// Idempotency keys.
-pub const KEY_ROWS: Kind = Kind(b'i');
 /// Meta row with the revision of the newest change.
 pub const REVISION_KEY: &[u8] = b"revision";
 
@@ -81,6 +76,8 @@ pub enum Event {
     Config(OltId, Arc<OltConfig>),
     /// Another session of the OLT has taken over, or the OLT was deregistered.
     SessionOver(OltId),
+    /// More has changed than can be told: every stream must be opened anew.
+    StartOver,
 }
 
 /// Collected while one request is carried out.
@@ -96,6 +93,16 @@ pub struct Effects {
     pub puts: u64,
     /// Entries read from the CLSet.
     pub gets: u64,
+    /// To be proposed to the quorum, by whoever can wait for it.
+    pub proposals: Vec<Command>,
+    /// Whether the list of members has changed.
+    pub members: bool,
+    /// For the other servers.
+    pub outputs: Vec<Output>,
+    /// Why this replica must be thrown away, if it must.
+    pub start_over: Option<String>,
+    /// Why nothing more can be done with this replica.
+    pub failed: Option<String>,
 }
 
 impl Effects {
@@ -105,15 +112,6 @@ impl Effects {
             kind,
             key: key.to_vec(),
             value: Some(value),
-        }]);
-    }
-
-    /// Adds a row to remove.
-    pub fn delete(&mut self, kind: Kind, key: &[u8]) {
-        self.writes.push(vec![Write {
-            kind,
-            key: key.to_vec(),
-            value: None,
         }]);
     }
 }
@@ -128,6 +126,14 @@ pub struct ChangeLog {
 }
 
 impl ChangeLog {
+    /// The revision that the log of a new store begins with. Each server counts on its own, and a watcher
+    /// that comes from another one must get a snapshot, so that their numbers must not meet: the upper 24
+    /// bits are drawn by lot.
+    #[must_use]
+    pub fn first_revision(lot: u32) -> u64 {
+        (u64::from(lot) & 0xff_ffff) << 40
+    }
+
     /// A log that goes on after `revision`.
     #[must_use]
     pub fn new(revision: u64) -> Self {

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::CentralRequest;
-use super::effects::{KEY_ROWS, Write};
 use crate::allocation::{Allocation, RowError};
 use crate::refused::Refused;
 
+/// First part of the CLSet key of every idempotency key: a repeat may come to another server.
+pub const KEYS_PREFIX: &str = "/idempotency/";
 /// How long a key is remembered.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Most keys that are remembered; the oldest go first.
@@ -79,64 +80,42 @@ impl Keys {
         }
     }
 
-    /// Remembers an answer. Gives the rows to write.
-    pub fn remember(
-        &mut self,
-        key: String,
-        fingerprint: [u8; 32],
-        answer: &Arc<Allocation>,
-        now: Timestamp,
-    ) -> Vec<Write> {
-        let at_ms = now.as_millisecond();
-        let row = Row {
+    /// The value under which an answer is remembered.
+    #[must_use]
+    pub fn value(fingerprint: [u8; 32], answer: &Allocation, now: Timestamp) -> Vec<u8> {
+        Row {
             fingerprint: fingerprint.to_vec(),
-            at_ms,
+            at_ms: now.as_millisecond(),
             allocation_key: answer.place.key(),
             allocation: answer.encode(),
-        };
-        let mut writes = vec![Write {
-            kind: KEY_ROWS,
-            key: key.clone().into_bytes(),
-            value: Some(row.encode_to_vec()),
-        }];
-        let entry = Entry {
-            fingerprint,
-            at_ms,
-            answer: Arc::clone(answer),
-        };
-        self.insert(key, entry);
-        while self.by_key.len() > MAX_KEYS
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.by_key.remove(&oldest);
-            writes.push(forget(oldest));
         }
-        writes
+        .encode_to_vec()
     }
 
-    /// Forgets at most `limit` keys that are over. Gives the rows to write.
-    pub fn expire(&mut self, now: Timestamp, limit: usize) -> Vec<Write> {
-        let over: Vec<(i64, String)> = self
-            .by_age
+    /// At most `limit` keys that are over, or more than are remembered, the oldest first.
+    #[must_use]
+    pub fn over(&self, now: Timestamp, limit: usize) -> Vec<String> {
+        let too_many = self.by_key.len().saturating_sub(MAX_KEYS);
+        self.by_age
             .iter()
-            .take_while(|(at, _)| is_over(*at, now))
+            .enumerate()
+            .take_while(|(n, (at, _))| *n < too_many || is_over(*at, now))
             .take(limit)
-            .cloned()
-            .collect();
-        over.into_iter()
-            .map(|entry| {
-                self.by_age.remove(&entry);
-                self.by_key.remove(&entry.1);
-                forget(entry.1)
-            })
+            .map(|(_, (_, key))| key.clone())
             .collect()
     }
 
-    /// Takes up a row of the store.
+    /// Takes over what stands in the CLSet under a key: its value, or that it is gone.
     ///
     /// # Errors
-    /// If it is not what [`Keys::remember`] wrote.
-    pub fn restore(&mut self, key: String, value: &[u8]) -> Result<(), RowError> {
+    /// If it is not what [`Keys::value`] makes.
+    pub fn changed(&mut self, key: String, value: Option<&[u8]>) -> Result<(), RowError> {
+        let Some(value) = value else {
+            if let Some(old) = self.by_key.remove(&key) {
+                self.by_age.remove(&(old.at_ms, key));
+            }
+            return Ok(());
+        };
         let unreadable = |problem: String| RowError::new(format!("idempotency key {key}"), problem);
         let row = Row::decode(value).map_err(|error| unreadable(error.to_string()))?;
         let fingerprint: [u8; 32] = row
@@ -167,14 +146,6 @@ fn is_over(at_ms: i64, now: Timestamp) -> bool {
     now.as_millisecond().saturating_sub(at_ms) > life
 }
 
-fn forget(key: String) -> Write {
-    Write {
-        kind: KEY_ROWS,
-        key: key.into_bytes(),
-        value: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,10 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_gets_its_first_answer_until_it_is_over_and_survives_a_restart() {
+    fn a_key_gets_its_first_answer_until_it_is_over() {
         let mut keys = Keys::default();
         let answer = Arc::new(example("s", "p", "10.0.0.1"));
-        let writes = keys.remember("k".into(), [1; 32], &answer, at(1000));
+        let value = Keys::value([1; 32], &answer, at(1000));
+        keys.changed("k".into(), Some(&value)).unwrap();
         assert_eq!(
             keys.answer("k", &[1; 32], at(2000)),
             Ok(Some(Arc::clone(&answer)))
@@ -199,20 +171,17 @@ mod tests {
         );
         assert_eq!(keys.answer("other", &[2; 32], at(2000)), Ok(None));
 
-        let mut again = Keys::default();
-        again
-            .restore("k".into(), writes[0].value.as_ref().unwrap())
-            .unwrap();
-        assert_eq!(again.answer("k", &[1; 32], at(2000)), Ok(Some(answer)));
         let later = at(1000 + 24 * 3600 * 1000 + 1);
-        assert_eq!(again.answer("k", &[2; 32], later), Ok(None));
-        assert_eq!(again.expire(later, 10), vec![forget("k".into())]);
-        assert_eq!(again.by_key.len(), 0);
+        assert_eq!(keys.answer("k", &[2; 32], later), Ok(None));
+        assert_eq!(keys.over(at(2000), 10), Vec::<String>::new());
+        assert_eq!(keys.over(later, 10), ["k".to_owned()]);
+        keys.changed("k".into(), None).unwrap();
+        assert!(keys.by_key.is_empty() && keys.by_age.is_empty());
     }
 
     #[test]
     fn a_row_that_cannot_be_read_is_refused() {
-        assert!(Keys::default().restore("k".into(), b"\xff").is_err());
-        assert!(Keys::default().restore("k".into(), &[]).is_err());
+        assert!(Keys::default().changed("k".into(), Some(b"\xff")).is_err());
+        assert!(Keys::default().changed("k".into(), Some(&[])).is_err());
     }
 }

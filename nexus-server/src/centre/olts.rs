@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nexus_core::cluster::Answer;
 use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
 use nexus_core::shard::ShardRef;
-use nexus_core::shard_table::{Command, OltState, Register, Renew, RowKey};
-use serde::Serialize;
+use nexus_core::shard_table::{Command, OltState, Register, Renew};
 
-use super::effects::{Change, ChangeKind, Event, SESSION_ROWS};
-use super::{Centre, SessionLog};
+use super::Centre;
+use super::effects::{Change, ChangeKind};
 use crate::allocation::AllocationState;
 use crate::clock::Now;
 use crate::olt_config::OltConfig;
@@ -137,155 +137,123 @@ pub struct NodeInfo {
     pub running_revision: u64,
 }
 
-/// An OLT as it is replicated for reading. What changes with every heartbeat is left out.
-#[derive(Serialize)]
-struct OltEntry<'a> {
-    id: &'a OltId,
-    name: &'a str,
-    region: &'a str,
-    address: &'a str,
-    capacity: u32,
-    session: &'a SessionId,
-    draining: bool,
-    config_revision: u64,
-}
-
 impl Centre {
-    /// Enrols an OLT and starts or renews its lease.
+    /// Looks whether an OLT can enrol, and gives the command that does it.
     ///
     /// # Errors
-    /// Why this host may not have this id and session.
-    pub async fn register(
-        &mut self,
-        now: &Now,
-        registration: Registration,
-    ) -> Result<Registered, Refused> {
+    /// What is wrong with the registration.
+    pub fn prepare_register(&self, registration: Registration) -> Result<Command, Refused> {
         if !(1..=MAX_CAPACITY).contains(&registration.capacity) {
             let problem =
                 format!("must be 1 to {MAX_CAPACITY}: most subscribers that this host serves");
             return Err(Refused::invalid("capacity", problem));
         }
-        let olt = registration.olt.clone();
-        let session = registration.session.clone();
-        let recorded_seq = self
+        let recorded_seq = self.recorded_seq(&registration.olt, &registration.session);
+        Ok(Command::Register(Register {
+            olt: registration.olt,
+            name: registration.name,
+            region: registration.region,
+            address: registration.address,
+            capacity: registration.capacity,
+            session: registration.session,
+            last_seq: registration.last_seq,
+            recorded_seq,
+            acked_below: Seq(0),
+        }))
+    }
+
+    /// Highest number of a command that the record has of a session.
+    fn recorded_seq(&self, olt: &OltId, session: &SessionId) -> Seq {
+        let told = self
             .sessions
-            .get(&olt)
-            .filter(|log| log.session == session)
+            .get(olt)
+            .filter(|log| log.session == *session)
             .map_or(Seq(0), |log| log.highest);
-        let before = self.table().olt(&olt).map(|view| view.row.session.clone());
-        self.grant(
-            now,
-            Command::Register(Register {
-                olt: registration.olt,
-                name: registration.name,
-                region: registration.region,
-                address: registration.address,
-                capacity: registration.capacity,
-                session: registration.session,
-                last_seq: registration.last_seq,
-                recorded_seq,
-            }),
-        )
-        .await?;
-        if before.as_ref() != Some(&session) {
-            tracing::info!(%olt, %session, "OLT registered with a new session");
-            // Streams of the old session end before anything is told to the new one.
-            self.effects
-                .events
-                .insert(0, Event::SessionOver(olt.clone()));
-            self.live.remove(&olt);
-        }
-        if self
-            .sessions
-            .get(&olt)
-            .is_none_or(|log| log.session != session)
-        {
-            let log = SessionLog::new(&session);
-            self.save_session(&olt, &log);
-            self.sessions.insert(olt.clone(), log);
-        }
+        self.record
+            .of_olt(olt, None)
+            .filter(|allocation| allocation.session.as_ref() == Some(session))
+            .map(|allocation| allocation.seq)
+            .fold(told, Seq::max)
+    }
+
+    /// What a registered OLT is told.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownOlt`] if it was deregistered meanwhile.
+    pub fn registered(&self, olt: &OltId, granted: Answer) -> Result<Registered, Refused> {
         Ok(Registered {
-            node: self.node(&olt)?,
-            config: Arc::new(self.config(&olt)?),
-            lease: self.lease(),
+            node: self.node(olt)?,
+            config: Arc::new(self.config(olt)?),
+            lease: granted.lease.unwrap_or_default(),
         })
     }
 
-    /// Takes a sign of life, and renews the lease of the session that sent it.
+    /// Looks at a sign of life, and gives the command that renews the lease of the session that sent it;
+    /// none if it names no session.
     ///
     /// # Errors
-    /// An unknown OLT, or a session that is not the current one.
-    pub async fn heartbeat(
+    /// An unknown OLT, or values that make no sense.
+    pub fn prepare_heartbeat(&self, heartbeat: &Heartbeat) -> Result<Option<Command>, Refused> {
+        check_metrics(&heartbeat.metrics)?;
+        if self.table().olt(&heartbeat.olt).is_none() {
+            return Err(Refused::UnknownOlt(heartbeat.olt.clone()));
+        }
+        let Some(session) = heartbeat.session.clone() else {
+            return Ok(None);
+        };
+        let mut in_use: BTreeMap<PoolId, u64> = BTreeMap::new();
+        for shard_use in &heartbeat.shard_use {
+            let count = in_use.entry(shard_use.shard.pool.clone()).or_default();
+            *count = count.saturating_add(shard_use.allocated);
+        }
+        let acked_below = self.acked_below(&heartbeat.olt, &session);
+        Ok(Some(Command::Renew(Renew {
+            olt: heartbeat.olt.clone(),
+            session,
+            config_revision: heartbeat.config_revision,
+            last_seq: heartbeat.last_seq,
+            in_use,
+            released: heartbeat.released.clone(),
+            acked_below,
+        })))
+    }
+
+    /// Takes what a sign of life reports, and answers it.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownOlt`] if it was deregistered meanwhile.
+    pub fn heard(
         &mut self,
         now: &Now,
         heartbeat: Heartbeat,
+        granted: Answer,
     ) -> Result<HeartbeatAnswer, Refused> {
-        check_metrics(&heartbeat.metrics)?;
-        let Heartbeat { olt, session, .. } = heartbeat;
-        if self.table().olt(&olt).is_none() {
-            return Err(Refused::UnknownOlt(olt));
-        }
-        let lease = match session {
-            None => None,
-            Some(session) => {
-                let mut in_use: BTreeMap<PoolId, u64> = BTreeMap::new();
-                for shard_use in heartbeat.shard_use {
-                    let count = in_use.entry(shard_use.shard.pool).or_default();
-                    *count = count.saturating_add(shard_use.allocated);
-                }
-                let renew = Renew {
-                    olt: olt.clone(),
-                    session,
-                    config_revision: heartbeat.config_revision,
-                    last_seq: heartbeat.last_seq,
-                    in_use,
-                    released: heartbeat.released,
-                };
-                self.grant(now, Command::Renew(renew)).await?;
-                Some(self.lease())
-            }
-        };
+        let olt = heartbeat.olt;
         let live = Live {
             last_heartbeat: Some(now.wall),
             active_subscribers: heartbeat.active_subscribers,
             metrics: heartbeat.metrics,
             config_revision: heartbeat.config_revision,
         };
-        self.live.insert(olt.clone(), live);
         let view = self
             .table()
             .olt(&olt)
             .ok_or_else(|| Refused::UnknownOlt(olt.clone()))?;
-        Ok(HeartbeatAnswer {
-            lease,
+        let answer = HeartbeatAnswer {
+            lease: granted.lease,
             config_revision: view.row.config_revision,
             state: view.state,
-        })
+        };
+        self.live.insert(olt, live);
+        Ok(answer)
     }
 
-    /// The newest configuration of an OLT.
-    ///
-    /// # Errors
-    /// [`Refused::UnknownOlt`].
-    pub fn config(&self, olt: &OltId) -> Result<OltConfig, Refused> {
-        OltConfig::build(self.table(), &self.settings, olt)
-            .ok_or_else(|| Refused::UnknownOlt(olt.clone()))
-    }
-
-    /// Asks all shards of an OLT back.
-    ///
-    /// # Errors
-    /// [`Refused::UnknownOlt`].
-    pub async fn drain(&mut self, now: &Now, olt: &OltId) -> Result<NodeInfo, Refused> {
-        self.grant(now, Command::Drain { olt: olt.clone() }).await?;
-        self.node(olt)
-    }
-
-    /// Forgets an OLT that is drained and holds nothing.
+    /// Looks whether an OLT can be forgotten, because it is drained and holds nothing, and gives the
+    /// command that does it.
     ///
     /// # Errors
     /// [`Refused::DrainFirst`], [`Refused::UnknownOlt`].
-    pub async fn deregister(&mut self, now: &Now, olt: &OltId) -> Result<(), Refused> {
+    pub fn prepare_deregister(&self, olt: &OltId) -> Result<Command, Refused> {
         let node = self.node(olt)?;
         let shards = node.shards.values().map(Vec::len).sum::<usize>();
         let draining = self.table().olt(olt).is_some_and(|view| view.row.draining);
@@ -297,13 +265,16 @@ impl Centre {
                 shards: u64::try_from(shards).unwrap_or(u64::MAX),
             });
         }
-        self.grant(now, Command::Deregister { olt: olt.clone() })
-            .await?;
-        self.sessions.remove(olt);
-        self.effects.delete(SESSION_ROWS, olt.as_str().as_bytes());
-        self.live.remove(olt);
-        self.effects.events.push(Event::SessionOver(olt.clone()));
-        Ok(())
+        Ok(Command::Deregister { olt: olt.clone() })
+    }
+
+    /// The newest configuration of an OLT.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownOlt`].
+    pub fn config(&self, olt: &OltId) -> Result<OltConfig, Refused> {
+        self.build_config(olt)
+            .ok_or_else(|| Refused::UnknownOlt(olt.clone()))
     }
 
     /// An OLT as people see it.
@@ -420,50 +391,6 @@ impl Centre {
             allocation: None,
         });
         changes
-    }
-
-    /// Mirrors changed pools and OLTs into the CLSet, from where every replica can read them.
-    pub(super) fn mirror<'a>(
-        &mut self,
-        now: &Now,
-        keys: impl IntoIterator<Item = &'a RowKey>,
-    ) -> Result<(), Refused> {
-        for key in keys {
-            let (name, value) = match key {
-                RowKey::Pool(id) => {
-                    let spec = self.table().pool(id).map(|pool| pool.spec());
-                    (format!("/pools/{id}"), spec.map(serde_json::to_vec))
-                }
-                RowKey::Olt(id) => {
-                    let view = self.table().olt(id);
-                    let entry = view.as_ref().map(|view| OltEntry {
-                        id,
-                        name: &view.row.name,
-                        region: &view.row.region,
-                        address: &view.row.address,
-                        capacity: view.row.capacity,
-                        session: &view.row.session,
-                        draining: view.row.draining,
-                        config_revision: view.row.config_revision,
-                    });
-                    (
-                        format!("/olts/{id}"),
-                        entry.as_ref().map(serde_json::to_vec),
-                    )
-                }
-                RowKey::Meta | RowKey::Shard(_) => continue,
-            };
-            match value {
-                Some(Ok(value)) => {
-                    if !self.replica.holds(&name, &value) {
-                        self.replicate(now, &name, Some((0, value)))?;
-                    }
-                }
-                Some(Err(error)) => tracing::error!(name, %error, "an entry cannot be written"),
-                None => self.replicate(now, &name, None)?,
-            }
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use nexus_core::shard_table::Command;
 
 use super::Centre;
 use crate::allocation::Allocation;
-use crate::clock::Now;
 use crate::refused::Refused;
 
 /// Longest form of a pool in the store, in bytes.
@@ -68,11 +67,11 @@ impl Centre {
         self.pool(id).map(|pool| pool.spec().clone())
     }
 
-    /// Creates a pool.
+    /// Looks whether a pool can be created, and gives the command that does it.
     ///
     /// # Errors
     /// What is wrong with it, or which pool it meets.
-    pub async fn create_pool(&mut self, now: &Now, spec: PoolSpec) -> Result<PoolSpec, Refused> {
+    pub fn prepare_create(&self, spec: PoolSpec) -> Result<Command, Refused> {
         check_size(&spec)?;
         let id = spec.id.clone();
         let pool = Pool::new(spec)?;
@@ -85,22 +84,20 @@ impl Centre {
         }
         self.check_leftovers(&pool)?;
         let spec = Box::new(pool.spec().clone());
-        self.grant(now, Command::AddPool { spec }).await?;
-        tracing::info!(pool = %id, "pool created");
-        self.pool_spec(&id)
+        Ok(Command::AddPool { spec })
     }
 
-    /// Changes a pool. Its space and shards stay as they are, and nothing that is held may be excluded.
+    /// Looks whether a pool can be changed, and gives the command that does it. Its space and shards stay as
+    /// they are, and nothing that is held may be excluded.
     ///
     /// # Errors
     /// What is wrong with the change, or what stands in its way.
-    pub async fn update_pool(
-        &mut self,
-        now: &Now,
+    pub fn prepare_update(
+        &self,
         id: &PoolId,
         spec: PoolSpec,
         if_match: Option<&str>,
-    ) -> Result<PoolSpec, Refused> {
+    ) -> Result<Command, Refused> {
         self.check_etag(id, if_match)?;
         if spec.id != *id {
             let problem = format!("must be {id}, as in the path: the id of a pool cannot change");
@@ -112,22 +109,15 @@ impl Centre {
             self.check_cuts_nothing_off(&pool)?;
         }
         let spec = Box::new(pool.spec().clone());
-        self.grant(now, Command::UpdatePool { spec }).await?;
-        tracing::info!(pool = %id, "pool changed");
-        self.pool_spec(id)
+        Ok(Command::UpdatePool { spec })
     }
 
-    /// Removes a pool that nobody holds anything of. Gives whether it is gone; if not, it goes as soon as
-    /// the OLTs have given back its shards.
+    /// Looks whether a pool can be removed, because nobody holds anything of it, and gives the command that
+    /// does it.
     ///
     /// # Errors
     /// [`Refused::PoolHasAllocations`], [`Refused::UnknownPool`], [`Refused::EtagMismatch`].
-    pub async fn delete_pool(
-        &mut self,
-        now: &Now,
-        id: &PoolId,
-        if_match: Option<&str>,
-    ) -> Result<bool, Refused> {
+    pub fn prepare_delete(&self, id: &PoolId, if_match: Option<&str>) -> Result<Command, Refused> {
         self.check_etag(id, if_match)?;
         let count = self.record.counts(id).held();
         if count > 0 {
@@ -136,11 +126,13 @@ impl Centre {
                 count,
             });
         }
-        self.grant(now, Command::RemovePool { pool: id.clone() })
-            .await?;
-        let gone = self.table().pool(id).is_none();
-        tracing::info!(pool = %id, gone, "pool removed");
-        Ok(gone)
+        Ok(Command::RemovePool { pool: id.clone() })
+    }
+
+    /// Whether a pool is gone.
+    #[must_use]
+    pub fn is_gone(&self, id: &PoolId) -> bool {
+        self.table().pool(id).is_none()
     }
 
     /// How full a pool is.

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use jiff::Timestamp;
+use nexus_core::cluster::{Answer, ClusterCommand, decode_outcome};
 use nexus_core::id::{Epoch, SessionId};
 use nexus_core::lease::LeaseRule;
 use nexus_core::pool::PoolSpec;
+use nexus_core::shard_table::Command;
+use nexus_core::time::{BootTime, ClusterTime};
 use nexus_store::{Kind, StoreError};
 use proptest::prelude::*;
 
+use super::effects::{ChangeKind, Event};
 use super::*;
 use crate::replica::{KeyValues, ReadRows};
 
@@ -76,19 +79,45 @@ impl Bench {
         );
         spec.shard_size = Some(24);
         spec.dhcp.lease_time = nexus_core::duration::HumanDuration::from_secs(1200);
-        let now = bench.now;
-        bench
-            .centre
-            .create_pool(&now, spec)
-            .now_or_never()
-            .unwrap()
-            .unwrap();
-        bench.settle();
+        let rule = LeaseRule::new(Duration::from_secs(3600), Duration::from_secs(30)).unwrap();
+        bench.decide(Command::SetRule { rule }).unwrap();
+        bench.centre.look(true);
+        let create = bench.centre.prepare_create(spec).unwrap();
+        bench.decide(create).unwrap();
         bench
     }
 
+    /// Has a command decided by a quorum of one.
+    fn decide(&mut self, command: Command) -> Result<Answer, Refused> {
+        let command = ClusterCommand::from(command).encode().unwrap();
+        let at = ClusterTime(self.now.boot.0);
+        let outcome = self.centre.decided(&self.now, at, &command).unwrap();
+        self.settle();
+        decode_outcome(&outcome).unwrap().map_err(Refused::from)
+    }
+
+    fn central(&mut self, request: CentralRequest) -> Result<(Arc<Allocation>, Outcome), Refused> {
+        let now = self.now;
+        let unit = match self.centre.prepare_central(&now, &request)? {
+            Prepared::Done(allocation, outcome) => return Ok((allocation, outcome)),
+            Prepared::Take(unit) => unit,
+        };
+        let grant = self.decide(Command::TakeUnit {
+            shard: unit.shard.clone(),
+            unit: unit.unit,
+            holder: request.subscriber.clone(),
+            server: 1,
+        })?;
+        let answer = self
+            .centre
+            .finish_central(&now, &request, &unit, grant.unit.unwrap());
+        self.settle();
+        answer
+    }
+
     fn settle(&mut self) {
-        let effects = self.centre.take_effects();
+        let mut effects = self.centre.take_effects();
+        let proposals = std::mem::take(&mut effects.proposals);
         let mut rows = self.memory.0.lock().unwrap();
         for write in effects.writes.into_iter().flatten() {
             match write.value {
@@ -98,20 +127,27 @@ impl Bench {
         }
         drop(rows);
         if let Some(ticket) = effects.ticket {
-            self.centre.settle(ticket);
+            self.centre.settle(&self.now, ticket);
         }
         self.events.extend(effects.events);
+        for command in proposals {
+            self.decide(command).unwrap();
+        }
     }
 
     fn restart(&mut self) {
+        let decided = self.centre.decided_so_far().unwrap();
         self.centre = open(&self.memory, &self.now);
+        self.centre.take_snapshot(&self.now, &decided).unwrap();
+        self.centre.look(true);
         self.settle();
     }
 
     fn pass(&mut self, time: Duration) {
         self.now.boot = self.now.boot.saturating_add(time);
+        self.decide(Command::Tick).unwrap();
         let now = self.now;
-        self.centre.tick(&now).now_or_never().unwrap().unwrap();
+        self.centre.tick(&now).unwrap();
         self.settle();
     }
 
@@ -125,15 +161,9 @@ impl Bench {
             session: SessionId::new(session).unwrap(),
             last_seq: Seq(1000),
         };
-        let now = self.now;
-        let registered = self
-            .centre
-            .register(&now, registration)
-            .now_or_never()
-            .unwrap()
-            .unwrap();
-        self.settle();
-        registered
+        let command = self.centre.prepare_register(registration).unwrap();
+        let granted = self.decide(command).unwrap();
+        self.centre.registered(&olt(id), granted).unwrap()
     }
 
     fn claim(&mut self, claim: Claim) -> Result<(Arc<Allocation>, Outcome), Refused> {
@@ -156,14 +186,18 @@ impl Bench {
 }
 
 fn open(memory: &Memory, now: &Now) -> Centre {
-    let rule = LeaseRule::new(Duration::from_secs(3600), Duration::from_secs(30)).unwrap();
     let settings = Settings {
-        lease: rule.length(),
-        heartbeat_interval: rule.heartbeat(),
+        heartbeat_interval: Duration::from_secs(30),
         endpoints: Vec::new(),
         policies: BTreeMap::new(),
     };
-    let (mut replica, (ticket, rows)) = Replica::open(Arc::new(memory.clone()), 7, now).unwrap();
+    let (mut replica, (ticket, rows)) = Replica::open(
+        Arc::new(memory.clone()),
+        7,
+        nexus_clset::Options::default(),
+        now,
+    )
+    .unwrap();
     for write in rows {
         memory
             .0
@@ -172,7 +206,7 @@ fn open(memory: &Memory, now: &Now) -> Centre {
             .insert((write.kind.0, write.key), write.value.unwrap());
     }
     replica.settle(ticket);
-    Centre::restore(settings, rule, memory, replica, now).unwrap()
+    Centre::restore(settings, memory, replica, 7, now).unwrap()
 }
 
 fn pool() -> PoolId {
@@ -265,15 +299,8 @@ fn a_subscriber_that_moves_gets_a_second_address_before_the_first_is_asked_back(
     let mut bench = Bench::new();
     bench.register("olt-1", "s-1");
     bench.register("olt-2", "s-2");
-    let now = bench.now;
-    let (first, _) = bench
-        .centre
-        .allocate_central(&now, central(Some("olt-1"), 1))
-        .unwrap();
-    let (second, _) = bench
-        .centre
-        .allocate_central(&now, central(Some("olt-2"), 1))
-        .unwrap();
+    let (first, _) = bench.central(central(Some("olt-1"), 1)).unwrap();
+    let (second, _) = bench.central(central(Some("olt-2"), 1)).unwrap();
     assert_ne!(first.place, second.place);
     assert_eq!(
         bench.centre.record.get(&first.place).unwrap().state,
@@ -285,14 +312,8 @@ fn a_subscriber_that_moves_gets_a_second_address_before_the_first_is_asked_back(
             if *of == olt("olt-1") && change.kind == ChangeKind::ReleaseRequested)
     });
     assert!(asked);
-    let (nobody, _) = bench
-        .centre
-        .allocate_central(&now, central(None, 2))
-        .unwrap();
-    let (bound, _) = bench
-        .centre
-        .allocate_central(&now, central(Some("olt-1"), 2))
-        .unwrap();
+    let (nobody, _) = bench.central(central(None, 2)).unwrap();
+    let (bound, _) = bench.central(central(Some("olt-1"), 2)).unwrap();
     assert_eq!(nobody.place, bound.place, "nobody had bound it");
     assert_eq!(bound.olt, olt("olt-1"));
 }
@@ -302,7 +323,7 @@ fn a_central_shard_hands_out_every_address_once_and_reuses_the_oldest_first() {
     let mut bench = Bench::new();
     let now = bench.now;
     let mut places = Vec::new();
-    while let Ok((allocation, _)) = bench.centre.allocate_central(&now, {
+    while let Ok((allocation, _)) = bench.central({
         CentralRequest {
             subscriber: SubscriberId::new(format!("s{}", places.len())).unwrap(),
             ..central(None, 0)
@@ -320,35 +341,22 @@ fn a_central_shard_hands_out_every_address_once_and_reuses_the_oldest_first() {
         bench.centre.deallocate(&now, &who, None).unwrap();
         bench.settle();
     }
-    let full = bench.centre.allocate_central(&now, central(None, 1));
+    let full = bench.central(central(None, 1));
     assert_eq!(
         full.unwrap_err(),
         Refused::Exhausted { pool: pool() },
         "they still rest"
     );
     bench.pass(REST - Duration::from_secs(1));
-    let now = bench.now;
     assert!(
-        bench
-            .centre
-            .allocate_central(&now, central(None, 1))
-            .is_err(),
+        bench.central(central(None, 1)).is_err(),
         "a client that heard nothing may still use them"
     );
     bench.pass(Duration::from_secs(1));
-    let now = bench.now;
     for n in 1..=3 {
-        bench
-            .centre
-            .allocate_central(&now, central(None, n))
-            .unwrap();
+        bench.central(central(None, n)).unwrap();
     }
-    assert!(
-        bench
-            .centre
-            .allocate_central(&now, central(None, 4))
-            .is_err()
-    );
+    assert!(bench.central(central(None, 4)).is_err());
 }
 
 #[test]
@@ -451,11 +459,7 @@ fn a_snapshot_that_breaks_off_cannot_be_resumed_in_the_middle() {
 #[test]
 fn revisions_never_come_twice_even_if_nobody_was_told() {
     let mut bench = Bench::new();
-    let now = bench.now;
-    bench
-        .centre
-        .allocate_central(&now, central(None, 1))
-        .unwrap();
+    bench.central(central(None, 1)).unwrap();
     bench.settle();
     let revision = bench.centre.log.revision();
     assert!(revision > 0);

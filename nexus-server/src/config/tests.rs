@@ -137,7 +137,7 @@ fn bad_pools_are_refused_at_their_line() {
 fn values_that_make_no_sense_are_refused_with_a_remedy() {
     for (text, expected) in [
         ("server: {http_port: 9001}", "port 9001 is used twice"),
-        ("node: {id: nexus}", "choose another"),
+        ("clset: {num_workers: 0}", "at least 1"),
         ("node: {id: a/b}", "a/b"),
         ("node: {role: boss}", "boss"),
         ("node:\n  id: a\n  role: read", "nexus.yaml:3: node.role"),

@@ -4,6 +4,9 @@ use tonic::{Code, Status};
 
 use crate::refused::{Class, Refused};
 
+/// Metadata of a read replica's refusal: where writes are taken, `host:port` of gRPC, with commas between.
+const WRITERS: &str = "nexus-writers";
+
 /// The status of a refusal.
 pub fn to_status(refused: &Refused) -> Status {
     let code = match refused.class() {
@@ -13,9 +16,16 @@ pub fn to_status(refused: &Refused) -> Status {
         Class::Conflict => Code::FailedPrecondition,
         Class::Condition => Code::Aborted,
         Class::Exhausted => Code::ResourceExhausted,
-        Class::Unavailable => Code::Unavailable,
+        // An OLT asks the next endpoint then.
+        Class::Elsewhere | Class::Unavailable => Code::Unavailable,
     };
-    Status::new(code, refused.to_string())
+    let mut status = Status::new(code, refused.to_string());
+    if let Refused::ReadOnly { writers } = refused
+        && let Ok(writers) = writers.join(",").parse()
+    {
+        status.metadata_mut().insert(WRITERS, writers);
+    }
+    status
 }
 
 /// To an OLT that reports or watches, not being registered is the same as a session that is over: it has to

@@ -107,10 +107,7 @@ pub async fn deallocate(
     QueryOf(query): QueryOf<PoolQuery>,
 ) -> Result<(StatusCode, Json<DeallocateResponse>), Problem> {
     let pool = pool(query.pool_id)?;
-    let released = app
-        .centre()
-        .run(move |centre, now| centre.deallocate(&now, &subscriber, pool.as_ref()))
-        .await?;
+    let released = app.service.deallocate(subscriber, pool).await?;
     let status = if released.is_pending() {
         StatusCode::ACCEPTED
     } else {

@@ -42,10 +42,7 @@ pub async fn register(
         session,
         last_seq: Seq(request.last_seq),
     };
-    let registered = app
-        .centre()
-        .call(|centre, now| Box::pin(async move { centre.register(&now, registration).await }))
-        .await?;
+    let registered = app.service.register(registration).await?;
     Ok(Json(registered.into()))
 }
 
@@ -100,10 +97,7 @@ pub async fn heartbeat(
         released: Vec::new(),
         last_seq: Seq(request.last_seq),
     };
-    let answer = app
-        .centre()
-        .call(|centre, now| Box::pin(async move { centre.heartbeat(&now, heartbeat).await }))
-        .await?;
+    let answer = app.service.heartbeat(heartbeat).await?;
     Ok(Json(answer.into()))
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::problem::Problem;
 use super::views::AuditView;
+use crate::cluster::status::ClusterStatus;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,6 +76,9 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
         .run(move |centre, _| Ok(centre.gauges(role)))
         .await?;
     snapshot.watchers = app.centre().watchers().await?;
+    let status = ClusterStatus::look(&app.membership).await?;
+    let counters = app.membership.link.as_ref().map(nexus_p2p::Link::counters);
+    app.metrics().cluster().show(&status, counters.as_ref());
     let text = app.metrics().render(&snapshot).map_err(|error| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,

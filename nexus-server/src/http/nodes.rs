@@ -53,9 +53,7 @@ pub async fn delete(
     State(app): State<App>,
     PathOf(olt): PathOf<OltId>,
 ) -> Result<StatusCode, Problem> {
-    app.centre()
-        .call(move |centre, now| Box::pin(async move { centre.deregister(&now, &olt).await }))
-        .await?;
+    app.service.deregister(olt).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -72,9 +70,6 @@ pub async fn drain(
     State(app): State<App>,
     PathOf(olt): PathOf<OltId>,
 ) -> Result<(StatusCode, Json<NodeView>), Problem> {
-    let node = app
-        .centre()
-        .call(move |centre, now| Box::pin(async move { centre.drain(&now, &olt).await }))
-        .await?;
+    let node = app.service.drain(olt).await?;
     Ok((StatusCode::ACCEPTED, Json(node.into())))
 }

@@ -41,10 +41,7 @@ pub async fn create(
     State(app): State<App>,
     JsonBody(spec): JsonBody<PoolSpec>,
 ) -> Result<Response, Problem> {
-    let spec = app
-        .centre()
-        .call(|centre, now| Box::pin(async move { centre.create_pool(&now, spec).await }))
-        .await?;
+    let spec = app.service.create_pool(spec).await?;
     let location = format!("/api/v1/pools/{}", spec.id);
     Ok((
         StatusCode::CREATED,
@@ -98,16 +95,7 @@ pub async fn update(
     JsonBody(spec): JsonBody<PoolSpec>,
 ) -> Result<([(HeaderName, String); 1], Json<PoolSpec>), Problem> {
     let if_match = if_match(&headers)?;
-    let spec = app
-        .centre()
-        .call(move |centre, now| {
-            Box::pin(async move {
-                centre
-                    .update_pool(&now, &id, spec, if_match.as_deref())
-                    .await
-            })
-        })
-        .await?;
+    let spec = app.service.update_pool(id, spec, if_match).await?;
     Ok(([(header::ETAG, etag(&spec))], Json(spec)))
 }
 
@@ -132,14 +120,7 @@ pub async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let if_match = if_match(&headers)?;
-    let pool = id.clone();
-    let gone = app
-        .centre()
-        .call(move |centre, now| {
-            Box::pin(async move { centre.delete_pool(&now, &pool, if_match.as_deref()).await })
-        })
-        .await?;
-    if gone {
+    if app.service.delete_pool(id.clone(), if_match).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let removal = PoolRemoval {

@@ -29,6 +29,9 @@ pub struct Problem {
     /// How many things stand in the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// Servers that take writes, if this one does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writers: Vec<String>,
 }
 
 impl Problem {
@@ -42,6 +45,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             count: None,
+            writers: Vec::new(),
         }
     }
 
@@ -74,9 +78,15 @@ impl From<Refused> for Problem {
             Class::NotFound => StatusCode::NOT_FOUND,
             Class::Exists | Class::Conflict | Class::Exhausted => StatusCode::CONFLICT,
             Class::Condition => StatusCode::PRECONDITION_FAILED,
+            Class::Elsewhere => StatusCode::FORBIDDEN,
             Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
+        let writers = match &refused {
+            Refused::ReadOnly { writers } => writers.clone(),
+            _ => Vec::new(),
+        };
         Self {
+            writers,
             field: refused.field().map(ToOwned::to_owned),
             count: refused.count(),
             ..Self::new(status, refused.slug(), refused.to_string())

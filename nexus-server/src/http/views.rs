@@ -51,7 +51,7 @@ impl From<&Allocation> for AllocationView {
             kind: allocation.place.resource.kind().to_string(),
             shard: allocation.shard.0,
             epoch: allocation.epoch.0,
-            seq: allocation.seq.0,
+            seq: allocation.command().0,
             state: allocation.state.as_str().to_owned(),
             vrf: allocation.place.vrf.clone(),
         }

@@ -61,6 +61,8 @@ fn a_restart_keeps_shards_epochs_sessions_and_numbers() {
         let mut newer = olt.claim(POOL, "sub-2", &olt.address(POOL, 10));
         newer.acked_below = newer.seq;
         olt.send(newer).await.unwrap();
+        // What was acknowledged is told to the whole cluster with the next heartbeat.
+        olt.heartbeat().await.unwrap();
         let before = olt.config.clone();
         let node_before = server.get("/api/v1/nodes/olt-1").ok();
         server.crash_and_restart();

@@ -432,7 +432,11 @@ impl<'a> Connection<'a> {
             }
         };
         tell(&self.side.events, event).await?;
-        self.revision = self.revision.max(revision);
+        // Each server counts on its own: after a change of server the numbers may be smaller. Rows of a
+        // snapshot carry none.
+        if revision > 0 {
+            self.revision = revision;
+        }
         Ok(())
     }
 

@@ -1,0 +1,87 @@
+//! What the state says about the servers of the cluster.
+
+use nexus_clset::Report;
+use nexus_core::cluster::{
+    Introduction, Member, MemberCommand, MemberState, Members, RemovedMember,
+};
+use nexus_core::lease::LeaseRule;
+
+use super::Centre;
+use crate::cluster::membership::Stand;
+use crate::refused::Refused;
+
+impl Centre {
+    /// All servers that the cluster knows.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        self.cluster.members()
+    }
+
+    /// Notes whether this server leads the quorum, and gives members and the rule that leases are counted by.
+    pub fn look(&mut self, leads: bool) -> (Vec<Member>, LeaseRule) {
+        self.steward = leads;
+        let members = self.members().iter().cloned().collect();
+        (members, *self.table().rule())
+    }
+
+    /// Whether this server does for all what one has to do.
+    pub(super) fn is_steward(&self) -> bool {
+        self.steward
+    }
+
+    /// Where a server that says this of itself stands.
+    #[must_use]
+    pub fn stand(&self, me: &Introduction) -> Stand {
+        let member = self.members().get(me.number);
+        Stand {
+            state: member.map(|member| member.state),
+            introduced: member.is_some_and(|member| member.node == *me),
+            complete: self.replica.is_complete(),
+            writers: self.writers(|member| &member.node.http),
+        }
+    }
+
+    /// Addresses of the servers that take writes.
+    pub(crate) fn writers(&self, address: fn(&Member) -> &String) -> Vec<String> {
+        self.members()
+            .iter()
+            .filter(|member| member.votes())
+            .map(address)
+            .filter(|address| !address.is_empty())
+            .cloned()
+            .collect()
+    }
+
+    /// Where the server that asks to join stands, if that changes nothing.
+    #[must_use]
+    pub fn no_news(&self, join: &MemberCommand) -> Option<MemberState> {
+        let MemberCommand::Join { node, .. } = join else {
+            return None;
+        };
+        let state = self.members().get(node.number)?.state;
+        (!self.members().is_news(join)).then_some(state)
+    }
+
+    /// Members, those that were, and how the replica stands.
+    #[must_use]
+    pub fn cluster_report(&self) -> (Vec<Member>, Vec<RemovedMember>, Report) {
+        (
+            self.members().iter().cloned().collect(),
+            self.members().removed().to_vec(),
+            self.replica.sync().report(),
+        )
+    }
+
+    /// Makes this replica the first one of a cluster.
+    ///
+    /// # Errors
+    /// None now; as all requests.
+    pub fn found(&mut self) -> Result<(), Refused> {
+        if !self.replica.is_complete() {
+            let (ticket, rows) = self.replica.found();
+            self.effects.ticket = Some(ticket);
+            self.effects.writes.push(rows);
+        }
+        Ok(())
+    }
+}

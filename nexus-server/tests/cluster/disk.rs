@@ -1,0 +1,53 @@
+//! A disk that fills up on one node: its writes are refused and say why, everything else goes on.
+
+use anyhow::ensure;
+use nexus_testkit::cluster::{LIMIT, NodePlan};
+use nexus_testkit::interrupt::wait_until;
+use serde_json::json;
+
+use crate::formed::{on_formed, settle};
+use crate::stage::{POOL, goes_on, load};
+
+#[test]
+#[ignore = "needs root: makes network namespaces and mounts a tmpfs"]
+fn a_full_disk_stops_the_writes_of_one_node_only_and_only_while_it_is_full() {
+    let mut plans = NodePlan::cluster(3, 0);
+    plans[2].disk = Some(96);
+    on_formed(plans, |bench| {
+        let workload = load(bench, &[0, 1, 2], &[0, 1, 2])?;
+        bench.node(2)?.disk()?.fill()?;
+        let client = bench.client(2)?;
+        let write = |name: &str| {
+            let body = json!({"pool_id": POOL, "subscriber_id": name});
+            client.post("/api/v1/allocate", &body)
+        };
+        let mut count = 0;
+        let refused = wait_until("a write is refused", LIMIT, || {
+            count += 1;
+            let answer = write(&format!("full-{count}"))?;
+            Ok((answer.status == 503).then_some(answer))
+        })?;
+        let detail = refused.body["detail"].as_str().unwrap_or_default();
+        ensure!(
+            detail.contains("disk"),
+            "the refusal does not say why: {refused:?}"
+        );
+        goes_on(&workload)?;
+        let read = bench.client(2)?.get("/api/v1/allocations?limit=10")?;
+        ensure!(read.status == 200, "reads do not go on: {read:?}");
+        ensure!(
+            bench.node_mut(2)?.is_running()?,
+            "it did not survive its disk"
+        );
+        bench.node(2)?.disk()?.empty()?;
+        wait_until("a write is taken again", LIMIT, || {
+            count += 1;
+            Ok((write(&format!("room-{count}"))?.status == 201).then_some(()))
+        })?;
+        goes_on(&workload)?;
+        let report = settle(bench, workload, &[0, 1, 2])?;
+        let reads = &report.reads[&2];
+        ensure!(reads.failed == 0, "{reads:?}");
+        Ok(())
+    });
+}
