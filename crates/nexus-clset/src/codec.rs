@@ -1,5 +1,6 @@
 //! Reading and writing bytes with every length checked: what is malformed is an error, never a panic.
 
+use crate::entry::MAX_KEY_BYTES;
 use crate::error::Malformed;
 use crate::version::{Incarnation, NodeId, Origin};
 
@@ -33,6 +34,28 @@ impl Writer {
     /// A number of things that follow.
     pub(crate) fn count(&mut self, count: usize) {
         self.u32(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    /// Seven bits a byte, the lowest first.
+    pub(crate) fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.u8(0x80 | u8::try_from(value & 0x7f).unwrap_or(0));
+            value >>= 7;
+        }
+        self.u8(u8::try_from(value).unwrap_or(0));
+    }
+
+    /// A key behind another one, of which only what differs is written.
+    pub(crate) fn key_behind(&mut self, before: &[u8], key: &[u8]) {
+        let shared = before.iter().zip(key).take_while(|(a, b)| a == b).count();
+        let own = key.get(shared..).unwrap_or_default();
+        self.varint(u64::try_from(shared).unwrap_or(u64::MAX));
+        self.varint(u64::try_from(own.len()).unwrap_or(u64::MAX));
+        self.raw(own);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
     }
 
     /// Bytes with their number in front.
@@ -135,6 +158,40 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         self.at = self.at.saturating_add(count);
         Ok(head)
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(self.wrong("a number of more than 64 bits"))
+    }
+
+    /// What [`Writer::key_behind`] wrote. May be empty.
+    pub(crate) fn key_behind(&mut self, before: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let (shared, own) = (self.varint()?, self.varint()?);
+        let shared = usize::try_from(shared).unwrap_or(usize::MAX);
+        let own = usize::try_from(own).unwrap_or(usize::MAX);
+        if shared.saturating_add(own) > MAX_KEY_BYTES {
+            return Err(self.wrong(format!("a key of more than {MAX_KEY_BYTES} bytes")));
+        }
+        let (Some(shared), Some((own, rest))) =
+            (before.get(..shared), self.rest.split_at_checked(own))
+        else {
+            return Err(self.wrong("bytes of a key are missing"));
+        };
+        self.rest = rest;
+        self.at = self.at.saturating_add(own.len());
+        Ok([shared, own].concat())
     }
 
     pub(crate) fn rest(&mut self) -> &'a [u8] {

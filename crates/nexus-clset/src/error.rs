@@ -36,6 +36,11 @@ pub enum Error<E: std::error::Error> {
         /// Who opened them.
         given: NodeId,
     },
+    /// A replica that is being wiped.
+    #[error(
+        "these rows are half wiped: go on wiping them until nothing is left, then open the replica again"
+    )]
+    HalfWiped,
     /// A key without bytes, or with too many.
     #[error("a key of {bytes} bytes is refused: keys have 1 to {MAX_KEY_BYTES}")]
     KeyLength {
@@ -84,6 +89,14 @@ pub enum Error<E: std::error::Error> {
         collected: u64,
         /// Up to which write this replica has seen.
         seen: u64,
+    },
+    /// The others have forgotten this very writer, because they took it for gone.
+    #[error(
+        "origin {origin} was removed from the cluster while it was away; wipe the store of this replica and let it start over from its peers"
+    )]
+    Forgotten {
+        /// This replica's origin.
+        origin: Origin,
     },
     /// Somebody has writes of this very origin that this replica did not make.
     #[error(

@@ -33,9 +33,12 @@ mod error;
 mod hlc;
 mod message;
 mod overlay;
+mod ranges;
 mod replica;
+mod retired;
 mod rows;
 mod summary;
+mod sync;
 mod vector;
 mod version;
 mod watch;
@@ -44,9 +47,16 @@ pub use entry::{Entry, EntryKind, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 pub use error::{Error, Malformed};
 pub use hlc::{Clock, Hlc, MAX_LEAD, Observed, UnixMillis};
 pub use message::{Delta, Digest, KeyedEntry, PullAnswer, PullRequest, Range};
-pub use replica::{Change, MAX_WRITES, Page, Received, Replica, TOMBSTONE_AGE, Ticket, Write};
+pub use replica::{
+    Altered, Change, MAX_WRITES, Page, Received, Replica, TOMBSTONE_AGE, Ticket, Write, wipe,
+};
+pub use retired::Retired;
 pub use rows::{KeyValue, MAX_CHANGE_ROWS, MemoryRows, RowKind, RowWrite, Rows};
 pub use summary::{Fingerprint, Summary};
+pub use sync::{
+    Bootstrap, ClockNotice, ClockReport, Input, Member, Notice, Now, Options, Output, PeerReport,
+    Report, Sync, Traffic, WritesRefused,
+};
 pub use vector::VersionVector;
 pub use version::{Dot, Fence, Incarnation, NodeId, Origin, Version};
 pub use watch::{Changes, Event, Revision, StartOver};

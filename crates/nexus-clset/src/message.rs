@@ -3,6 +3,7 @@
 use crate::codec::{Reader, Writer};
 use crate::entry::{Entry, MAX_KEY_BYTES};
 use crate::error::Malformed;
+use crate::retired::Retired;
 use crate::summary::Fingerprint;
 use crate::vector::VersionVector;
 use crate::version::{Dot, Origin};
@@ -31,6 +32,8 @@ pub struct Delta {
     pub collected: VersionVector,
     /// Causal length above which new keys start, so that they stand above every collected tombstone.
     pub floor: u64,
+    /// Writers that are forgotten everywhere: a fact as well.
+    pub retired: Retired,
     /// Keys and what they are bound to.
     pub entries: Vec<KeyedEntry>,
 }
@@ -38,15 +41,22 @@ pub struct Delta {
 /// What one replica has, in a few hundred bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
+    /// Which boot of which replica this is.
+    pub origin: Origin,
     /// Writes that it has seen.
     pub seen: VersionVector,
     /// Tombstones that are collected.
     pub collected: VersionVector,
     /// See [`Delta::floor`].
     pub floor: u64,
+    /// See [`Delta::retired`].
+    pub retired: Retired,
+    /// Whether every tombstone in `collected` is removed: before that it is still in the fingerprint.
+    pub swept: bool,
     /// Whether it is a full member, that has had all of some other one once.
     pub complete: bool,
-    /// Of everything it holds. Differs from ours while `seen` is equal: damage, repair by ranges.
+    /// Of everything it holds. Differs from ours while `seen` and `collected` are equal and both are
+    /// swept: damage, to be repaired by ranges.
     pub fingerprint: Fingerprint,
 }
 
@@ -106,6 +116,7 @@ impl Delta {
     fn write(&self, out: &mut Writer) {
         self.collected.write(out);
         out.u64(self.floor);
+        self.retired.write(out);
         out.count(self.entries.len());
         for (key, entry) in &self.entries {
             out.bytes(key);
@@ -116,6 +127,7 @@ impl Delta {
     fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
         let collected = VersionVector::read(bytes)?;
         let floor = bytes.u64()?;
+        let retired = Retired::read(bytes)?;
         let mut entries = Vec::new();
         for _ in 0..bytes.count(8)? {
             let key = bytes.bytes()?.to_vec();
@@ -127,6 +139,7 @@ impl Delta {
         Ok(Self {
             collected,
             floor,
+            retired,
             entries,
         })
     }
@@ -138,13 +151,20 @@ impl Digest {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new();
         out.u8(FORMAT);
-        self.seen.write(&mut out);
-        self.collected.write(&mut out);
+        self.write(&mut out);
+        out.finish()
+    }
+
+    pub(crate) fn write(&self, out: &mut Writer) {
+        out.origin(self.origin);
+        self.seen.write(out);
+        self.collected.write(out);
         out.u64(self.floor);
+        self.retired.write(out);
+        out.u8(self.swept.into());
         out.u8(self.complete.into());
         out.u64(self.fingerprint.count);
         out.raw(&self.fingerprint.sum.to_be_bytes());
-        out.finish()
     }
 
     /// The message of these bytes.
@@ -152,17 +172,22 @@ impl Digest {
     /// # Errors
     /// Whatever does not fit.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        message("digest", bytes, |bytes| {
-            Ok(Self {
-                seen: VersionVector::read(bytes)?,
-                collected: VersionVector::read(bytes)?,
-                floor: bytes.u64()?,
-                complete: bytes.flag()?,
-                fingerprint: Fingerprint {
-                    count: bytes.u64()?,
-                    sum: u128::from_be_bytes(bytes.array()?),
-                },
-            })
+        message("digest", bytes, Self::read)
+    }
+
+    pub(crate) fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: bytes.origin()?,
+            seen: VersionVector::read(bytes)?,
+            collected: VersionVector::read(bytes)?,
+            floor: bytes.u64()?,
+            retired: Retired::read(bytes)?,
+            swept: bytes.flag()?,
+            complete: bytes.flag()?,
+            fingerprint: Fingerprint {
+                count: bytes.u64()?,
+                sum: u128::from_be_bytes(bytes.array()?),
+            },
         })
     }
 }

@@ -1,15 +1,19 @@
 //! Rows as they will be: those of the store, under those of changes that are not settled yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use crate::rows::{KeyValue, MemoryRows, RowKind, RowWrite, Rows};
+
+type RowName = (RowKind, Vec<u8>);
 
 /// Reads through to the store what no pending change has touched.
 #[derive(Debug)]
 pub(crate) struct Overlay<R> {
     rows: R,
-    pending: BTreeMap<(RowKind, Vec<u8>), Pending>,
+    pending: BTreeMap<RowName, Pending>,
+    /// Which rows each change has touched, oldest first.
+    changes: VecDeque<(u64, Vec<RowName>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,6 +29,7 @@ impl Overlay<MemoryRows> {
         let fork = Self {
             rows: rows.clone(),
             pending: self.pending.clone(),
+            changes: self.changes.clone(),
         };
         (fork, rows)
     }
@@ -35,6 +40,7 @@ impl<R: Rows> Overlay<R> {
         Self {
             rows,
             pending: BTreeMap::new(),
+            changes: VecDeque::new(),
         }
     }
 
@@ -51,11 +57,22 @@ impl<R: Rows> Overlay<R> {
             };
             self.pending.insert((*kind, key.clone()), pending);
         }
+        let touched = writes.iter().map(|row| (row.kind, row.key.clone()));
+        self.changes.push_back((ticket, touched.collect()));
     }
 
     /// Changes up to `ticket` are in the store.
     pub(crate) fn settle(&mut self, ticket: u64) {
-        self.pending.retain(|_, pending| pending.ticket > ticket);
+        while let Some((_, touched)) = self.changes.pop_front_if(|(settled, _)| *settled <= ticket)
+        {
+            for row in touched {
+                // A later change may have touched it again.
+                let settled = |pending: &Pending| pending.ticket <= ticket;
+                if self.pending.get(&row).is_some_and(settled) {
+                    self.pending.remove(&row);
+                }
+            }
+        }
     }
 
     pub(crate) fn get(&self, kind: RowKind, key: &[u8]) -> Result<Option<Vec<u8>>, R::Error> {

@@ -1,27 +1,37 @@
 //! One replica of the map: what it holds in memory, and the parts that its operations share.
 
+mod claims;
 mod collect;
+mod facts;
 mod fork;
 mod local;
+mod merge;
 mod open;
+mod ranges;
 mod remote;
+mod retire;
+mod wipe;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use crate::codec::Writer;
 use crate::entry::{Entry, EntryKind};
 use crate::error::Error;
 use crate::hlc::{Clock, UnixMillis};
 use crate::message::{Delta, Digest, KeyedEntry};
 use crate::overlay::Overlay;
+use crate::retired::Retired;
 use crate::rows::{RowKind, RowWrite, Rows};
-use crate::summary::{Fingerprint, MAX_BLOCK, Summary};
+use crate::summary::{Fingerprint, MAX_BLOCK, Split, Summary};
 use crate::vector::VersionVector;
 use crate::version::{NodeId, Origin};
 use crate::watch::{Changes, Log, Revision, StartOver};
 
 pub use collect::TOMBSTONE_AGE;
 pub use local::{MAX_WRITES, Page, Write};
-pub use remote::Received;
+pub use merge::Received;
+pub use wipe::wipe;
 
 /// Names of bookkeeping rows.
 mod meta {
@@ -31,7 +41,14 @@ mod meta {
     pub(super) const COMPLETE: &[u8] = b"complete";
     pub(super) const SEEN: &[u8] = b"seen/";
     pub(super) const COLLECTED: &[u8] = b"collected/";
+    pub(super) const RETIRED: &[u8] = b"retired";
+    pub(super) const WIPING: &[u8] = b"wiping";
+    pub(super) const ADMITTED: &[u8] = b"admitted";
+    pub(super) const CLAIMS: &[u8] = b"claims/";
 }
+
+/// Rows that are read at once to split a block.
+const SPLIT_PAGE: usize = 256;
 
 /// Number of a change, growing by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +68,34 @@ pub struct Change {
     /// For the other replicas; nothing if it changes nothing for them. Never to be sent before the
     /// rows are durable.
     pub delta: Option<Delta>,
+    /// Values that this change makes, changes or takes away, in order; also in the log of
+    /// [`Replica::changes`]. For what the caller derives from the map, to be written in the same batch.
+    pub altered: Vec<Altered>,
+}
+
+/// A key got a value, another one, or lost it: by a write made here, or by what a peer sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Altered {
+    /// The key.
+    pub key: Vec<u8>,
+    /// What stood before; nothing if the key was not known. A tombstone has no value.
+    pub old: Option<Entry>,
+    /// What stands now; a tombstone, or nothing if that is collected already, when it was deleted.
+    pub new: Option<Entry>,
+}
+
+impl Altered {
+    /// The value that was there before.
+    #[must_use]
+    pub fn old_value(&self) -> Option<&[u8]> {
+        value_of(self.old.as_ref())
+    }
+
+    /// The value that is there now.
+    #[must_use]
+    pub fn new_value(&self) -> Option<&[u8]> {
+        value_of(self.new.as_ref())
+    }
 }
 
 /// One replica. `R` reads its rows.
@@ -64,10 +109,14 @@ pub struct Replica<R> {
     seen: VersionVector,
     collected: VersionVector,
     floor: u64,
+    retired: Retired,
+    tombstone_age: Duration,
+    tombstones: u64,
+    admitted: Option<u64>,
     summary: Summary,
     log: Log,
     ticket: Ticket,
-    claims: BTreeMap<NodeId, remote::Claims>,
+    claims: BTreeMap<NodeId, claims::Claims>,
     round: Option<collect::Round>,
     sweep: collect::Sweep,
 }
@@ -79,7 +128,8 @@ struct Draft {
     /// Origins whose row of the version vector has changed.
     seen: BTreeSet<Origin>,
     hlc: bool,
-    split: BTreeSet<Vec<u8>>,
+    splits: Vec<Split>,
+    altered: Vec<Altered>,
 }
 
 impl<R: Rows> Replica<R> {
@@ -95,9 +145,12 @@ impl<R: Rows> Replica<R> {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest {
+            origin: self.origin,
             seen: self.seen.clone(),
             collected: self.collected.clone(),
             floor: self.floor,
+            retired: self.retired.clone(),
+            swept: self.sweep.is_done(),
             complete: self.complete,
             fingerprint: self.summary.total(),
         }
@@ -107,6 +160,18 @@ impl<R: Rows> Replica<R> {
     #[must_use]
     pub const fn seen(&self) -> &VersionVector {
         &self.seen
+    }
+
+    /// Writers that are forgotten: their writes count as seen.
+    #[must_use]
+    pub const fn retired(&self) -> &Retired {
+        &self.retired
+    }
+
+    /// Number of the last change.
+    #[must_use]
+    pub const fn last_ticket(&self) -> Ticket {
+        self.ticket
     }
 
     /// Count and sum of all entries.
@@ -125,6 +190,32 @@ impl<R: Rows> Replica<R> {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How many of the entries are tombstones.
+    #[must_use]
+    pub const fn tombstones(&self) -> u64 {
+        self.tombstones
+    }
+
+    /// When the cluster admitted this node, if it was told so before.
+    #[must_use]
+    pub const fn admitted(&self) -> Option<u64> {
+        self.admitted
+    }
+
+    /// Notes when the cluster admitted this node.
+    pub(crate) fn set_admitted(&mut self, admitted: u64) -> Change {
+        self.admitted = Some(admitted);
+        let mut draft = Draft::default();
+        let value = admitted.to_be_bytes().to_vec();
+        draft.put(RowKind::Meta, meta::ADMITTED.to_vec(), value);
+        self.finish(draft, None)
+    }
+
+    /// How old tombstones are before they are collected; [`TOMBSTONE_AGE`] unless set.
+    pub const fn set_tombstone_age(&mut self, age: Duration) {
+        self.tombstone_age = age;
     }
 
     /// The rows of all changes up to this one are durable.
@@ -178,24 +269,31 @@ impl<R: Rows> Replica<R> {
                 draft.put(RowKind::Entry, key.to_vec(), new.encode());
                 draft.put(RowKind::Dot, dot_key(new), key.to_vec());
                 if new.kind() == EntryKind::Tombstone {
-                    draft.put(RowKind::Tombstone, tombstone_key(new, key), Vec::new());
+                    let (row, value) = (tombstone_key(new, key), tombstone_value(new));
+                    draft.put(RowKind::Tombstone, row, value);
                 }
             }
             None => draft.delete(RowKind::Entry, key.to_vec()),
         }
-        let value_of = |entry: Option<&Entry>| {
-            entry
-                .filter(|entry| entry.kind() == EntryKind::Put)
-                .map(|entry| entry.value.clone())
+        let tombstones = |entry: Option<&Entry>| {
+            u64::from(entry.is_some_and(|entry| entry.kind() == EntryKind::Tombstone))
         };
-        match (value_of(old), value_of(new)) {
-            (_, Some(value)) => self.log.push(key, Some(&value)),
-            (Some(_), None) => self.log.push(key, None),
-            (None, None) => {}
+        self.tombstones = self
+            .tombstones
+            .saturating_add(tombstones(new))
+            .saturating_sub(tombstones(old));
+        let (before, after) = (value_of(old), value_of(new));
+        if before.is_some() || after.is_some() {
+            self.log.push(key, after);
+            draft.altered.push(Altered {
+                key: key.to_vec(),
+                old: old.cloned(),
+                new: new.cloned(),
+            });
         }
         let hash = |entry: Option<&Entry>| entry.map(|entry| entry.fingerprint(key));
         draft
-            .split
+            .splits
             .extend(self.summary.replace(key, hash(old), hash(new)));
     }
 
@@ -217,40 +315,64 @@ impl<R: Rows> Replica<R> {
             .map(|((kind, key), value)| RowWrite { kind, key, value })
             .collect();
         self.rows.add(self.ticket.0, &rows);
-        for low in draft.split {
-            self.split(&low);
+        for split in draft.splits {
+            self.split(&split);
         }
         Change {
             ticket: self.ticket,
             rows,
             delta,
+            altered: draft.altered,
         }
     }
 
-    /// Splits a block that has grown too large. If its rows cannot be read it stays large, and the
-    /// next write to it tries again.
-    fn split(&mut self, low: &[u8]) {
-        let half = usize::try_from(MAX_BLOCK / 2).unwrap_or(usize::MAX);
-        let Ok(rows) = self.rows.page(RowKind::Entry, b"", Some(low), half) else {
+    /// Splits a block of the summary. If its rows cannot be read it stays as it is: bounds decide how
+    /// much is read, never what is right.
+    fn split(&mut self, split: &Split) {
+        let Some(split) = self.summary.check(split) else {
             return;
         };
         let mut lower = Fingerprint::default();
-        for (key, bytes) in &rows {
-            let Ok(entry) = Entry::decode(bytes) else {
+        let mut last = None;
+        let mut after = split.low.clone();
+        let at = loop {
+            let Ok(rows) = self
+                .rows
+                .page(RowKind::Entry, b"", Some(&after), SPLIT_PAGE)
+            else {
                 return;
             };
-            lower.add(entry.fingerprint(key));
-        }
-        if let Some((last, _)) = rows.last() {
-            self.summary.split(low, last.clone(), lower);
+            let full = rows.len() >= SPLIT_PAGE;
+            for (key, bytes) in rows {
+                let enough = match &split.at {
+                    Some(at) => key > *at,
+                    None => lower.count >= MAX_BLOCK / 2,
+                };
+                let (Ok(entry), false) = (Entry::decode(&bytes), enough) else {
+                    break;
+                };
+                lower.add(entry.fingerprint(&key));
+                last = Some(key);
+            }
+            match &last {
+                Some(last) if full && *last > after => after.clone_from(last),
+                _ => break last,
+            }
+        };
+        // The last key of the lower part is its bound; where one was asked for, it must be that.
+        if let Some(at) = at
+            && split.at.as_ref().is_none_or(|asked| *asked == at)
+        {
+            self.summary.split(&split.low, at, lower);
         }
     }
 
     /// A delta of these entries with the facts that go before them.
-    fn delta(&self, entries: Vec<KeyedEntry>) -> Delta {
+    pub(crate) fn delta(&self, entries: Vec<KeyedEntry>) -> Delta {
         Delta {
             collected: self.collected.clone(),
             floor: self.floor,
+            retired: self.retired.clone(),
             entries,
         }
     }
@@ -283,6 +405,22 @@ fn tombstone_key(entry: &Entry, key: &[u8]) -> Vec<u8> {
     let mut out = entry.version.hlc.0.to_be_bytes().to_vec();
     out.extend_from_slice(key);
     out
+}
+
+/// What collecting must know of a tombstone: who wrote it, which write it was, its causal length.
+fn tombstone_value(entry: &Entry) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.origin(entry.version.origin);
+    out.u64(entry.seq);
+    out.u64(entry.version.causal_length);
+    out.finish()
+}
+
+/// The value in an entry.
+fn value_of(entry: Option<&Entry>) -> Option<&[u8]> {
+    entry
+        .filter(|entry| entry.kind() == EntryKind::Put)
+        .map(|entry| entry.value.as_slice())
 }
 
 /// Seconds since 1970, as far as 32 bits go (2106).

@@ -15,7 +15,7 @@ pub enum RowKind {
     Entry = b'k',
     /// Origin and seq (big-endian) to key: the entry that this write made and that still stands.
     Dot = b'd',
-    /// Hlc (big-endian) and key to nothing: tombstones by age.
+    /// Hlc (big-endian) and key to origin, seq and causal length: tombstones by age.
     Tombstone = b't',
     /// Name to bookkeeping.
     Meta = b'm',

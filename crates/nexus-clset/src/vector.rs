@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::{Reader, Writer};
 use crate::error::Malformed;
+use crate::message::Range;
 use crate::version::{Dot, Origin};
 
 /// Most runs behind gaps that are remembered of one origin. A write behind one more gap is not
@@ -111,6 +112,60 @@ impl VersionVector {
                         })
             })
         })
+    }
+
+    /// What was seen here and not by the other, in the order of origins and numbers.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Vec<Range> {
+        let mut out = Vec::new();
+        for (origin, start, end) in self.runs() {
+            let mut start = start;
+            let seen = other.origins.get(&origin);
+            let first = seen.map(|seen| (1, seen.upto));
+            let behind = seen.into_iter().flat_map(|seen| &seen.runs);
+            for (from, upto) in first.into_iter().chain(behind.map(|(f, u)| (*f, *u))) {
+                if upto < start {
+                    continue;
+                }
+                if from > end {
+                    break;
+                }
+                if from > start {
+                    let end = from.saturating_sub(1);
+                    out.push(Range { origin, start, end });
+                }
+                start = upto.saturating_add(1);
+            }
+            if start <= end {
+                out.push(Range { origin, start, end });
+            }
+        }
+        out
+    }
+
+    /// How many writes were seen here and not by the other.
+    #[must_use]
+    pub fn ahead_of(&self, other: &Self) -> u64 {
+        self.minus(other).iter().fold(0, |sum, range| {
+            let writes = range.end.saturating_sub(range.start).saturating_add(1);
+            sum.saturating_add(writes)
+        })
+    }
+
+    /// Whether nothing lies behind a gap of this origin.
+    pub(crate) fn is_gapless(&self, origin: Origin) -> bool {
+        self.origins
+            .get(&origin)
+            .is_none_or(|seen| seen.runs.is_empty())
+    }
+
+    /// Forgets origins for which `gone` says so; says which.
+    pub(crate) fn forget(&mut self, gone: impl Fn(Origin) -> bool) -> Vec<Origin> {
+        let gone: Vec<_> = self.origins().filter(|origin| gone(*origin)).collect();
+        for origin in &gone {
+            self.origins.remove(origin);
+        }
+        gone
     }
 
     /// Whether nothing was seen.
@@ -275,6 +330,9 @@ mod tests {
                 prop_assert_eq!(vector.contains(dot(seq)), set.contains(&seq));
             }
             prop_assert_eq!(vector.covers(&other), other_set.is_subset(&set));
+            let more: Vec<u64> = vector.minus(&other).iter().flat_map(|r| r.start..=r.end).collect();
+            prop_assert_eq!(&more, &set.difference(&other_set).copied().collect::<Vec<_>>());
+            prop_assert_eq!(vector.ahead_of(&other), more.len() as u64);
             let upto = (1..).take_while(|seq| set.contains(seq)).count() as u64;
             prop_assert_eq!(vector.upto(ORIGIN), upto);
             prop_assert_eq!(vector.top(ORIGIN), set.last().copied().unwrap_or(0));

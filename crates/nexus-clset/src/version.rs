@@ -9,7 +9,7 @@ use crate::hlc::Hlc;
 pub struct NodeId(pub u32);
 
 /// One boot of a replica: greater at every boot, durable before its first write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u32);
 
 /// A writer: one boot of one replica. What it numbers, nobody ever numbers again.

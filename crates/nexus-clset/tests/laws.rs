@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use nexus_clset::{
     Delta, Digest, Dot, Entry, EntryKind, Error, Fence, Fingerprint, Hlc, Incarnation,
     MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_WRITES, MemoryRows, NodeId, Origin, PullAnswer,
-    PullRequest, Range, Replica, Revision, Summary, UnixMillis, Version, VersionVector, Write,
+    PullRequest, Range, Replica, Retired, Revision, Summary, UnixMillis, Version, VersionVector,
+    Write,
 };
 use proptest::prelude::*;
 
@@ -69,6 +70,7 @@ fn delta() -> impl Strategy<Value = Delta> {
         collected,
         floor,
         entries,
+        ..Delta::default()
     })
 }
 
@@ -100,6 +102,9 @@ proptest! {
         let request = PullRequest { asking, have, after: dot };
         prop_assert_eq!(&PullRequest::decode(&request.encode()).unwrap(), &request);
         let digest = Digest {
+            origin: asking,
+            swept: !complete,
+            retired: Retired::default(),
             seen: seen.clone(),
             collected: delta.collected.clone(),
             floor: delta.floor,
@@ -228,7 +233,7 @@ fn block_sums_stay_right_while_blocks_split_and_join() {
         let blocks: Vec<_> = summary.blocks().map(|(low, b)| (low.to_vec(), b)).collect();
         assert_eq!(blocks, recomputed(replica, &keys, &summary));
         let (count, sum) = blocks.iter().fold((0, 0_u128), |(count, sum), (_, block)| {
-            assert!(block.count <= 512);
+            assert!(block.count <= 2048);
             (count + block.count, sum.wrapping_add(block.sum))
         });
         assert_eq!(summary.total(), Fingerprint { count, sum });
@@ -276,7 +281,7 @@ fn block_sums_stay_right_while_blocks_split_and_join() {
         rounds += 1;
         check(&replica, &keys);
     }
-    assert!(rounds > 1);
+    assert!(rounds > 0);
     assert_eq!(replica.fingerprint(), Fingerprint::default());
     assert!(check(&replica, &keys) < full / 2);
     let only_bookkeeping = [

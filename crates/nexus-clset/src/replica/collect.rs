@@ -6,21 +6,26 @@
 //! members have seen up to the barrier, nobody can take a superseded entry for new any more, and the
 //! candidates are declared collected. That is a fact which travels ahead of entries.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::codec::Reader;
 use crate::error::Error;
 use crate::hlc::{Hlc, UnixMillis};
 use crate::message::KeyedEntry;
-use crate::replica::{Change, Draft, Replica, meta, origin_key};
+use crate::replica::{Change, Draft, Received, Replica, meta, origin_key};
 use crate::rows::{MAX_CHANGE_ROWS, RowKind, Rows};
 use crate::vector::VersionVector;
-use crate::version::Origin;
+use crate::version::{Dot, Incarnation, NodeId, Origin};
 
 /// How old a tombstone is before it is collected, so that operators can see what was deleted lately.
 pub const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Tombstones that are looked at in one call.
 const PAGE: usize = 1024;
+
+/// Pages of tombstones that one round looks at.
+const MAX_CANDIDATE_PAGES: usize = 16;
 
 /// Rows that one collected tombstone takes.
 const TOMBSTONE_ROWS: usize = 3;
@@ -32,7 +37,17 @@ const ORIGIN_ROWS: usize = 50;
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     candidates: Candidates,
+    retirees: BTreeSet<Origin>,
     barrier: VersionVector,
+}
+
+impl Round {
+    /// Forgets writers that were forgotten meanwhile.
+    pub(super) fn forget(&mut self, gone: impl Fn(Origin) -> bool + Copy) {
+        self.candidates.upto.forget(gone);
+        self.barrier.forget(gone);
+        self.retirees.retain(|origin| !gone(*origin));
+    }
 }
 
 /// Tombstones up to these writes, and the greatest causal length among them.
@@ -40,6 +55,13 @@ pub(super) struct Round {
 struct Candidates {
     upto: VersionVector,
     floor: u64,
+}
+
+/// What a row of the tombstone queue says.
+struct Tombstone {
+    hlc: Hlc,
+    dot: Dot,
+    causal_length: u64,
 }
 
 /// How far collected tombstones were removed since the last ones were declared.
@@ -56,12 +78,17 @@ impl Sweep {
             done: false,
         }
     }
+
+    /// Whether every tombstone that is collected is removed.
+    pub(super) const fn is_done(&self) -> bool {
+        self.done
+    }
 }
 
 impl<R: Rows> Replica<R> {
     /// Goes a step towards collecting tombstones. `members` is what every other member of the cluster
-    /// has seen, as each said itself and lately; one that is missing here must not come back without
-    /// starting over. Returns the changes that declare tombstones collected, if it came to that.
+    /// has seen, as each said itself; one that is missing here must not come back without starting
+    /// over. Returns the changes that declare tombstones collected, if it came to that.
     ///
     /// # Errors
     /// Rows that cannot be read or are malformed.
@@ -70,17 +97,46 @@ impl<R: Rows> Replica<R> {
         members: &[&VersionVector],
         now: UnixMillis,
     ) -> Result<Vec<Change>, Error<R::Error>> {
+        self.propose(members, None, now)
+    }
+
+    /// As [`propose_collection`](Self::propose_collection), and writers that ended and of which nothing
+    /// stands are forgotten as well. `current` is every member's boot of now, this one's too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn propose_collection_and_retirement(
+        &mut self,
+        members: &[&VersionVector],
+        current: &BTreeMap<NodeId, Incarnation>,
+        now: UnixMillis,
+    ) -> Result<Vec<Change>, Error<R::Error>> {
+        self.propose(members, Some(current), now)
+    }
+
+    fn propose(
+        &mut self,
+        members: &[&VersionVector],
+        current: Option<&BTreeMap<NodeId, Incarnation>>,
+        now: UnixMillis,
+    ) -> Result<Vec<Change>, Error<R::Error>> {
         if self.round.is_none() {
             let candidates = self.candidates(members, now)?;
-            if candidates.upto.is_empty() {
+            let retirees = match current {
+                Some(current) => self.retirees(members, current, now)?,
+                None => BTreeSet::new(),
+            };
+            if candidates.upto.is_empty() && retirees.is_empty() {
                 return Ok(Vec::new());
             }
             let mut barrier = self.seen.clone();
             for seen in members {
                 barrier.join(seen);
             }
+            barrier.forget(|origin| self.retired.contains(origin));
             self.round = Some(Round {
                 candidates,
+                retirees,
                 barrier,
             });
         }
@@ -90,6 +146,7 @@ impl<R: Rows> Replica<R> {
         }) else {
             return Ok(Vec::new());
         };
+        let mut received = Received::default();
         let raised: Vec<_> = round
             .candidates
             .upto
@@ -97,10 +154,28 @@ impl<R: Rows> Replica<R> {
             .map(|origin| (origin, round.candidates.upto.upto(origin)))
             .filter(|(origin, upto)| *upto > self.collected.upto(*origin))
             .collect();
-        // Now and not when they are removed: who pulls from here meanwhile gets neither the tombstones
-        // nor any other word of how high new keys must start.
-        self.raise_floor(round.candidates.floor);
-        Ok(self.raise_collected(&raised))
+        if !raised.is_empty() || round.candidates.floor > self.floor {
+            // Now and not when they are removed: who pulls from here meanwhile gets neither the tombstones
+            // nor any other word of how high new keys must start.
+            self.raise_floor(round.candidates.floor);
+            received.changes = self.raise_collected(&raised);
+        }
+        if let Some(current) = current {
+            // Of some a member may have said more since.
+            let mut retirees = self.retirees(members, current, now)?;
+            retirees.retain(|origin| round.retirees.contains(origin));
+            if !retirees.is_empty() {
+                let retired = self.retired_with(&retirees, members, current);
+                self.retire(retired, &mut received);
+            }
+        }
+        Ok(received.changes)
+    }
+
+    /// Whether every tombstone that is collected is removed.
+    #[must_use]
+    pub const fn is_swept(&self) -> bool {
+        self.sweep.is_done()
     }
 
     /// Removes some of the tombstones that are collected; nothing when none is left. To be called until
@@ -117,8 +192,12 @@ impl<R: Rows> Replica<R> {
             let mut gone = Vec::new();
             let mut after = None;
             let full = page.len() >= PAGE;
-            for (row, _) in page {
-                if let Some((key, entry)) = self.tombstone(&row)?
+            for (row, value) in page {
+                let collected = self
+                    .tombstone_row(&row, &value)?
+                    .is_some_and(|tombstone| self.is_gone(tombstone.dot));
+                if collected
+                    && let Some((key, entry)) = self.tombstone(&row)?
                     && self.is_collected(&entry)
                 {
                     gone.push((key, entry));
@@ -190,31 +269,74 @@ impl<R: Rows> Replica<R> {
         members: &[&VersionVector],
         now: UnixMillis,
     ) -> Result<Candidates, Error<R::Error>> {
-        let age = u64::try_from(TOMBSTONE_AGE.as_millis()).unwrap_or(u64::MAX);
+        let age = u64::try_from(self.tombstone_age.as_millis()).unwrap_or(u64::MAX);
         let limit = Hlc::at(UnixMillis(now.0.saturating_sub(age)));
         let mut candidates = Candidates::default();
-        let page = self
-            .rows
-            .page(RowKind::Tombstone, b"", None, PAGE)
-            .map_err(Error::Rows)?;
-        for (row, _) in page {
-            let Some((_, entry)) = self.tombstone(&row)? else {
-                continue;
-            };
-            if entry.version.hlc >= limit {
-                break;
+        let mut stable = BTreeMap::new();
+        let mut after: Option<Vec<u8>> = None;
+        for _ in 0..MAX_CANDIDATE_PAGES {
+            let page = self
+                .rows
+                .page(RowKind::Tombstone, b"", after.as_deref(), PAGE)
+                .map_err(Error::Rows)?;
+            let full = page.len() >= PAGE;
+            for (row, value) in &page {
+                let Some(tombstone) = self.tombstone_row(row, value)? else {
+                    continue;
+                };
+                if tombstone.hlc >= limit {
+                    return Ok(candidates);
+                }
+                let Dot { origin, seq } = tombstone.dot;
+                let stable = *stable.entry(origin).or_insert_with(|| {
+                    let theirs = members.iter().map(|seen| seen.upto(origin));
+                    theirs.fold(self.seen.upto(origin), u64::min)
+                });
+                if seq <= stable && !self.is_gone(tombstone.dot) {
+                    candidates.upto.insert_run(origin, 1, seq);
+                    candidates.floor = candidates.floor.max(tombstone.causal_length);
+                }
             }
-            let origin = entry.version.origin;
-            let stable = members
-                .iter()
-                .map(|seen| seen.upto(origin))
-                .fold(self.seen.upto(origin), u64::min);
-            if entry.seq <= stable && !self.collected.contains(entry.dot()) {
-                candidates.upto.insert_run(origin, 1, entry.seq);
-                candidates.floor = candidates.floor.max(entry.version.causal_length);
+            after = page.into_iter().next_back().map(|(row, _)| row);
+            if !full {
+                break;
             }
         }
         Ok(candidates)
+    }
+
+    /// What a row of the tombstone queue says.
+    fn tombstone_row(
+        &self,
+        row: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Tombstone>, Error<R::Error>> {
+        let mut hlc = Reader::new("key of a tombstone", row);
+        let hlc = Hlc(hlc.u64()?);
+        if value.is_empty() {
+            // Written before the rows said all by themselves.
+            let entry = self.tombstone(row)?.map(|(_, entry)| entry);
+            return Ok(entry.map(|entry| Tombstone {
+                hlc,
+                dot: entry.dot(),
+                causal_length: entry.version.causal_length,
+            }));
+        }
+        let mut value = Reader::new("row of a tombstone", value);
+        let tombstone = Tombstone {
+            hlc,
+            dot: Dot {
+                origin: value.origin()?,
+                seq: value.u64()?,
+            },
+            causal_length: value.u64()?,
+        };
+        value.end()?;
+        Ok(Some(tombstone))
+    }
+
+    fn is_gone(&self, dot: Dot) -> bool {
+        self.collected.contains(dot) || self.retired.contains(dot.origin)
     }
 
     /// Key and entry of a row of the tombstone queue.

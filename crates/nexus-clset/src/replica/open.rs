@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::codec::{Reader, Writer};
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::error::{Error, Malformed};
 use crate::hlc::{Clock, Hlc, UnixMillis};
 use crate::overlay::Overlay;
+use crate::replica::claims::Claims;
 use crate::replica::{Change, Draft, Replica, Ticket, meta, seconds};
+use crate::retired::Retired;
 use crate::rows::{RowKind, Rows};
 use crate::summary::Summary;
 use crate::vector::{Seen, VersionVector};
@@ -32,6 +34,9 @@ impl<R: Rows> Replica<R> {
     /// Rows that cannot be read or are malformed, or that belong to another node.
     pub fn open(rows: R, node: NodeId, now: UnixMillis) -> Result<(Self, Change), Error<R::Error>> {
         let rows = Overlay::new(rows);
+        if get(&rows, meta::WIPING)?.is_some() {
+            return Err(Error::HalfWiped);
+        }
         let mut before = 0;
         if let Some(bytes) = get(&rows, meta::NODE)? {
             let mut bytes = Reader::new("row of the node", &bytes);
@@ -56,18 +61,37 @@ impl<R: Rows> Replica<R> {
         };
         let clock = Clock::restart(Hlc(number(meta::HLC)?));
         let floor = number(meta::FLOOR)?;
+        let admitted = match get(&rows, meta::ADMITTED)? {
+            Some(bytes) => Some(self::number(&bytes)?),
+            None => None,
+        };
+        let (summary, tombstones) = summary(&rows)?;
+        let retired = match get(&rows, meta::RETIRED)? {
+            Some(bytes) => Retired::decode(&bytes)?,
+            None => Retired::default(),
+        };
+        let mut claims = BTreeMap::new();
+        each(&rows, RowKind::Meta, meta::CLAIMS, |key, value| {
+            let (peer, of_peer) = Claims::from_row(key, value)?;
+            claims.insert(peer, of_peer);
+            Ok(())
+        })?;
         let mut replica = Self {
             complete: get(&rows, meta::COMPLETE)?.is_some(),
             seen: vector(&rows, meta::SEEN)?,
             collected: vector(&rows, meta::COLLECTED)?,
-            summary: summary(&rows)?,
+            summary,
             rows,
             origin,
             clock,
             floor,
+            retired,
+            tombstone_age: super::TOMBSTONE_AGE,
+            tombstones,
+            admitted,
             log: Log::new(incarnation),
             ticket: Ticket(0),
-            claims: BTreeMap::new(),
+            claims,
             round: None,
             sweep: super::collect::Sweep::from_the_start(),
         };
@@ -106,13 +130,18 @@ fn vector<R: Rows>(rows: &Overlay<R>, prefix: &[u8]) -> Result<VersionVector, Er
     Ok(vector)
 }
 
-fn summary<R: Rows>(rows: &Overlay<R>) -> Result<Summary, Error<R::Error>> {
+fn summary<R: Rows>(rows: &Overlay<R>) -> Result<(Summary, u64), Error<R::Error>> {
     let mut builder = Summary::builder();
+    let mut tombstones = 0_u64;
     each(rows, RowKind::Entry, b"", |key, value| {
-        builder.push(key, Entry::decode(value)?.fingerprint(key));
+        let entry = Entry::decode(value)?;
+        if entry.kind() == EntryKind::Tombstone {
+            tombstones = tombstones.saturating_add(1);
+        }
+        builder.push(key, entry.fingerprint(key));
         Ok(())
     })?;
-    Ok(builder.finish())
+    Ok((builder.finish(), tombstones))
 }
 
 fn each<R: Rows>(

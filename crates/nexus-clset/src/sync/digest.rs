@@ -1,0 +1,154 @@
+//! Greeting peers: each says what it has, and learns what it lacks and whether the two are alike.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::message::Digest;
+use crate::replica::Replica;
+use crate::rows::Rows;
+use crate::sync::peer::What;
+use crate::sync::wire::{Greeting, Question};
+use crate::sync::{Output, Sync};
+use crate::version::NodeId;
+
+/// Greetings of one peer are so far apart at least, but while a shutdown waits for it.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How far apart they are then.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Sync {
+    pub(super) fn greeting<R: Rows>(&mut self, replica: &Replica<R>) -> Greeting {
+        Greeting {
+            digest: self.durable_digest(replica),
+            wall: self.now.wall,
+            epoch: self.epoch,
+        }
+    }
+
+    pub(super) fn greet_who_is_due<R: Rows>(
+        &mut self,
+        replica: &Replica<R>,
+        out: &mut Vec<Output>,
+    ) {
+        let now = self.now.boot;
+        let own = replica.origin();
+        let due: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(node, peer)| {
+                let acknowledged = peer.digest.as_ref().map_or(0, |d| d.seen.upto(own));
+                let waits = self.waits_for(**node, replica.seen().upto(own), acknowledged);
+                let (interval, due) = match waits {
+                    true => (FLUSH_INTERVAL, now),
+                    false => (MIN_INTERVAL, peer.next_greeting),
+                };
+                let rested = peer
+                    .greeted
+                    .is_none_or(|at| now.saturating_sub(at) >= interval);
+                // Others may be nobody's members yet, and are greeted so that they learn of it.
+                peer.is_ready(now) && self.is_member(**node) && due <= now && rested
+            })
+            .map(|(node, _)| *node)
+            .collect();
+        for node in due {
+            let waiting = |asked: &super::Asked| asked.to == node && asked.what == What::Greeting;
+            if self.asked.values().any(waiting) {
+                continue;
+            }
+            let question = Question::Greeting(self.greeting(replica));
+            self.ask(node, What::Greeting, &question, out);
+            let next = now.saturating_add(self.interval());
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.greeted = Some(now);
+                peer.next_greeting = next;
+            }
+        }
+    }
+
+    /// From three to five quarters of the interval.
+    fn interval(&mut self) -> Duration {
+        let whole = self.options.rebroadcast.as_millis();
+        let whole = u64::try_from(whole).unwrap_or(u64::MAX);
+        let spread = self.random() % (whole / 2).max(1);
+        Duration::from_millis((whole / 4).saturating_mul(3).saturating_add(spread))
+    }
+
+    /// A peer has said what it has, asking or answering.
+    pub(super) fn greeted<R: Rows>(
+        &mut self,
+        replica: &mut Replica<R>,
+        from: NodeId,
+        greeting: &Greeting,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Error<R::Error>> {
+        let result = replica.receive_digest(from, &greeting.digest);
+        let received = result.map(|(received, _)| received);
+        self.take(from, received, out)?;
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        let mut digest = greeting.digest.clone();
+        digest
+            .seen
+            .forget(|origin| replica.retired().contains(origin));
+        digest
+            .collected
+            .forget(|origin| replica.retired().contains(origin));
+        let next = self.now.boot.saturating_add(self.interval());
+        let alike = compare(&replica.digest(), &digest);
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return Ok(());
+        };
+        peer.rounds = peer.rounds.saturating_add(1);
+        peer.heard = Some(self.now.boot);
+        peer.epoch = greeting.epoch;
+        peer.next_greeting = next;
+        peer.pull_after_greeting = false;
+        peer.digest = Some(digest);
+        match alike {
+            Alike::Yes => {
+                peer.compared = Some(self.now.boot);
+                peer.mismatches = 0;
+            }
+            Alike::No => {
+                peer.compared = Some(self.now.boot);
+                peer.mismatches = peer.mismatches.saturating_add(1);
+            }
+            Alike::Unknown => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether two replicas hold the same, by their roots.
+pub(super) fn alike(ours: &Digest, theirs: &Digest) -> bool {
+    compare(ours, theirs) == Alike::Yes
+}
+
+/// Whether two replicas are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alike {
+    /// Their roots are equal, and they have seen the same.
+    Yes,
+    /// They have seen the same, and their roots differ.
+    No,
+    /// One has seen what the other has not, or has yet to remove what is collected.
+    Unknown,
+}
+
+fn compare(ours: &Digest, theirs: &Digest) -> Alike {
+    let comparable = ours.complete
+        && theirs.complete
+        && ours.swept
+        && theirs.swept
+        && ours.seen == theirs.seen
+        && ours.collected == theirs.collected;
+    if !comparable {
+        Alike::Unknown
+    } else if ours.fingerprint == theirs.fingerprint {
+        Alike::Yes
+    } else {
+        Alike::No
+    }
+}
