@@ -129,6 +129,9 @@ pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) ->
 
 /// Shards whose owner is draining or stands in another region than the pool.
 fn leaving(held: &BTreeMap<ShardId, Held>, members: &[Member], eligible: &[&Member]) -> Vec<Move> {
+    if eligible.len() == members.len() {
+        return Vec::new();
+    }
     let known: BTreeSet<&OltId> = members.iter().map(|m| &m.id).collect();
     let stays: BTreeSet<&OltId> = eligible.iter().map(|m| &m.id).collect();
     held.iter()

@@ -119,6 +119,9 @@ impl<'a> Demand<'a> {
         starving = starving.saturating_sub(coming);
         let shard_units = self.pool.units(ShardId(0));
         let mut moves = Vec::new();
+        if wanted == 0 {
+            return moves;
+        }
         let mut owned: BTreeMap<&OltId, Vec<ShardId>> = BTreeMap::new();
         for (shard, held) in held.iter().filter(|(_, h)| h.state == ShardState::Owned) {
             owned.entry(&held.owner).or_default().push(*shard);

@@ -274,6 +274,29 @@ fn an_evicted_reader_holds_nothing_up_and_joins_again_by_itself() {
 }
 
 #[test]
+fn each_admission_of_a_node_has_a_number_of_its_own() {
+    let mut state = cluster();
+    let admitted = |state: &ClusterState| state.members().get(9).unwrap().admitted;
+    let first = admitted(&state);
+    assert!(first > 0);
+    let update = MemberCommand::Update(Introduction {
+        http: String::new(),
+        ..node(9, "r", Role::Read)
+    });
+    let _ = tell(&mut state, update).unwrap();
+    assert_eq!(admitted(&state), first, "it was in all the time");
+    let evict = MemberCommand::Evict {
+        number: 9,
+        reason: "away for 7d".into(),
+    };
+    let _ = tell(&mut state, evict).unwrap();
+    let _ = tell(&mut state, join(node(9, "r", Role::Read))).unwrap();
+    assert!(admitted(&state) > first);
+    let _ = tell(&mut state, join(node(10, "s", Role::Read))).unwrap();
+    assert_eq!(state.members().get(10).unwrap().admitted, 0, "not yet");
+}
+
+#[test]
 fn lists_are_bounded_and_what_is_removed_first_is_forgotten_first() {
     let mut state = cluster();
     let number = |i: usize| u32::try_from(1000 + i).unwrap();
