@@ -451,10 +451,8 @@ impl Node {
         let id = options.connection_id();
         self.shared.counters.dials.add();
         self.dials.insert(id, (target, address.clone()));
-        // The swarm reports a dial that fails at once as an event, too, but not every kind of it.
-        if self.swarm.dial(options).is_err() && self.dials.remove(&id).is_some() {
-            self.shared.counters.dials_failed.add();
-            self.dial_ended(target, &address, Outcome::Failed);
+        if let Err(error) = self.swarm.dial(options) {
+            self.on_dial_error(id, peer, error);
         }
     }
 

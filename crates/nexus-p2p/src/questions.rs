@@ -16,6 +16,11 @@ pub(crate) struct Question {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// The length that was announced for a question that is too long. libp2p tells nothing of a question
+/// that could not be read, so this one counts as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLong(pub(crate) usize);
+
 /// What comes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Returned {
@@ -32,7 +37,7 @@ pub(crate) enum Returned {
 pub(crate) struct Codec;
 
 pub(crate) type Behaviour = request_response::Behaviour<Codec>;
-pub(crate) type Event = request_response::Event<Question, Returned>;
+pub(crate) type Event = request_response::Event<Result<Question, TooLong>, Returned>;
 pub(crate) type Channel = request_response::ResponseChannel<Returned>;
 
 pub(crate) fn behaviour(protocol: StreamProtocol) -> Behaviour {
@@ -42,14 +47,15 @@ pub(crate) fn behaviour(protocol: StreamProtocol) -> Behaviour {
     request_response::Behaviour::with_codec(Codec, [(protocol, ProtocolSupport::Full)], config)
 }
 
-async fn read<T: AsyncRead + Unpin + Send>(from: &mut T) -> io::Result<(u8, Vec<u8>)> {
+type Frame = Result<(u8, Vec<u8>), TooLong>;
+
+async fn read<T: AsyncRead + Unpin + Send>(from: &mut T) -> io::Result<Frame> {
     let mut head = [0; 5];
     from.read_exact(&mut head).await?;
     let [kind, a, b, c, d] = head;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if length > MOST_QUESTION_BYTES {
-        let what = format!("a frame of {length} bytes; {MOST_QUESTION_BYTES} is the most");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        return Ok(Err(TooLong(length)));
     }
     // The buffer grows with what comes, not with what was announced.
     let mut bytes = Vec::new();
@@ -57,7 +63,7 @@ async fn read<T: AsyncRead + Unpin + Send>(from: &mut T) -> io::Result<(u8, Vec<
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok((kind, bytes))
+    Ok(Ok((kind, bytes)))
 }
 
 async fn write<T: AsyncWrite + Unpin + Send>(to: &mut T, kind: u8, bytes: &[u8]) -> io::Result<()> {
@@ -70,22 +76,25 @@ async fn write<T: AsyncWrite + Unpin + Send>(to: &mut T, kind: u8, bytes: &[u8])
 
 impl request_response::Codec for Codec {
     type Protocol = StreamProtocol;
-    type Request = Question;
+    type Request = Result<Question, TooLong>;
     type Response = Returned;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Question>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Self::Request>
     where
         T: AsyncRead + Unpin + Send,
     {
-        let (channel, bytes) = read(io).await?;
-        Ok(Question { channel, bytes })
+        let frame = read(io).await?;
+        Ok(frame.map(|(channel, bytes)| Question { channel, bytes }))
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Returned>
     where
         T: AsyncRead + Unpin + Send,
     {
-        let (kind, bytes) = read(io).await?;
+        let (kind, bytes) = read(io).await?.map_err(|TooLong(length)| {
+            let what = format!("an answer of {length} bytes; {MOST_QUESTION_BYTES} is the most");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })?;
         Ok(match kind {
             0 => Returned::Answer(bytes),
             1 => Returned::Busy,
@@ -99,11 +108,12 @@ impl request_response::Codec for Codec {
         &mut self,
         _: &StreamProtocol,
         io: &mut T,
-        question: Question,
+        question: Self::Request,
     ) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
+        let question = question.map_err(|_| io::ErrorKind::InvalidInput)?;
         write(io, question.channel, &question.bytes).await
     }
 
@@ -138,11 +148,11 @@ mod tests {
 
     fn written(question: Question) -> Vec<u8> {
         let mut io = Cursor::new(Vec::new());
-        futures::executor::block_on(Codec.write_request(&PROTOCOL, &mut io, question)).unwrap();
+        futures::executor::block_on(Codec.write_request(&PROTOCOL, &mut io, Ok(question))).unwrap();
         io.into_inner()
     }
 
-    fn read_back(bytes: &[u8]) -> io::Result<Question> {
+    fn read_back(bytes: &[u8]) -> io::Result<Result<Question, TooLong>> {
         futures::executor::block_on(Codec.read_request(&PROTOCOL, &mut Cursor::new(bytes)))
     }
 
@@ -152,12 +162,12 @@ mod tests {
             channel: 3,
             bytes: vec![7; MOST_QUESTION_BYTES],
         };
-        assert_eq!(read_back(&written(question.clone())).unwrap(), question);
+        assert_eq!(read_back(&written(question.clone())).unwrap(), Ok(question));
         let length = u32::try_from(MOST_QUESTION_BYTES + 1)
             .unwrap()
             .to_be_bytes();
-        let error = read_back(&[&[3][..], &length[..]].concat()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let read = read_back(&[&[3][..], &length[..]].concat()).unwrap();
+        assert_eq!(read, Err(TooLong(MOST_QUESTION_BYTES + 1)));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! opens its gates and accepts too; on this the elector opens its own. So nobody speaks before both
 //! have accepted, whoever speaks is heard, and two nodes that dial each other at the same time keep
 //! the same one of two connections.
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -496,12 +498,20 @@ impl Peers {
         todo
     }
 
-    /// `id` takes the place of `holder` as soon as that has ended.
+    /// `id` takes the place of `holder` as soon as that has ended; whoever waited for it is too late.
     fn replace(&mut self, holder: ConnectionId, id: ConnectionId) -> Vec<Do> {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.is_next = true;
+        let mut late = vec![holder];
+        let peer = self.connections.get(&id).map(|connection| connection.peer);
+        for (other, connection) in &mut self.connections {
+            if *other == id {
+                connection.is_next = true;
+            } else if connection.is_next && Some(connection.peer) == peer {
+                late.push(*other);
+            }
         }
-        self.close_second(holder)
+        late.into_iter()
+            .flat_map(|id| self.close_second(id))
+            .collect()
     }
 
     fn close_second(&mut self, id: ConnectionId) -> Vec<Do> {

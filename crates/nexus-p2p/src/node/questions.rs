@@ -1,13 +1,13 @@
 //! Questions of this node at others, and of others at this one.
 
 use libp2p::PeerId;
-use libp2p::request_response::{InboundFailure, Message, OutboundFailure};
+use libp2p::request_response::{Message, OutboundFailure};
 
 use super::Node;
 use super::ledger::Asker;
 use crate::AskError;
 use crate::event::{Answer, Event, Reply};
-use crate::questions::{self, Channel, Question, Returned};
+use crate::questions::{self, Channel, Question, Returned, TooLong};
 
 impl Node {
     pub(super) fn ask(&mut self, to: u32, channel: u8, bytes: Vec<u8>, reply: Asker) {
@@ -30,7 +30,7 @@ impl Node {
         let length = bytes.len();
         let question = Question { channel, bytes };
         let questions = self.swarm.behaviour_mut().questions.inner();
-        let id = questions.send_request(&peer, question);
+        let id = questions.send_request(&peer, Ok(question));
         self.ledger.send(id, peer, channel, length, reply);
     }
 
@@ -40,9 +40,12 @@ impl Node {
             Of::Message { peer, message, .. } => match message {
                 Message::Request {
                     request, channel, ..
-                } => {
-                    self.on_question(peer, request, channel);
-                }
+                } => match request {
+                    Ok(question) => self.on_question(peer, question, channel),
+                    Err(TooLong(length)) => {
+                        self.garbage(peer, &format!("a question of {length} bytes"));
+                    }
+                },
                 Message::Response {
                     request_id,
                     response,
@@ -74,26 +77,20 @@ impl Node {
                         _ => AskError::Lost,
                     }));
                 }
-                if let OutboundFailure::Io(error) = error {
-                    self.judge_io(peer, &error);
+                if let OutboundFailure::Io(error) = error
+                    && error.kind() == std::io::ErrorKind::InvalidData
+                {
+                    self.garbage(peer, &error.to_string());
                 }
             }
-            Of::InboundFailure { peer, error, .. } => {
-                // The owner's answer, if it still comes, goes nowhere.
-                if let InboundFailure::Io(error) = error {
-                    self.judge_io(peer, &error);
-                }
-            }
-            Of::ResponseSent { .. } => {}
+            // The owner's answer, if it still comes, goes nowhere.
+            Of::InboundFailure { .. } | Of::ResponseSent { .. } => {}
         }
     }
 
-    /// A frame that is too long is garbage; everything else is a stream that broke.
-    fn judge_io(&mut self, peer: PeerId, error: &std::io::Error) {
-        if error.kind() == std::io::ErrorKind::InvalidData {
-            self.shared.counters.garbage.add();
-            self.strike(peer, &error.to_string());
-        }
+    fn garbage(&mut self, peer: PeerId, what: &str) {
+        self.shared.counters.garbage.add();
+        self.strike(peer, what);
     }
 
     fn on_question(&mut self, peer: PeerId, question: Question, way_back: Channel) {

@@ -189,13 +189,19 @@ impl Node {
         }
     }
 
-    fn on_dial_error(&mut self, id: ConnectionId, peer: Option<PeerId>, error: DialError) {
+    pub(super) fn on_dial_error(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        error: DialError,
+    ) {
         let Some((target, address)) = self.dials.remove(&id) else {
             return;
         };
         let counters = &self.shared.counters;
         let outcome = match &error {
-            DialError::LocalPeerId { .. } => {
+            // The swarm leaves out its own listening addresses, so that none is left.
+            DialError::LocalPeerId { .. } | DialError::NoAddresses => {
                 counters.dials_to_self.add();
                 Outcome::Myself
             }
