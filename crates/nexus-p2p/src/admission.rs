@@ -38,7 +38,8 @@ pub(crate) enum Denied {
 /// The behaviour.
 pub(crate) struct Admission {
     pub(crate) rules: Rules,
-    pending: BTreeMap<ConnectionId, Option<IpAddr>>,
+    /// Where the connections in their handshake come from, and whether over QUIC.
+    pending: BTreeMap<ConnectionId, (Option<IpAddr>, bool)>,
 }
 
 impl Admission {
@@ -49,9 +50,13 @@ impl Admission {
         }
     }
 
-    fn pending_fits(&self, ip: Option<IpAddr>) -> bool {
-        let same = self.pending.values().filter(|other| **other == ip).count();
-        self.pending.len() < MOST_PENDING && same < MOST_PENDING_PER_IP
+    /// Each transport has its own bound, because the sender of a UDP packet can be forged.
+    fn pending_fits(&self, ip: Option<IpAddr>, quic: bool) -> bool {
+        let same = self.pending.values().filter(|other| other.1 == quic);
+        let (all, of_ip) = same.fold((0, 0), |(all, of_ip), other| {
+            (all + 1, of_ip + usize::from(other.0 == ip))
+        });
+        all < MOST_PENDING && of_ip < MOST_PENDING_PER_IP
     }
 }
 
@@ -65,12 +70,12 @@ impl NetworkBehaviour for Admission {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let ip = ip_of(remote);
-        if !self.pending_fits(ip) {
+        let (ip, quic) = (ip_of(remote), is_quic(remote));
+        if !self.pending_fits(ip, quic) {
             let what = "too many connections are in their handshake";
             return Err(ConnectionDenied::new(Denied::Refused(Reason::Limit, what)));
         }
-        self.pending.insert(connection, ip);
+        self.pending.insert(connection, (ip, quic));
         Ok(())
     }
 
@@ -97,7 +102,7 @@ impl NetworkBehaviour for Admission {
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         if let Some(peer) = peer {
             self.rules
-                .outbound_pending(Instant::now(), &peer)
+                .is_welcome(Instant::now(), &peer)
                 .map_err(ConnectionDenied::new)?;
         }
         Ok(Vec::new())

@@ -67,7 +67,7 @@ counters! {
     gossip_received,
     /// Gossip for the owner that was dropped because its queue was full.
     gossip_dropped,
-    /// Gossip whose author is neither up nor a member.
+    /// Gossip, by way of others, whose author is neither up nor a member, or is out.
     gossip_of_strangers,
     /// Gossip that a slow peer did not take in time.
     gossip_undelivered,

@@ -26,6 +26,9 @@ pub(crate) const MOST_STREAMS: usize = 2 * MOST_QUESTIONS_PER_PEER + 8;
 /// Streams of all protocols on one connection.
 pub(crate) const MOST_MUXED_STREAMS: usize = 2 * MOST_STREAMS;
 
+/// Bytes that a peer may send on one QUIC connection before they are read.
+pub(crate) const QUIC_WINDOW: u32 = 8 * 1024 * 1024;
+
 /// Events that wait for the owner. Full: gossip is dropped, questions are answered with "busy".
 pub(crate) const EVENT_QUEUE: usize = 512;
 
@@ -54,7 +57,8 @@ pub(crate) const MOST_CONNECTIONS: usize = 64;
 /// Connections of one peer: one, and a second while both dial each other or one restarts.
 pub(crate) const MOST_CONNECTIONS_PER_PEER: usize = 2;
 
-/// Connections in their handshake that others began.
+/// Connections in their handshake that others began, on each transport. Full: refused. Whom this node
+/// dials itself is not among them, so members find each other all the same.
 pub(crate) const MOST_PENDING: usize = 64;
 
 /// The same from one IP address.

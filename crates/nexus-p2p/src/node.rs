@@ -195,8 +195,7 @@ impl Node {
             } => self.ask(to, channel, bytes, reply),
             Command::Misbehaved { peer, what } => {
                 self.shared.counters.misbehaved.add();
-                let known = self.peers.all_up().find(|(_, number)| *number == peer);
-                if let Some((peer, _)) = known {
+                if let Some(peer) = self.peers.peer_of(peer) {
                     self.strike(peer, &what);
                 }
             }

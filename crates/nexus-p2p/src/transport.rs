@@ -9,7 +9,9 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport as _, noise, quic, tcp, yamux};
 
-use crate::limits::{HANDSHAKE_PATIENCE, MOST_MUXED_STREAMS, PING_EVERY, PING_PATIENCE};
+use crate::limits::{
+    HANDSHAKE_PATIENCE, MOST_MUXED_STREAMS, PING_EVERY, PING_PATIENCE, QUIC_WINDOW,
+};
 use crate::{ClusterKey, P2pError};
 pub(crate) use meter::{Traffic, TrafficTable};
 
@@ -34,6 +36,9 @@ pub(crate) fn build(
     config.keep_alive_interval = PING_EVERY;
     config.max_idle_timeout = u32::try_from(2 * PING_PATIENCE.as_millis()).unwrap_or(u32::MAX);
     config.max_concurrent_stream_limit = u32::try_from(MOST_MUXED_STREAMS).unwrap_or(u32::MAX);
+    // What a peer may send unread: half of it on one stream.
+    config.max_connection_data = QUIC_WINDOW;
+    config.max_stream_data = QUIC_WINDOW / 2;
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let either = tcp.or_transport(quic).map(move |either, _| {

@@ -74,8 +74,8 @@ impl Rules {
         self.bans.strike(now, peer)
     }
 
-    /// Whether a peer may be dialled at all.
-    pub(crate) fn outbound_pending(&self, now: Instant, peer: &PeerId) -> Result<(), Denied> {
+    /// Whether anything of this peer is wanted, a dial or gossip by way of others.
+    pub(crate) fn is_welcome(&self, now: Instant, peer: &PeerId) -> Result<(), Denied> {
         self.who(now, peer)
     }
 

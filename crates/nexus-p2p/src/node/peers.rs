@@ -135,6 +135,13 @@ impl Peers {
         })
     }
 
+    /// The peer of this number, if it is up or a member.
+    pub(crate) fn peer_of(&self, number: u32) -> Option<PeerId> {
+        let up = self.all_up().find(|(_, other)| *other == number);
+        up.map(|(peer, _)| peer)
+            .or_else(|| self.numbers.get(&number).copied())
+    }
+
     /// Our Hello is another from now on.
     pub(crate) fn set_own(&mut self, own: WireHello) -> Vec<Do> {
         if self.own == own {

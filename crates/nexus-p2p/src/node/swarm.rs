@@ -143,8 +143,11 @@ impl Node {
                 message_id,
                 message,
             } => {
+                let now = Instant::now();
+                let rules = &self.swarm.behaviour().admission.rules;
                 let number = message
                     .source
+                    .filter(|author| rules.is_welcome(now, author).is_ok())
                     .and_then(|author| self.peers.number_of(&author));
                 let acceptance = match number {
                     Some(from) => {

@@ -152,3 +152,17 @@ async fn a_key_file_that_others_can_read_keeps_the_node_from_starting() {
     };
     assert!(error.to_string().contains("chmod"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listening_on_all_of_ipv6_takes_ipv4_too() {
+    let key = ClusterKey::generate();
+    let listen = "[::]:0".parse().unwrap();
+    let mut one = Node::start(&key, 1, |options| options.listen = listen).await;
+    let port = one.port();
+    for (number, host) in [(2, "/ip4/127.0.0.1"), (3, "/ip6/::1")] {
+        let bootstrap = vec![format!("{host}/tcp/{port}")];
+        let _other = Node::start(&key, number, |options| options.bootstrap = bootstrap).await;
+        let info = one.up(number).await;
+        assert!(info.address.starts_with(host), "{info:?}");
+    }
+}
