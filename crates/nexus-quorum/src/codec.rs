@@ -63,3 +63,6 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         Some((&found, _)) => Err(CodecError::Version { found }),
     }
 }
+
+#[cfg(test)]
+mod tests;

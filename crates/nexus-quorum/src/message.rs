@@ -187,3 +187,6 @@ pub fn check_vote(vote: VoteRow, from: u32) -> Result<(), CodecError> {
 pub fn row(id: Option<LogId>) -> Option<LogIdRow> {
     id.map(LogIdRow::from)
 }
+
+#[cfg(test)]
+mod tests;

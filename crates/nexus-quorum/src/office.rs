@@ -84,7 +84,7 @@ impl Office {
             let room =
                 desk.flights.len() < FLIGHTS && !matches!(desk.stand, Stand::Settling { .. });
             if room && let Some(first) = desk.carry.take() {
-                self.take(first, &mut desk, &seen).await;
+                self.take(first, &mut desk).await;
                 continue;
             }
             let submission = tokio::select! {
@@ -101,7 +101,7 @@ impl Office {
                 _ = tick.tick() => None,
             };
             if let Some(first) = submission {
-                self.take(first, &mut desk, &seen).await;
+                self.take(first, &mut desk).await;
             }
         }
         self.shared.leader.send_replace(None);
@@ -171,7 +171,7 @@ impl Office {
     }
 
     /// Write what waits, in one entry as far as it fits; what does not fit is for the next one.
-    async fn take(&mut self, first: Submission, desk: &mut Desk, seen: &Metrics) {
+    async fn take(&mut self, first: Submission, desk: &mut Desk) {
         let mut next = Some(first);
         let Stand::In { term, stamper } = &mut desk.stand else {
             let leader = *self.shared.leader.borrow();
@@ -181,7 +181,8 @@ impl Office {
             }
             return;
         };
-        let members = seen.membership_config.membership();
+        let seen = self.raft.metrics().borrow().membership_config.clone();
+        let members = seen.membership();
         let mut bytes = 0;
         let mut commands = Vec::new();
         let mut waiters = Vec::new();

@@ -91,11 +91,13 @@ impl Inner {
             };
             let was_written = known.may_be_written;
             known.may_be_written = true;
+            // Not all the patience on one: an answer may be lost without a sign.
+            let until = deadline.min(Instant::now() + self.timing.election_max * 2);
             let attempt = tokio::select! {
-                attempt = self.attempt(target, command, deadline) => attempt,
+                attempt = self.attempt(target, command, until) => attempt,
                 // Another leader: the one that was asked may never answer.
                 Ok(_) = leader.wait_for(|now| now.is_some_and(|now| now != target)) => Attempt::Unknown,
-                () = tokio::time::sleep_until(deadline) => return,
+                () = tokio::time::sleep_until(until) => Attempt::Unknown,
             };
             match attempt {
                 Attempt::Committed => {
@@ -111,7 +113,12 @@ impl Inner {
                     {
                         hint = (other != target).then_some(other);
                     }
-                    let is_final = matches!(refusal, Refusal::NotMember | Refusal::OtherCluster);
+                    // A leader may see a moment later that this node is a member.
+                    let is_final = match refusal {
+                        Refusal::NotMember => !self.is_member(),
+                        Refusal::OtherCluster => true,
+                        _ => false,
+                    };
                     known.refusal = Some(refusal);
                     if is_final {
                         return;

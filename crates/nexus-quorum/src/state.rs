@@ -381,3 +381,6 @@ fn split(image: &[u8]) -> Result<(Head, &[u8]), String> {
     };
     Ok((head, machine))
 }
+
+#[cfg(test)]
+mod tests;

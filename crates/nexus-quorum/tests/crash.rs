@@ -24,6 +24,7 @@ use net::{Net, Node, SOON};
 use nexus_quorum::Limits;
 use rand::Rng as _;
 
+const FULL: &str = "NEXUS_QUORUM_FULL_DIRECTORY";
 const DIRECTORY: &str = "NEXUS_QUORUM_CRASH_DIRECTORY";
 
 fn node(directory: &Path) -> Node {
@@ -136,4 +137,73 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         node.kill();
     }
     println!("{before} acknowledged over {rounds} kills");
+}
+
+/// What the other child does: write until the disk takes no more.
+fn filling_child(directory: &Path) -> ! {
+    let mut node = node(directory);
+    node.limits = Limits::default();
+    node.start().unwrap();
+    node.found().unwrap();
+    let mut number = 0_u32;
+    let error = loop {
+        let keep = Op::Keep(number.to_string(), vec![7; 20_000]);
+        match node.propose(&keep) {
+            Ok(_) => println!("done {number}"),
+            Err(error) => break error,
+        }
+        number += 1;
+    };
+    println!("refused {error}");
+    let later = node.propose(&Op::Add("n".to_owned(), 1)).unwrap_err();
+    println!("later {later}");
+    std::process::exit(0);
+}
+
+#[test]
+fn a_full_disk_stops_the_quorum_with_its_reason_and_loses_nothing() {
+    if let Some(directory) = std::env::var_os(FULL) {
+        filling_child(Path::new(&directory));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // A file that may not grow further fails like a disk without room. The signal for it is ignored, not fatal.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "a_full_disk_stops_the_quorum_with_its_reason_and_loses_nothing",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(FULL, directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let done = said.lines().filter(|line| line.contains("done ")).count();
+    let refused = said
+        .lines()
+        .find(|line| line.starts_with("refused "))
+        .unwrap();
+    let later = said
+        .lines()
+        .find(|line| line.starts_with("later "))
+        .unwrap();
+    assert!(done > 10, "{said}");
+    for line in [refused, later] {
+        assert!(
+            line.contains("File too large") && line.contains("check the disk"),
+            "{line}"
+        );
+    }
+    // With room again it goes on, and all that was acknowledged is there.
+    let mut node = node(directory.path());
+    node.start().unwrap();
+    node.propose(&Op::Add("n".to_owned(), 1)).unwrap();
+    let kept = node.ledger.state.lock().unwrap().kept.len();
+    assert!(kept == done || kept == done + 1, "{kept} of {done}");
 }

@@ -30,6 +30,8 @@ struct Between {
     delay: Duration,
     /// Of 1000 messages, so many are lost on each way.
     loss: u32,
+    /// If wanted: what was sent, from whom to whom.
+    heard: Option<Vec<(u32, u32, Vec<u8>)>>,
 }
 
 #[derive(Clone, Default)]
@@ -65,6 +67,16 @@ impl Net {
         between.loss = loss;
     }
 
+    /// Begin to listen in.
+    pub fn listen(&self) {
+        self.0.lock().unwrap().heard = Some(Vec::new());
+    }
+
+    /// What was heard until now.
+    pub fn heard(&self) -> Vec<(u32, u32, Vec<u8>)> {
+        self.0.lock().unwrap().heard.take().unwrap_or_default()
+    }
+
     fn passes(&self, from: u32, to: u32) -> bool {
         let between = self.0.lock().unwrap();
         !between.cuts.contains(&(from, to)) && !rand::rng().random_ratio(between.loss, 1000)
@@ -97,6 +109,11 @@ impl Network for Way {
             message.len()
         );
         let (net, from) = (self.net.clone(), self.from);
+        if let Some(heard) = &mut net.0.lock().unwrap().heard
+            && heard.len() < 5000
+        {
+            heard.push((from, to, message.clone()));
+        }
         let call = async move {
             let lost = || CallError::NoAnswer("lost".to_owned());
             net.travel().await;
