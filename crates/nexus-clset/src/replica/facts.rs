@@ -96,6 +96,8 @@ impl<R: Rows> Replica<R> {
         if let Some(round) = &mut self.round {
             round.forget(retired);
         }
+        // Their tombstones were collected, or all had seen them be superseded.
+        self.sweep = super::collect::Sweep::from_the_start();
         gone.sort_unstable();
         gone.dedup();
         let mut draft = Draft::default();

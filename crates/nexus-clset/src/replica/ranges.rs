@@ -59,8 +59,8 @@ impl<R: Rows> Replica<R> {
         let total = bounds
             .iter()
             .fold(0_u64, |sum, bound| sum.saturating_add(bound.count));
-        if bounds.len() > FAN_OUT.saturating_mul(2) {
-            // Many whole blocks: divided at bounds of blocks, no row is read but at the two ends.
+        if bounds.len() > 2 {
+            // Whole blocks: divided at bounds of blocks, no row is read but at the two ends.
             let each = (total / u64::try_from(FAN_OUT).unwrap_or(1)).max(1);
             let mut highs = Vec::new();
             let mut sum = 0_u64;

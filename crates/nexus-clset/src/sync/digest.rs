@@ -46,7 +46,6 @@ impl Sync {
                 let rested = peer
                     .greeted
                     .is_none_or(|at| now.saturating_sub(at) >= interval);
-                // Others may be nobody's members yet, and are greeted so that they learn of it.
                 peer.is_ready(now) && self.is_member(**node) && due <= now && rested
             })
             .map(|(node, _)| *node)

@@ -42,6 +42,12 @@ impl Outbox {
         note.map(|(_, at)| *at)
     }
 
+    pub(super) fn forget_upto(&mut self, seq: u64) {
+        while self.notes.front().is_some_and(|(upto, _)| *upto <= seq) {
+            self.notes.pop_front();
+        }
+    }
+
     fn note(&mut self, seq: u64, now: Duration) {
         match self.notes.back_mut() {
             Some((upto, at)) if *at == now => *upto = seq,

@@ -43,6 +43,10 @@ impl Plan {
         }
     }
 
+    pub(super) const fn started(&self) -> Duration {
+        self.started
+    }
+
     pub(super) const fn tombstones(&self) -> u64 {
         self.tombstones
     }
@@ -61,6 +65,7 @@ impl Sync {
         self.tell_of_clocks(out);
         self.durable_digest(replica);
         self.housekeeping.tombstones = replica.tombstones();
+        self.forget_confirmed();
         if self.stopped.is_some() || replica.unsettled_rows() >= MAX_UNSETTLED_FOR_PULLS {
             return Ok(());
         }
@@ -88,6 +93,19 @@ impl Sync {
                 .keys()
                 .take_while(|node| **node != self.me)
                 .all(|node| !self.peers.get(node).is_some_and(|peer| peer.up))
+    }
+
+    /// Whoever is not up to date is told of by notes; what all members have confirmed needs none.
+    fn forget_confirmed(&mut self) {
+        let own = self.durable.origin;
+        let others = self.members.keys().filter(|node| **node != self.me);
+        let confirmed = others
+            .map(|node| self.peers.get(node).and_then(|peer| peer.digest.as_ref()))
+            .map(|digest| digest.map_or(0, |digest| digest.seen.upto(own)))
+            .min();
+        if let Some(confirmed) = confirmed {
+            self.outbox.forget_upto(confirmed);
+        }
     }
 
     fn propose<R: Rows>(
@@ -140,6 +158,7 @@ impl Sync {
             self.housekeeping.damaged = self.housekeeping.damaged.saturating_add(1);
             let low = checked.low;
             out.push(Output::Report(Notice::RowsDamaged { low }));
+            self.durable_digest(replica);
         }
         self.housekeeping.scrub_after = checked.next.unwrap_or_default();
         Ok(())

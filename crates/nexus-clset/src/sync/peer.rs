@@ -45,6 +45,7 @@ pub(super) struct Peer {
     pub(super) mismatches: u32,
     pub(super) next_repair: Duration,
     pub(super) repairs: u64,
+    pub(super) repaired: Option<Duration>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) rounds: u64,
@@ -189,7 +190,7 @@ impl Sync {
                         "this node was removed from the cluster and admitted again (at {before}, then at {}): others have gone on without it; wipe its store and let it start over from its peers",
                         member.admitted
                     );
-                    self.stop(&why, out);
+                    self.stop(Notice::MustStartOver { why }, out);
                 }
                 Some(_) => {}
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::message::Digest;
 use crate::ranges::{
     Difference, Expand, Expanded, Fetch, Fetched, KeyRange, MAX_ANSWER, MAX_KEYS, MAX_RANGES,
 };
@@ -199,18 +200,28 @@ impl Sync {
 
     fn start_repair<R: Rows>(&mut self, replica: &Replica<R>, out: &mut Vec<Output>) {
         let now = self.now.boot;
+        let every = self.options.compare;
         // Of two that differ the lower one begins; the other one gives and takes as well.
-        let due = self.peers.iter().find(|(node, peer)| {
-            peer.mismatches >= MISMATCHES
-                && **node > self.me
-                && self.is_member(**node)
+        let due = self.peers.iter().find_map(|(node, peer)| {
+            let complete = |digest: &Digest| digest.complete && digest.swept;
+            let able = *node > self.me
+                && self.is_member(*node)
                 && peer.is_ready(now)
-                && peer.next_repair <= now
+                && peer.digest.as_ref().is_some_and(complete)
+                && peer.next_repair <= now;
+            let differs = peer.mismatches >= MISMATCHES;
+            let long_ago = every.is_some_and(|every| {
+                now.saturating_sub(peer.repaired.unwrap_or(self.housekeeping.started())) >= every
+            });
+            (able && (differs || long_ago)).then_some((*node, differs))
         });
-        let Some(node) = due.map(|(node, _)| *node).filter(|_| replica.is_complete()) else {
+        let Some((node, differs)) = due.filter(|_| replica.is_complete() && replica.is_swept())
+        else {
             return;
         };
-        out.push(Output::Report(Notice::RootsDiffer { peer: node }));
+        if differs {
+            out.push(Output::Report(Notice::RootsDiffer { peer: node }));
+        }
         self.compare_ranges_with(node);
     }
 
@@ -332,6 +343,7 @@ impl Sync {
         self.traffic.repair_bytes = self.traffic.repair_bytes.saturating_add(session.bytes);
         if let Some(peer) = self.peers.get_mut(&session.peer) {
             peer.repairs = peer.repairs.saturating_add(1);
+            peer.repaired = Some(self.now.boot);
             peer.mismatches = 0;
             peer.next_repair = self.now.boot.saturating_add(PAUSE);
             peer.next_greeting = self.now.boot;

@@ -17,6 +17,13 @@ pub enum Notice {
         /// Why, and what to do.
         why: String,
     },
+    /// Another replica writes under this one's number: a store was copied, or a number given twice. One of
+    /// the two must be stopped and given another number and an empty store. This one takes and gives
+    /// nothing any more.
+    Twin {
+        /// Who knows of more writes than were made here, and what to do.
+        why: String,
+    },
     /// This node is not in the list of members any more.
     Removed,
     /// The first copy is taken from this peer: from the start, or after another one or a restart.
@@ -158,8 +165,8 @@ pub struct Report {
     pub complete: bool,
     /// The first copy, while it is not.
     pub bootstrap: Option<Bootstrap>,
-    /// Why it must start over, if it must.
-    pub must_start_over: Option<String>,
+    /// Why it takes and gives nothing any more: [`Notice::MustStartOver`] or [`Notice::Twin`].
+    pub stopped: Option<Notice>,
     /// Whether all other members can be reached and are in sync.
     pub converged: bool,
     /// Peers.
@@ -230,7 +237,7 @@ impl Sync {
             member: self.is_member(self.me),
             complete,
             bootstrap: (!complete).then(|| self.bootstrap_report()),
-            must_start_over: self.stopped.clone(),
+            stopped: self.stopped.clone(),
             converged: complete && self.stopped.is_none() && others.clone().all(in_sync),
             overdue: others
                 .filter(|node| self.is_overdue(**node))

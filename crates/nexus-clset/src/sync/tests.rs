@@ -1,7 +1,11 @@
 //! Machines in one thread: a network with delays, losses and cuts, disks that take their time, clocks of their own.
 
+mod bytes;
+mod clocks;
 mod faults;
 mod first_copy;
+mod growth;
+mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
