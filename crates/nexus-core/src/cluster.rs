@@ -100,14 +100,6 @@ impl ClusterState {
         Self::default()
     }
 
-    /// The state of a cluster that begins with the table of a server that ran alone: without members, and
-    /// without the units that were taken.
-    #[must_use]
-    pub fn from_table(table: ShardTable) -> Self {
-        let members = Members::default();
-        Self { table, members }
-    }
-
     /// Carries out a command that the leader has stamped with `now`.
     ///
     /// # Errors

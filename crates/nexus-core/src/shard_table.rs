@@ -18,7 +18,6 @@ mod olts;
 mod plan;
 mod pools;
 mod refusal;
-mod restore;
 mod row;
 mod shards;
 #[cfg(test)]
@@ -33,20 +32,20 @@ use std::time::Duration;
 
 pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew, UnitGrant};
 pub(crate) use image::Image;
+pub use image::RestoreError;
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
 pub use plan::{Plan, PlannedChange, PlannedMove};
 pub use pools::MAX_POOLS;
 pub use refusal::Refusal;
-pub use restore::RestoreError;
-pub use row::{Changes, MetaRow, OltRow, Owner, PoolRow, Row, RowKey, ShardRow};
+pub use row::{OltRow, Owner, ShardRow};
 pub use units::{MAX_TAKEN_UNITS, TakenUnit};
 pub use view::{OltState, OltView, OwnedShard};
 
 use crate::id::{OltId, PoolId, ShardId};
 use crate::lease::LeaseRule;
 use crate::pool::Pool;
-use crate::shard::ShardKey;
 use crate::time::ClusterTime;
+use row::Counters;
 use units::Taken;
 
 /// The table. See the module.
@@ -54,14 +53,11 @@ use units::Taken;
 pub struct ShardTable {
     rule: LeaseRule,
     now: ClusterTime,
-    meta: MetaRow,
+    counters: Counters,
     pools: BTreeMap<PoolId, PoolEntry>,
     olts: BTreeMap<OltId, OltEntry>,
-    /// When the lease of each session has surely ended. No row has it: see [`ShardTable::restore`].
+    /// When the lease of each session has surely ended, whatever rule it was granted under.
     leases: BTreeMap<Owner, ClusterTime>,
-    /// When leases that are longer than the rule's, granted before a restart or under another rule, have
-    /// ended.
-    longer_until: Option<ClusterTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,10 +86,6 @@ struct OltEntry {
 /// What one command touches while it is carried out.
 #[derive(Default)]
 struct Touched {
-    meta: bool,
-    pools: BTreeSet<PoolId>,
-    olts: BTreeSet<OltId>,
-    shards: BTreeSet<ShardKey>,
     reconfigured: BTreeSet<OltId>,
     /// OLTs that have lost a shard without giving it back.
     bereft: BTreeSet<OltId>,
@@ -113,11 +105,10 @@ impl ShardTable {
         Self {
             rule,
             now: ClusterTime::ZERO,
-            meta: MetaRow::default(),
+            counters: Counters::default(),
             pools: BTreeMap::new(),
             olts: BTreeMap::new(),
             leases: BTreeMap::new(),
-            longer_until: None,
         }
     }
 
@@ -168,68 +159,27 @@ impl ShardTable {
         self.now
     }
 
-    /// Numbers the new configurations and collects the rows.
+    /// Numbers the new configurations.
     fn finish(&mut self, touched: Touched) -> Applied {
-        let Touched {
-            mut meta,
-            pools,
-            mut olts,
-            shards,
-            reconfigured,
-            bereft,
-            ..
-        } = touched;
-        for olt in &reconfigured {
+        for olt in &touched.reconfigured {
             let Some(entry) = self.olts.get_mut(olt) else {
                 continue;
             };
-            self.meta.revision = self.meta.revision.saturating_add(1);
-            meta = true;
-            entry.row.config_revision = self.meta.revision;
-            if bereft.contains(olt) {
-                entry.row.needs_revision = self.meta.revision;
+            self.counters.revision = self.counters.revision.saturating_add(1);
+            entry.row.config_revision = self.counters.revision;
+            if touched.bereft.contains(olt) {
+                entry.row.needs_revision = self.counters.revision;
             }
-            olts.insert(olt.clone());
         }
-        let mut changes = Changes::new();
-        if meta {
-            changes.insert(RowKey::Meta, Some(Row::Meta(self.meta)));
-        }
-        for id in pools {
-            let row = self.pools.get(&id).map(PoolEntry::row);
-            changes.insert(RowKey::Pool(id), row);
-        }
-        for id in olts {
-            let row = self
-                .olts
-                .get(&id)
-                .map(|entry| Row::Olt(Box::new(entry.row.clone())));
-            changes.insert(RowKey::Olt(id), row);
-        }
-        for key in shards {
-            let row = self.shard(&key).map(|row| Row::Shard(row.clone()));
-            changes.insert(RowKey::Shard(key), row);
-        }
+        let mut reconfigured = touched.reconfigured;
+        reconfigured.retain(|olt| self.olts.contains_key(olt));
         Applied {
-            changes,
-            reconfigured: reconfigured
-                .into_iter()
-                .filter(|olt| self.olts.contains_key(olt))
-                .collect(),
+            reconfigured,
             moves: touched.moves,
             removed_pools: touched.removed_pools,
             went_offline: touched.went_offline,
             lease: touched.lease,
             unit: touched.unit,
         }
-    }
-}
-
-impl PoolEntry {
-    fn row(&self) -> Row {
-        Row::Pool(Box::new(PoolRow {
-            spec: self.pool.spec().clone(),
-            removing: self.removing,
-        }))
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::row::Changes;
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::lease::LeaseRule;
 use crate::pool::PoolSpec;
@@ -141,17 +140,15 @@ pub struct Renew {
     pub acked_below: Seq,
 }
 
-/// What a command has done. Persist `changes`, then answer, then tell the OLTs in `reconfigured`.
+/// What a command has done: on every node alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use = "changes must be persisted before the command is answered"]
+#[must_use = "whom it concerns must be told"]
 pub struct Applied {
-    /// Rows to persist, all at once.
-    pub changes: Changes,
     /// OLTs whose configuration has a new revision.
     pub reconfigured: BTreeSet<OltId>,
     /// Every change of ownership, in order, for log and metrics.
     pub moves: Vec<OwnerChange>,
-    /// Pools that are gone, with all their rows.
+    /// Pools that are gone, with all their shards.
     pub removed_pools: Vec<PoolId>,
     /// OLTs that have missed too many heartbeats since the last command.
     pub went_offline: Vec<OltId>,

@@ -3,24 +3,37 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use super::restore::RestoreError;
-use super::row::{MetaRow, OltRow, Owner, ShardRow};
+use super::row::{Counters, OltRow, Owner, ShardRow};
 use super::units::{MAX_TAKEN_UNITS, Taken};
 use super::{MAX_OLTS, MAX_POOLS, OltEntry, PoolEntry, ShardTable};
 use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
 use crate::lease::LeaseRule;
-use crate::pool::{Pool, PoolSpec};
+use crate::pool::{Pool, PoolError, PoolSpec};
 use crate::shard::{ShardKey, ShardState};
 use crate::time::ClusterTime;
+
+/// Why a snapshot does not make a table.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RestoreError {
+    /// A pool is no longer understood.
+    #[error("a snapshot has a pool that is not valid: {0}")]
+    Pool(#[from] PoolError),
+    /// A shard of a pool that is not there, or beyond its end.
+    #[error("a snapshot has {0}, which does not exist: take one of another node")]
+    StrayShard(ShardKey),
+    /// Parts that do not go together, or too many of something.
+    #[error("a snapshot does not hold together: {0}; take one of another node")]
+    Inconsistent(String),
+}
 
 /// Everything that a [`ShardTable`] knows.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Image {
     rule: LeaseRule,
     now: ClusterTime,
-    meta: MetaRow,
-    longer_until: Option<ClusterTime>,
+    counters: Counters,
     /// Whoever owns a shard or has a lease, in order; shards and leases point into it.
     owners: Vec<Owner>,
     leases: Vec<(u32, ClusterTime)>,
@@ -97,8 +110,7 @@ impl ShardTable {
         Image {
             rule: self.rule,
             now: self.now,
-            meta: self.meta,
-            longer_until: self.longer_until,
+            counters: self.counters,
             owners: numbers.keys().map(|owner| (*owner).clone()).collect(),
             leases: self
                 .leases
@@ -112,8 +124,7 @@ impl ShardTable {
 
     pub(crate) fn from_image(image: Image) -> Result<Self, RestoreError> {
         let mut table = Self::new(image.rule);
-        (table.now, table.meta) = (image.now, image.meta);
-        table.longer_until = image.longer_until;
+        (table.now, table.counters) = (image.now, image.counters);
         bound("OLTs", image.olts.len(), MAX_OLTS)?;
         bound("pools", image.pools.len(), MAX_POOLS)?;
         let owners = image.owners;

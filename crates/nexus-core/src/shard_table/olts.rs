@@ -62,9 +62,6 @@ impl ShardTable {
         if old_row.is_none() {
             t.reconfigured.insert(id.clone());
         }
-        if old_row.as_ref() != Some(&row) {
-            t.olts.insert(id.clone());
-        }
         // A restart keeps what is known of it; another session starts from nothing.
         let same_session = old_row
             .as_ref()
@@ -201,11 +198,8 @@ impl ShardTable {
             });
         }
         // Heartbeats overtake each other, so that a lower number is no sign of a rollback here.
-        if last_seq > entry.row.last_seq || acked_below > entry.row.acked_below {
-            entry.row.last_seq = entry.row.last_seq.max(last_seq);
-            entry.row.acked_below = entry.row.acked_below.max(acked_below);
-            t.olts.insert(olt.clone());
-        }
+        entry.row.last_seq = entry.row.last_seq.max(last_seq);
+        entry.row.acked_below = entry.row.acked_below.max(acked_below);
         let arrived = !entry.online;
         let before = std::mem::replace(&mut entry.in_use, in_use.clone());
         (entry.heard, entry.active, entry.online) = (now, true, true);
@@ -237,11 +231,6 @@ impl ShardTable {
         let end = self.rule.grantor_end(self.now);
         let until = self.leases.entry(owner).or_insert(end);
         *until = end.max(*until);
-        // Before it is answered, so that a restart waits for it whatever the rule is then.
-        if self.meta.longest_lease < self.rule.length() {
-            self.meta.longest_lease = self.rule.length();
-            t.meta = true;
-        }
     }
 
     pub(super) fn give_back(
@@ -282,7 +271,6 @@ impl ShardTable {
             .ok_or_else(|| Refusal::UnknownOlt(olt.clone()))?;
         if !entry.row.draining {
             entry.row.draining = true;
-            t.olts.insert(olt.clone());
             t.reconfigured.insert(olt.clone());
             self.unsettle();
             t.place = true;
@@ -306,7 +294,6 @@ impl ShardTable {
         }
         self.retire(t, &owner);
         self.olts.remove(olt);
-        t.olts.insert(olt.clone());
         self.unsettle();
         t.place = true;
         Ok(())
@@ -338,7 +325,6 @@ impl ShardTable {
             // It must register before it is renewed: what it is told then is what it owns.
             entry.row.fenced = true;
             entry.online = false;
-            t.olts.insert(olt.clone());
             t.reconfigured.insert(olt.clone());
             t.bereft.insert(olt.clone());
         }
@@ -359,7 +345,6 @@ impl ShardTable {
             if let Some(row) = self.shard_mut(&key) {
                 row.state = ShardState::Frozen;
             }
-            t.shards.insert(key);
         }
         t.reconfigured.insert(owner.olt.clone());
         t.bereft.insert(owner.olt.clone());

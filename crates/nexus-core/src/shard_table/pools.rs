@@ -8,7 +8,7 @@ use super::row::ShardRow;
 use super::{PoolEntry, ShardTable, Touched};
 use crate::id::{Epoch, OltId, PoolId};
 use crate::pool::{Pool, PoolSpec};
-use crate::shard::{ShardKey, ShardState};
+use crate::shard::ShardState;
 
 /// Most pools of a cluster.
 pub const MAX_POOLS: usize = 1024;
@@ -45,7 +45,6 @@ impl ShardTable {
             taken: BTreeMap::new(),
         };
         self.pools.insert(id.clone(), entry);
-        t.pools.insert(id);
         t.place = true;
         Ok(())
     }
@@ -72,7 +71,6 @@ impl ShardTable {
             .values()
             .filter_map(|row| Some(row.owner.as_ref()?.olt.clone()));
         t.reconfigured.extend(users.filter(|olt| !olt.is_cluster()));
-        t.pools.insert(id);
         entry.unsettled = true;
         t.place = true;
         Ok(())
@@ -87,14 +85,12 @@ impl ShardTable {
             return Ok(());
         }
         entry.removing = true;
-        t.pools.insert(id.clone());
         for row in entry
             .shards
             .values_mut()
             .filter(|row| row.state == ShardState::Owned)
         {
             row.state = ShardState::Draining;
-            t.shards.insert(row.key.clone());
             if let Some(owner) = row.owner.as_ref().filter(|owner| !owner.olt.is_cluster()) {
                 t.reconfigured.insert(owner.olt.clone());
             }
@@ -127,10 +123,7 @@ impl ShardTable {
                 .map(|row| row.epoch)
                 .max()
                 .unwrap_or(Epoch(0));
-            if highest > self.meta.epoch_floor {
-                self.meta.epoch_floor = highest;
-                t.meta = true;
-            }
+            self.counters.epoch_floor = self.counters.epoch_floor.max(highest);
             for row in entry.shards.into_values() {
                 if let Some(owner) = row.owner {
                     t.moves.push(OwnerChange {
@@ -141,15 +134,10 @@ impl ShardTable {
                         reason: MoveReason::PoolRemoved,
                     });
                 }
-                t.shards.insert(ShardKey {
-                    pool: id.clone(),
-                    shard: row.key.shard,
-                });
             }
             for olt in self.olts.values_mut() {
                 olt.in_use.remove(&id);
             }
-            t.pools.insert(id.clone());
             t.removed_pools.push(id);
         }
     }

@@ -6,7 +6,7 @@ use super::command::{MoveReason, OwnerChange};
 use super::row::{Owner, ShardRow};
 use super::{PoolEntry, ShardTable, Touched};
 use crate::id::{Epoch, OltId, PoolId, ShardId};
-use crate::lease::{LeaseRule, grantor_end};
+use crate::lease::LeaseRule;
 use crate::placement::{self, Held, Member, Move};
 use crate::shard::{ShardKey, ShardState};
 
@@ -20,11 +20,6 @@ impl ShardTable {
             .collect();
         for owner in ended {
             self.end_lease(t, &owner, MoveReason::LeaseEnded);
-        }
-        if self.longer_until.is_some_and(|until| self.now >= until) {
-            self.longer_until = None;
-            self.meta.longest_lease = self.rule.length();
-            t.meta = true;
         }
         let offline_after = self.rule.offline_after();
         for (id, entry) in &mut self.olts {
@@ -46,18 +41,9 @@ impl ShardTable {
             .for_each(|entry| entry.unsettled = true);
     }
 
-    /// Leases that were granted keep their ends. What the table can be restored from does not have those
-    /// ends, so that the longest length stays on record until no lease has it any more.
+    /// Leases that were granted keep their ends.
     pub(super) fn set_rule(&mut self, rule: LeaseRule) {
-        if rule == self.rule {
-            return;
-        }
         self.rule = rule;
-        let longest = self.meta.longest_lease;
-        self.longer_until = (longest > rule.length()).then(|| {
-            let end = grantor_end(self.now, longest);
-            self.longer_until.map_or(end, |until| until.max(end))
-        });
     }
 
     /// Everything that a session owns is free from now on.
@@ -84,7 +70,6 @@ impl ShardTable {
             epoch,
             reason,
         });
-        t.shards.insert(key.clone());
         if let Some(entry) = self.pools.get_mut(&key.pool) {
             entry.unsettled = true;
         }
@@ -131,7 +116,7 @@ impl ShardTable {
         } else {
             self.olts.get(to).map(|entry| entry.row.owner())
         };
-        let floor = self.meta.epoch_floor;
+        let floor = self.counters.epoch_floor;
         let (Some(owner), Some(entry)) = (owner, self.pools.get_mut(pool)) else {
             return;
         };
@@ -160,7 +145,6 @@ impl ShardTable {
             epoch,
             reason,
         });
-        t.shards.insert(key);
     }
 
     fn start_drain(&mut self, t: &mut Touched, pool: &PoolId, shard: ShardId) {
@@ -172,7 +156,6 @@ impl ShardTable {
             row.state = ShardState::Draining;
             let owner = row.owner.as_ref().map(|owner| owner.olt.clone());
             t.reconfigured.extend(owner);
-            t.shards.insert(key);
         }
     }
 

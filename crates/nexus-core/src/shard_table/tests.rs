@@ -4,7 +4,6 @@ pub(crate) mod histories;
 mod leases;
 mod plan;
 mod pools;
-mod restored;
 mod sessions;
 mod units;
 
@@ -15,7 +14,7 @@ use super::*;
 use crate::id::{Epoch, Seq, SessionId};
 use crate::pool::PoolSpec;
 use crate::resource::ResourceType;
-use crate::shard::{ShardRef, ShardState};
+use crate::shard::{ShardKey, ShardRef, ShardState};
 pub(crate) fn pool_id(id: &str) -> PoolId {
     PoolId::new(id).unwrap()
 }

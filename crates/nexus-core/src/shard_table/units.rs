@@ -76,7 +76,7 @@ impl ShardTable {
             }
             Some(_) | None => {}
         }
-        let seq = self.meta.unit_seq.next();
+        let seq = self.counters.unit_seq.next();
         let taken = Taken {
             seq,
             holder,
@@ -88,8 +88,7 @@ impl ShardTable {
             .entry(key.shard)
             .or_default()
             .insert(unit, taken);
-        self.meta.unit_seq = seq;
-        t.meta = true;
+        self.counters.unit_seq = seq;
         t.unit = Some(UnitGrant { epoch, seq });
         Ok(())
     }

@@ -40,7 +40,7 @@ impl OltState {
 /// An OLT as the table knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct OltView<'a> {
-    /// What is persisted of it.
+    /// What it said of itself, and what it was told.
     pub row: &'a OltRow,
     /// What it is doing.
     pub state: OltState,
@@ -77,7 +77,7 @@ impl ShardTable {
     /// Revision of the newest configuration of any OLT.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.meta.revision
+        self.counters.revision
     }
 
     /// All pools in the order of their names, those that are being removed included.

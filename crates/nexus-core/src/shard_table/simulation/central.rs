@@ -95,17 +95,6 @@ impl Central {
         true
     }
 
-    /// What the servers have on record, for a table that does not know it any more.
-    pub fn take_again(&self) -> Vec<Command> {
-        let take = |(holder, unit): (&usize, &u64)| Command::TakeUnit {
-            shard: key(),
-            unit: *unit,
-            holder: subscriber(*holder),
-            server: 0,
-        };
-        self.believes.iter().map(take).collect()
-    }
-
     pub fn check(&self, table: &ShardTable, bug: Bug) -> Result<(), String> {
         let mut holders: BTreeMap<u64, usize> = BTreeMap::new();
         for (holder, unit) in &self.believes {

@@ -7,7 +7,7 @@ use super::Bug;
 use super::world::{Clock, Rng};
 use crate::cluster::{self, ClusterCommand, ClusterState};
 use crate::lease::LeaseRule;
-use crate::shard_table::{Applied, Command, Refusal, Row, ShardTable};
+use crate::shard_table::{Applied, Command, Refusal, ShardTable};
 use crate::time::{BootTime, ClusterTime};
 
 /// Commands between two snapshots.
@@ -108,14 +108,6 @@ impl Grantor {
         }
         assert_eq!(again.snapshot(), self.state.snapshot());
         self.state = again;
-    }
-
-    /// Everything but the rows of the table is lost.
-    pub fn restore(&mut self, rows: Vec<Row>, rule: LeaseRule) {
-        let now = self.state.now();
-        self.state = ClusterState::from_table(ShardTable::restore(rule, rows, now).unwrap());
-        self.snapshot = self.state.snapshot().unwrap();
-        self.log.clear();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::pool::PoolSpec;
 use crate::resource::ResourceType;
 use crate::shard::ShardKey;
 use crate::shard_table::tests::{olt, pool_id};
-use crate::shard_table::{Command, MoveReason, Refusal, Row, RowKey, UnitGrant};
+use crate::shard_table::{Command, MoveReason, Refusal, UnitGrant};
 use crate::time::BootTime;
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -107,7 +107,6 @@ pub struct World {
     grantor: Grantor,
     central: Central,
     newest_grant: Seq,
-    store: BTreeMap<RowKey, Row>,
     hosts: Vec<Host>,
     network: BTreeMap<(u64, u64), Message>,
     messages: u64,
@@ -140,7 +139,6 @@ impl World {
             grantor: Grantor::new(&mut rng, bug, rule()),
             central: Central::default(),
             newest_grant: Seq(0),
-            store: BTreeMap::new(),
             hosts,
             network: BTreeMap::new(),
             messages: 0,
@@ -375,23 +373,13 @@ impl World {
         }
     }
 
-    /// The grantor carries a command out, persists the rows, and tells whom it concerns. `None` if nobody
+    /// The grantor carries a command out and tells whom it concerns. `None` if nobody
     /// leads: then nothing happens, and nobody hears why.
     fn command(&mut self, command: Command) -> Option<Result<Option<UnitGrant>, Refusal>> {
         let applied = match self.grantor.carry_out(command)? {
             Ok(applied) => applied,
             Err(refusal) => return Some(Err(refusal)),
         };
-        for (key, row) in applied.changes {
-            match row {
-                Some(row) => self.store.insert(key, row),
-                None => self.store.remove(&key),
-            };
-        }
-        assert!(
-            self.store.values().eq(&self.grantor.table().snapshot()),
-            "a change was not handed out"
-        );
         self.moved += applied.moves.len();
         self.leases_ended += applied
             .moves
@@ -469,20 +457,7 @@ impl World {
 
     fn restart_grantor(&mut self) {
         self.grantor_restarts += 1;
-        if self.rng.one_in(6) {
-            // Only the rows are left, and the servers start again as well: what they wait for is lost, and
-            // the taken units are what they have on record.
-            self.network
-                .retain(|_, message| !matches!(message, Message::Proposed { .. }));
-            let rows = self.store.values().cloned().collect();
-            self.grantor.restore(rows, rule());
-            self.elect();
-            for command in self.central.take_again() {
-                self.command(command).unwrap().unwrap();
-            }
-        } else {
-            self.grantor.restart(&mut self.rng);
-        }
+        self.grantor.restart(&mut self.rng);
         self.lose_leader();
     }
 }

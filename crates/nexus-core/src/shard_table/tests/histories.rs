@@ -49,27 +49,21 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
 
 proptest! {
     #[test]
-    fn what_is_handed_out_to_persist_is_the_whole_table_and_epochs_only_grow(
+    fn epochs_only_grow_a_refusal_changes_nothing_and_placement_comes_to_rest(
         commands in proptest::collection::vec((any_command(), 0u64..60_000), 1..80),
     ) {
         let mut table = ShardTable::new(LeaseRule::default());
-        let mut store: BTreeMap<String, Row> = BTreeMap::new();
         let mut epochs: BTreeMap<ShardKey, Epoch> = BTreeMap::new();
         let mut secs = 0;
         for (command, wait) in commands {
             secs += wait;
-            let before = table.clone();
-            let json = serde_json::to_string(&command).unwrap();
-            prop_assert_eq!(&serde_json::from_str::<Command>(&json).unwrap(), &command);
+            let mut before = table.clone();
             match table.apply(at(secs), command) {
-                Err(_) => prop_assert_eq!(before.snapshot(), table.snapshot()),
+                Err(_) => {
+                    before.advance(at(secs));
+                    prop_assert_eq!(before, table.clone());
+                }
                 Ok(applied) => {
-                    for (key, row) in applied.changes {
-                        match row {
-                            Some(row) => store.insert(key.to_string(), row),
-                            None => store.remove(&key.to_string()),
-                        };
-                    }
                     for step in &applied.moves {
                         let last = epochs.insert(step.key.clone(), step.epoch).unwrap_or_default();
                         let grown = if step.to.is_some() { step.epoch > last } else { step.epoch >= last };
@@ -78,11 +72,6 @@ proptest! {
                 }
             }
             prop_assert!(table.is_placed_where_it_is_settled());
-            let rows = store.values().map(|row| {
-                serde_json::from_str::<Row>(&serde_json::to_string(row).unwrap()).unwrap()
-            });
-            let restored = ShardTable::restore(*table.rule(), rows, at(secs)).unwrap();
-            prop_assert_eq!(restored.snapshot(), table.snapshot());
         }
     }
 }

@@ -40,10 +40,8 @@ fn a_renewal_moves_the_end_of_the_lease() {
     let mut table = table_with(vlans("v", 3));
     let command = Command::Renew(renew(&table, "a", "s1"));
     let applied = table.apply(at(50_000), command).unwrap();
-    assert!(
-        applied.changes.is_empty(),
-        "a heartbeat without news writes nothing"
-    );
+    assert_eq!(applied.lease, Some(Duration::from_secs(86_400)));
+    assert!(applied.moves.is_empty() && applied.reconfigured.is_empty());
     let _ = table.apply(at(LEASE_END + 49_999), Command::Tick).unwrap();
     assert_eq!(refs(&table, "a", "v").len(), 2);
     let _ = table.apply(at(LEASE_END + 50_000), Command::Tick).unwrap();
@@ -149,10 +147,9 @@ fn a_drained_olt_gives_everything_back_and_can_then_be_forgotten() {
     beat.released = refs(&table, "a", "v");
     let _ = table.apply(at(2), Command::Renew(beat)).unwrap();
     assert!(refs(&table, "a", "v").is_empty(), "it gets nothing new");
-    let applied = table
+    let _ = table
         .apply(at(3), Command::Deregister { olt: olt("a") })
         .unwrap();
-    assert_eq!(applied.changes[&RowKey::Olt(olt("a"))], None);
     assert!(table.olt(&olt("a")).is_none());
 }
 
@@ -252,24 +249,6 @@ fn a_shorter_rule_holds_for_what_is_granted_afterwards() {
     let _ = table.apply(end, Command::Tick).unwrap();
     assert!(refs(&table, "b", "v").is_empty());
     assert!(!refs(&table, "a", "v").is_empty());
-}
-
-#[test]
-fn a_table_restored_from_its_rows_waits_for_leases_of_a_rule_that_was_shortened() {
-    let mut table = table_with(vlans("v", 3));
-    let _ = table.apply(at(10), set_rule(60)).unwrap();
-    let rows = table.snapshot();
-    let mut again = ShardTable::restore(*table.rule(), rows, at(20)).unwrap();
-    let applied = again.apply(at(20 + LEASE_END - 1), Command::Tick).unwrap();
-    assert!(applied.moves.is_empty(), "{:?}", applied.moves);
-    // Once the longest has surely ended, the rows say so.
-    let _ = table.apply(at(10 + LEASE_END), Command::Tick).unwrap();
-    let has = |table: &ShardTable, longest| {
-        let is_longest =
-            |row: &Row| matches!(row, Row::Meta(meta) if meta.longest_lease == longest);
-        table.snapshot().iter().any(is_longest)
-    };
-    assert!(has(&table, Duration::from_secs(60)));
 }
 
 #[test]

@@ -117,14 +117,8 @@ fn a_removed_pool_goes_with_its_last_shard_and_its_epochs_never_come_back() {
     };
     let applied = table.apply(at(2), give).unwrap();
     assert_eq!(applied.removed_pools, [pool_id("v")]);
-    assert_eq!(applied.changes[&RowKey::Pool(pool_id("v"))], None);
-    assert!(
-        applied
-            .changes
-            .iter()
-            .filter(|(key, _)| matches!(key, RowKey::Shard(_)))
-            .all(|(_, row)| row.is_none())
-    );
+    assert!(table.pool(&pool_id("v")).is_none());
+    assert_eq!(table.shards(&pool_id("v")).count(), 0);
     let _ = table
         .apply(
             at(3),
