@@ -355,6 +355,7 @@ async fn snapshot(client: &mut NexusClient<Channel>, id: &str, session: &str) ->
         olt_id: id.to_owned(),
         revision: 0,
         session: session.to_owned(),
+        ..v1::WatchRequest::default()
     };
     let deadline = Instant::now() + PATIENCE;
     // A node may hear of the OLT a moment later than the one at which it enrolled.
@@ -389,6 +390,7 @@ async fn watch(
             olt_id: id.to_owned(),
             revision,
             session: session.to_owned(),
+            ..v1::WatchRequest::default()
         };
         if let Ok(stream) = client.watch_allocations(request).await {
             let mut stream = stream.into_inner();

@@ -143,6 +143,7 @@ fn follow(
                 olt_id: olt.to_owned(),
                 revision,
                 session: format!("{olt}-session"),
+                ..v1::WatchRequest::default()
             };
             let opened =
                 tokio::time::timeout(Duration::from_secs(5), client.watch_allocations(request));
