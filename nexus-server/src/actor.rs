@@ -26,6 +26,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::centre::Centre;
 use crate::centre::effects::{Change, Effects, Event, Write};
 use crate::clock::Now;
+use crate::cluster::barrier::Progress;
+use crate::confirm::Confirm;
 use crate::metrics::Metrics;
 use crate::olt_config::OltConfig;
 use crate::refused::Refused;
@@ -74,6 +76,10 @@ pub struct Outlets {
     pub outputs: mpsc::Sender<Output>,
     /// Who is a member.
     pub members: watch::Sender<Members>,
+    /// How far the moves of shards may be told.
+    pub barrier: watch::Sender<Progress>,
+    /// Who waits for a majority.
+    pub confirm: Confirm,
 }
 
 /// Why the owner has ended without a failure.
@@ -366,6 +372,12 @@ impl Owner {
     }
 
     fn hand_on(&self, effects: &mut Effects) {
+        if let Some(progress) = effects.barrier {
+            self.outlets.barrier.send_replace(progress);
+        }
+        if effects.members || self.outlets.confirm.is_awaited() {
+            self.outlets.confirm.note(self.centre.acks());
+        }
         if effects.members {
             self.outlets
                 .members

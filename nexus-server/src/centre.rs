@@ -2,6 +2,7 @@
 //! It knows no network, file or task; `actor` runs it.
 
 mod audit;
+mod barrier;
 mod central;
 mod claims;
 mod decided;
@@ -60,6 +61,7 @@ pub struct Centre {
     keys: Keys,
     /// Resources that an OLT reported although another subscriber holds them.
     conflicts: BTreeMap<Place, BTreeMap<SubscriberId, OltId>>,
+    barrier: barrier::Barrier,
     /// Where the search for a free unit of a shard that the cluster keeps goes on.
     cursors: BTreeMap<ShardKey, u64>,
     log: ChangeLog,

@@ -8,6 +8,7 @@
 //! [owner] --members--> [steward]: on the leader, voters and learners follow the members; nexus-p2p
 //! ```
 
+pub mod barrier;
 pub mod courier;
 pub mod disk;
 mod machine;
@@ -30,4 +31,6 @@ pub mod channel {
     pub const QUORUM: u8 = 2;
     /// Joining the cluster.
     pub const JOIN: u8 = 3;
+    /// What a replica has seen, for who is about to tell an OLT of shards that have moved.
+    pub const SEEN: u8 = 4;
 }

@@ -130,11 +130,7 @@ impl Nexus for Grpc {
             let request = request.into_inner();
             let olt = convert::olt("olt_id", request.olt_id)?;
             let session = convert::optional_session(request.session)?;
-            let config = self
-                .service
-                .centre()
-                .run(move |centre, _| centre.read_config(&olt, session.as_ref()))
-                .await?;
+            let config = self.service.config(olt, session).await?;
             Ok(v1::ConfigResponse {
                 config: Some(convert::config(&config)?),
             })
@@ -203,7 +199,6 @@ impl Nexus for Grpc {
             let session = convert::optional_session(request.session)?;
             let feed = self
                 .service
-                .centre()
                 .watch_config(olt, session)
                 .await
                 .map_err(status::unknown_session)?;
@@ -229,8 +224,7 @@ impl Nexus for Grpc {
             let session = convert::optional_session(request.session)?;
             let feed = self
                 .service
-                .centre()
-                .watch_allocations(olt, session, request.revision)
+                .watch_allocations(olt, session, request.revision, request.config_revision)
                 .await
                 .map_err(status::unknown_session)?;
             let updates = stream(feed, |change| Ok(convert::change(&change)));

@@ -6,6 +6,7 @@ mod centre;
 mod clock;
 mod cluster;
 pub mod config;
+mod confirm;
 mod grants;
 mod grpc;
 mod http;

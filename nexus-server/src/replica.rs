@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_clset::{
-    Change, Changes, Delta, Error, Fence, Input, NodeId, Options, Origin, Output, Revision,
-    RowKind, Rows, StartOver, Ticket, UnixMillis,
+    Change, Changes, Delta, Dot, Error, Fence, Input, NodeId, Notice, Options, Origin, Output,
+    Revision, RowKind, RowWrite, Rows, StartOver, Ticket, UnixMillis, VersionVector,
 };
 use nexus_store::{Kind, Store, StoreError};
 
@@ -90,6 +90,15 @@ pub struct Replica {
     unsent: VecDeque<(Ticket, Delta)>,
 }
 
+/// The next rows to be removed of a replica that must start over, in one batch; none when it is done.
+///
+/// # Errors
+/// Whatever the store says.
+pub fn wipe(rows: Arc<dyn ReadRows>) -> Result<Vec<Write>, StoreError> {
+    let rows = nexus_clset::wipe(&Source(rows))?;
+    Ok(rows.into_iter().map(Write::from).collect())
+}
+
 /// Rows that belong into one batch, and the ticket to settle when they are durable.
 pub type Written = (Ticket, Vec<Write>);
 
@@ -162,6 +171,33 @@ impl Replica {
         self.map.is_complete()
     }
 
+    /// The write that stands under a key.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    pub fn dot(&self, key: &str) -> Result<Option<Dot>, ReplicaError> {
+        let stands = self.map.get_entry(key.as_bytes())?;
+        Ok(stands.map(|entry| entry.dot()))
+    }
+
+    /// Whether all writes of an origin are superseded or collected everywhere, so that nobody counts them.
+    #[must_use]
+    pub fn is_retired(&self, origin: Origin) -> bool {
+        self.map.retired().contains(origin)
+    }
+
+    /// Whether all these writes were seen.
+    #[must_use]
+    pub fn has_seen(&self, writes: &VersionVector) -> bool {
+        self.map.seen().covers(writes)
+    }
+
+    /// What was seen, as bytes.
+    #[must_use]
+    pub fn digest(&self) -> Vec<u8> {
+        self.map.digest().encode()
+    }
+
     /// The point in history of now.
     #[must_use]
     pub fn revision(&self) -> Revision {
@@ -226,10 +262,10 @@ impl Replica {
             .sum()
     }
 
-    /// Why this replica must be thrown away and start over, if it must.
+    /// Why this replica takes and gives nothing any more, if it does not.
     #[must_use]
-    pub fn must_start_over(&self) -> Option<String> {
-        self.sync.must_start_over().map(ToOwned::to_owned)
+    pub fn stopped(&self) -> Option<&Notice> {
+        self.sync.stopped()
     }
 
     /// The rows of a change, with its delta kept for the others.
@@ -237,11 +273,7 @@ impl Replica {
         if let Some(delta) = change.delta {
             self.unsent.push_back((change.ticket, delta));
         }
-        let rows = change.rows.into_iter().map(|row| Write {
-            kind: Kind(row.kind as u8),
-            key: row.key,
-            value: row.value,
-        });
+        let rows = change.rows.into_iter().map(Write::from);
         (change.ticket, rows.collect())
     }
 
@@ -264,6 +296,16 @@ impl Replica {
                 return Ok(());
             }
             after = page.rows.into_iter().next_back().map(|(key, _)| key);
+        }
+    }
+}
+
+impl From<RowWrite> for Write {
+    fn from(row: RowWrite) -> Self {
+        Self {
+            kind: Kind(row.kind as u8),
+            key: row.key,
+            value: row.value,
         }
     }
 }

@@ -19,16 +19,18 @@ use tokio::time::timeout;
 
 use crate::actor::{Handle, Outlets, Owner, Stopped};
 use crate::clock::Now;
+use crate::cluster::barrier;
 use crate::cluster::courier::{self, Courier};
 use crate::cluster::membership::Membership;
 use crate::cluster::steward::{PROPOSAL_LIMIT, Steward};
 use crate::cluster::{OwnedState, PROTOCOL_VERSIONS, PeerNetwork, channel, disk};
 use crate::config::Config;
+use crate::confirm::Confirm;
 use crate::grants::Grants;
 use crate::http::{App, Readiness};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::service::Service;
+use crate::service::{Parts, Service};
 use crate::standing::Standing;
 use crate::{grpc, http, seed, state};
 
@@ -114,7 +116,7 @@ pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<
                 "starting over: the record is fetched anew from the other servers"
             );
             running.quorum.stop().await;
-            state::remove(&config.storage.path.join(STORE), running.store).await?;
+            state::start_over(running.store).await?;
             return Ok(Ended::StartOver);
         }
         Some(outcome) => {
@@ -197,10 +199,14 @@ async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running
     let (proposals, proposed) = mpsc::channel(PROPOSAL_LIMIT);
     let (outputs, output) = mpsc::channel(courier::OUTPUT_LIMIT);
     let (members, listed) = watch::channel(Members::default());
+    let (barrier, progress) = watch::channel(barrier::Progress::default());
+    let confirm = Confirm::default();
     let outlets = Outlets {
         proposals,
         outputs,
         members,
+        barrier,
+        confirm: confirm.clone(),
     };
     let tick = (config.olt.heartbeat_interval.get() / 2)
         .clamp(Duration::from_millis(20), Duration::from_secs(1));
@@ -265,17 +271,30 @@ async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running
             quorum: quorum.clone(),
             membership: membership.clone(),
             metrics: metrics.clone(),
+            confirm: confirm.clone(),
             auto_admit: config.cluster.auto_admit,
             workers: usize::from(config.clset.num_workers),
         };
         tasks.push(tokio::spawn(courier.run(events, output)));
+        tasks.push(tokio::spawn(barrier::run(
+            link.clone(),
+            centre.clone(),
+            progress.clone(),
+        )));
         tasks.push(tokio::spawn(courier::introduce_members(
             link.clone(),
             listed,
         )));
     }
     let running = Running {
-        service: Service::new(centre.clone(), grants, standing, metrics),
+        service: Service::new(Parts {
+            centre: centre.clone(),
+            grants,
+            standing,
+            confirm,
+            barrier: progress,
+            metrics,
+        }),
         centre,
         store,
         quorum,
@@ -306,7 +325,12 @@ fn link_options(
         allowed_peers: config.p2p.allowed_peers.clone(),
         topic: config.clset.topic.clone(),
         advertise: config.p2p.advertise.clone(),
-        channels: vec![channel::CLSET, channel::QUORUM, channel::JOIN],
+        channels: vec![
+            channel::CLSET,
+            channel::QUORUM,
+            channel::JOIN,
+            channel::SEEN,
+        ],
     }
 }
 

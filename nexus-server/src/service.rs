@@ -5,7 +5,11 @@ mod allocations;
 mod pools;
 mod registry;
 
+use tokio::sync::watch;
+
 use crate::actor::Handle;
+use crate::cluster::barrier::Progress;
+use crate::confirm::Confirm;
 use crate::grants::Grants;
 use crate::metrics::Metrics;
 use crate::refused::Refused;
@@ -14,52 +18,62 @@ use crate::standing::Standing;
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    centre: Handle,
-    grants: Grants,
-    standing: Standing,
-    metrics: Metrics,
+    parts: Parts,
     number: u32,
+}
+
+/// What the operations work with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The owner of the state.
+    pub centre: Handle,
+    /// The quorum.
+    pub grants: Grants,
+    /// Whether writes are taken.
+    pub standing: Standing,
+    /// Whether a majority has a write.
+    pub confirm: Confirm,
+    /// How far the moves of shards may be told.
+    pub barrier: watch::Receiver<Progress>,
+    /// The metrics.
+    pub metrics: Metrics,
 }
 
 impl Service {
     /// The service over a running owner and its quorum.
     #[must_use]
-    pub fn new(centre: Handle, grants: Grants, standing: Standing, metrics: Metrics) -> Self {
-        let number = grants.quorum().status().number;
+    pub fn new(parts: Parts) -> Self {
         Self {
-            number,
-            centre,
-            grants,
-            standing,
-            metrics,
+            number: parts.grants.quorum().status().number,
+            parts,
         }
     }
 
     /// The way to the state.
     #[must_use]
     pub fn centre(&self) -> &Handle {
-        &self.centre
+        &self.parts.centre
     }
 
     /// The way to a decision.
     #[must_use]
     pub fn grants(&self) -> &Grants {
-        &self.grants
+        &self.parts.grants
     }
 
     /// Whether writes are taken.
     #[must_use]
     pub fn standing(&self) -> &Standing {
-        &self.standing
+        &self.parts.standing
     }
 
     /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.parts.metrics
     }
 
     fn writable(&self) -> Result<(), Refused> {
-        self.standing.check()
+        self.parts.standing.check()
     }
 }

@@ -1,6 +1,6 @@
-//! The state out of the store, at the start; and the store out of the way, before a start over.
+//! The state out of the store at the start, and out of it before a start over.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,16 +11,15 @@ use crate::centre::effects::Write;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::olt_config::Settings;
-use crate::replica::Replica;
+use crate::replica::{self, Replica, ReplicaError};
 
-/// Opens the store, after removing what an interrupted start over has left.
+/// Opens the store.
 ///
 /// # Errors
 /// What is wrong with it and what to do.
 pub async fn open(path: &Path, on_damage: OnDamage) -> anyhow::Result<Store> {
     let path = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
-        clear(&given_up(&path))?;
         let options = Options {
             on_damage,
             ..Options::default()
@@ -30,20 +29,26 @@ pub async fn open(path: &Path, on_damage: OnDamage) -> anyhow::Result<Store> {
     opened.await.context("opening the store has failed")?
 }
 
-/// Closes a store and removes it.
+/// Throws the record away, so that the next start fetches it from the other servers, and closes the store.
 ///
 /// # Errors
-/// What the system says; then the next start tries again.
-pub async fn remove(path: &Path, store: Store) -> anyhow::Result<()> {
-    let path = path.to_owned();
-    let removed = tokio::task::spawn_blocking(move || {
-        store.flush_and_close()?;
-        let aside = given_up(&path);
-        std::fs::rename(&path, &aside)
-            .with_context(|| format!("cannot move {} aside", path.display()))?;
-        clear(&aside)
+/// What the store says; the next start goes on with it.
+pub async fn start_over(store: Store) -> anyhow::Result<()> {
+    let wiped = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+        wipe_all(&store)?;
+        Ok(store.flush_and_close()?)
     });
-    removed.await.context("removing the store has failed")?
+    wiped.await.context("throwing the record away has failed")?
+}
+
+fn wipe_all(store: &Store) -> anyhow::Result<()> {
+    loop {
+        let rows = replica::wipe(Arc::new(store.clone()))?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        store.commit_blocking(batch(rows))?;
+    }
 }
 
 /// Takes up the state out of the rows of the store.
@@ -65,8 +70,15 @@ pub async fn restore(config: &Config, store: &Store, number: u32) -> anyhow::Res
     };
     let of = store.clone();
     let restored = tokio::task::spawn_blocking(move || -> anyhow::Result<Centre> {
-        let (mut replica, (ticket, rows)) =
-            Replica::open(Arc::new(of.clone()), number, options, &now)?;
+        let open = |options| Replica::open(Arc::new(of.clone()), number, options, &now);
+        let opened = match open(options.clone()) {
+            Err(ReplicaError::HalfWiped) => {
+                wipe_all(&of)?;
+                open(options)
+            }
+            opened => opened,
+        };
+        let (mut replica, (ticket, rows)) = opened?;
         of.commit_blocking(batch(rows))?;
         replica.settle(ticket);
         Ok(Centre::restore(
@@ -81,19 +93,6 @@ pub async fn restore(config: &Config, store: &Store, number: u32) -> anyhow::Res
     let rows = store.opened().verified_rows.unwrap_or(0);
     tracing::info!(rows, allocations = centre.allocations(), "state restored");
     Ok(centre)
-}
-
-fn given_up(path: &Path) -> PathBuf {
-    path.with_extension("given-up")
-}
-
-fn clear(path: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn batch(rows: Vec<Write>) -> Batch {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use nexus_clset::Fence;
+use nexus_clset::{Dot, Fence};
 use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use nexus_core::resource::Resource;
 use nexus_core::shard::ShardRef;
@@ -189,6 +189,16 @@ impl Centre {
             reason = %release.reason.escape_default(), "allocation released"
         );
         Ok(())
+    }
+
+    /// The write that the record of a resource stands by now.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn stands_by(&self, place: &Place) -> Result<Option<Dot>, Refused> {
+        self.replica
+            .dot(&place.key())
+            .map_err(|error| Refused::Store(error.to_string()))
     }
 
     fn release_known(

@@ -81,6 +81,27 @@ impl Centre {
         // What was decided in between is not known one by one.
         self.effects.events.push(Event::StartOver);
         self.tell_members(now);
+        let owned: Vec<(OltId, ShardKey)> = self
+            .table()
+            .olts()
+            .flat_map(|view| {
+                let olt = view.row.id.clone();
+                let shards = self.table().shards_of(&olt).into_iter();
+                shards.flat_map(move |(pool, owned)| {
+                    let olt = olt.clone();
+                    owned.into_iter().map(move |owned| {
+                        let (pool, shard) = (pool.clone(), owned.shard);
+                        (olt.clone(), ShardKey { pool, shard })
+                    })
+                })
+            })
+            .collect();
+        // Whoever watches starts over, so that an only server has nothing to add.
+        if !self.other_voters().is_empty() {
+            for (olt, key) in owned {
+                self.hold_back(&olt, &key);
+            }
+        }
         Ok(())
     }
 
@@ -133,7 +154,7 @@ impl Centre {
                 reason = ?moved.reason, "shard changed its owner"
             );
             if let Some(olt) = moved.to.as_ref().filter(|olt| !olt.is_cluster()) {
-                self.tell_shard(olt, &moved.key);
+                self.hold_back(olt, &moved.key);
             }
             if moved.to.is_none() {
                 self.cursors.remove(&moved.key);
@@ -158,7 +179,11 @@ impl Centre {
         }
     }
 
-    fn tell_config(&mut self, olt: &OltId) {
+    /// Tells an OLT its configuration, unless that waits for what this server has yet to learn.
+    pub(super) fn tell_config(&mut self, olt: &OltId) {
+        if self.waits_for_move(olt) > 0 {
+            return;
+        }
         if let Some(config) = self.build_config(olt) {
             let event = Event::Config(olt.clone(), Arc::new(config));
             self.effects.events.push(event);
@@ -175,7 +200,7 @@ impl Centre {
     }
 
     /// Tells the new owner of a shard what is held in it.
-    fn tell_shard(&mut self, olt: &OltId, key: &ShardKey) {
+    pub(super) fn tell_shard(&mut self, olt: &OltId, key: &ShardKey) {
         let held: Vec<Arc<Allocation>> = self
             .in_shard(&key.pool, key.shard)
             .map(|allocation| Arc::new(allocation.clone()))

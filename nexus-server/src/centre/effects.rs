@@ -9,6 +9,7 @@ use nexus_core::shard_table::Command;
 use nexus_store::Kind;
 
 use crate::allocation::Allocation;
+use crate::cluster::barrier::Progress;
 use crate::olt_config::OltConfig;
 
 // The CLSet uses the kinds k, d, t and m.
@@ -97,6 +98,8 @@ pub struct Effects {
     pub proposals: Vec<Command>,
     /// Whether the list of members has changed.
     pub members: bool,
+    /// How far the moves of shards may be told, if that has changed.
+    pub barrier: Option<Progress>,
     /// For the other servers.
     pub outputs: Vec<Output>,
     /// Why this replica must be thrown away, if it must.

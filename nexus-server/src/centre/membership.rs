@@ -38,6 +38,11 @@ impl Centre {
             introduced: member.is_some_and(|member| member.node == *me),
             complete: self.replica.is_complete(),
             writers: self.writers(|member| &member.node.http),
+            clock: self
+                .replica
+                .sync()
+                .writes_refused()
+                .map(|refused| refused.to_string()),
         }
     }
 

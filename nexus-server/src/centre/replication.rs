@@ -49,6 +49,8 @@ pub enum Heard {
     },
     /// Time has passed.
     Tick,
+    /// Somebody waits until a majority has what was written here.
+    Awaited,
 }
 
 impl Centre {
@@ -110,6 +112,7 @@ impl Centre {
                 id: *id,
             },
             Heard::Tick => Input::Tick,
+            Heard::Awaited => Input::Flush,
         };
         self.step(now, input);
         Ok(())
@@ -167,8 +170,15 @@ impl Centre {
                 for output in outputs {
                     self.put_out(output);
                 }
-                self.effects.start_over = self.replica.must_start_over();
+                match self.replica.stopped() {
+                    Some(Notice::MustStartOver { why }) => {
+                        self.effects.start_over = Some(why.clone());
+                    }
+                    Some(Notice::Twin { why }) => self.effects.failed = Some(why.clone()),
+                    _ => {}
+                }
                 self.follow(now);
+                self.pass_barrier();
             }
             Err(error) => self.effects.failed = Some(error.to_string()),
         }
@@ -193,6 +203,7 @@ impl Centre {
 fn say(notice: &Notice) {
     match notice {
         Notice::MustStartOver { why } => tracing::error!(why, "this replica must start over"),
+        Notice::Twin { why } => tracing::error!(why, "another server has this one's number"),
         Notice::Removed => tracing::warn!("this server is not a member of the cluster any more"),
         Notice::FirstCopy {
             from,

@@ -78,6 +78,7 @@ impl Centre {
             live: BTreeMap::new(),
             keys,
             conflicts: BTreeMap::new(),
+            barrier: super::barrier::Barrier::default(),
             cursors: BTreeMap::new(),
             log: ChangeLog::new(revision),
             saved_revision: revision,

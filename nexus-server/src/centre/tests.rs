@@ -538,7 +538,7 @@ proptest! {
                     let revision = bench.centre.log.revision();
                     bench.restart();
                     prop_assert_eq!(bench.all(), before);
-                    prop_assert_eq!(bench.centre.log.revision(), revision);
+                    prop_assert!(bench.centre.log.revision() >= revision, "no number comes twice");
                 }
             }
             let recorded: BTreeMap<String, String> = bench

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_clset::{NodeId, Output};
 use nexus_core::cluster::Members;
-use nexus_p2p::{Answer, Event, Link, PeerAddress};
+use nexus_p2p::{Answer, AskError, Event, Link, PeerAddress};
 use nexus_quorum::Quorum;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -15,6 +15,7 @@ use super::channel;
 use super::membership::Membership;
 use crate::actor::Handle;
 use crate::centre::Heard;
+use crate::confirm::Confirm;
 use crate::metrics::Metrics;
 use crate::refused::Refused;
 
@@ -24,6 +25,8 @@ pub const OUTPUT_LIMIT: usize = 8192;
 const MAX_WAITING: usize = 1024;
 /// How long a peer may take to answer a question about entries.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the replica asks the others often after it was told that somebody waits.
+const FLUSH_AGAIN: Duration = Duration::from_secs(5);
 /// How often the replica gets a chance to send what has gathered.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -39,6 +42,8 @@ pub struct Courier {
     pub membership: Membership,
     /// Where the questions are counted.
     pub metrics: Metrics,
+    /// Who waits for a majority.
+    pub confirm: Confirm,
     /// Whether they need no operator.
     pub auto_admit: bool,
     /// Questions of the quorum and of those who join that are worked on at a time.
@@ -51,6 +56,7 @@ impl Courier {
         let workers = Arc::new(Semaphore::new(self.workers));
         let mut waiting: BTreeMap<u64, Answer> = BTreeMap::new();
         let mut next_id = 0_u64;
+        let mut flushed = Instant::now();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -66,6 +72,7 @@ impl Courier {
                         Heard::Down(NodeId(number))
                     }
                     Some(Event::Changed(_)) => continue,
+                    Some(Event::Gossip { .. }) if self.is_full() => continue,
                     Some(Event::Gossip { from, bytes }) => Heard::Gossip { from: NodeId(from), bytes },
                     Some(Event::Refused { peer_id, address, why, .. }) => {
                         tracing::warn!(peer_id, address, %why, "a connection was refused");
@@ -101,12 +108,24 @@ impl Courier {
                         continue;
                     }
                 },
-                _ = ticks.tick() => Heard::Tick,
+                _ = ticks.tick() => {
+                    if self.confirm.is_awaited() && flushed.elapsed() > FLUSH_AGAIN {
+                        flushed = Instant::now();
+                        Heard::Awaited
+                    } else {
+                        Heard::Tick
+                    }
+                }
             };
             if let Err(Refused::Stopping) = self.hear(heard).await {
                 return;
             }
         }
+    }
+
+    /// Whether there is no room for what others have written: it is pulled when there is.
+    fn is_full(&self) -> bool {
+        self.membership.standing.reasons().disk.is_some()
     }
 
     async fn hear(&self, heard: Heard) -> Result<(), Refused> {
@@ -132,10 +151,15 @@ impl Courier {
             Output::Misbehaved { from, what } => self.link.misbehaved(from.0, &what),
             Output::Ask { to, id, bytes } => {
                 let (link, centre) = (self.link.clone(), self.centre.clone());
-                let metrics = self.metrics.clone();
+                let (metrics, full) = (self.metrics.clone(), self.is_full());
                 tokio::spawn(async move {
                     let started = std::time::Instant::now();
-                    let heard = match link.ask(to.0, channel::CLSET, bytes, PATIENCE).await {
+                    let answer = if full {
+                        Err(AskError::Busy)
+                    } else {
+                        link.ask(to.0, channel::CLSET, bytes, PATIENCE).await
+                    };
+                    let heard = match answer {
                         Ok(bytes) => {
                             let now = std::time::Instant::now();
                             metrics.clset_synced(now.saturating_duration_since(started), now);
@@ -170,6 +194,10 @@ async fn reply(
 ) -> Option<Vec<u8>> {
     match channel {
         channel::QUORUM => Some(quorum.answer(from, question).await),
+        channel::SEEN => {
+            let seen = membership.centre.run_ahead(|centre, _| centre.seen()).await;
+            seen.ok()
+        }
         channel::JOIN => {
             let answer = membership.answer(from, question, admit).await;
             serde_json::to_vec(&answer).ok()

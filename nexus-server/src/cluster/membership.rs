@@ -57,6 +57,8 @@ pub struct Stand {
     pub complete: bool,
     /// Where writes are taken.
     pub writers: Vec<String>,
+    /// Why the clock is too wrong to write, if it is.
+    pub clock: Option<String>,
 }
 
 impl Membership {
@@ -117,6 +119,7 @@ impl Membership {
                 reasons.looked = true;
                 reasons.member = missing;
                 reasons.read_only = writers;
+                reasons.clock = stand.clock;
             });
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nexus_clset::{NodeId, Report};
+use nexus_clset::{NodeId, Notice, Report};
 use nexus_core::cluster::{Member, MemberState, RemovedMember, Role};
 use nexus_p2p::{Link, PeerInfo};
 use nexus_quorum::Status;
@@ -98,8 +98,14 @@ impl ClusterStatus {
                 "there is no leader: no majority of the voters can be reached from here".to_owned(),
             );
         }
-        if let Some(reason) = &self.replica.must_start_over {
-            why.push(format!("this server must start over: {reason}"));
+        match &self.replica.stopped {
+            Some(Notice::Twin { why: reason }) => {
+                why.push(format!("another server has this one's number: {reason}"));
+            }
+            Some(Notice::MustStartOver { why: reason }) => {
+                why.push(format!("this server must start over: {reason}"));
+            }
+            _ => {}
         }
         if let Some(stopped) = &self.quorum.stopped {
             why.push(format!("the quorum has stopped here: {stopped}"));

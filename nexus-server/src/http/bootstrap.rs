@@ -59,11 +59,8 @@ pub async fn config(
     State(app): State<App>,
     PathOf(olt): PathOf<OltId>,
 ) -> Result<Json<ConfigView>, Problem> {
-    let config = app
-        .centre()
-        .run(move |centre, _| centre.config(&olt))
-        .await?;
-    Ok(Json(ConfigView::from(&config)))
+    let config = app.service.config(olt, None).await?;
+    Ok(Json(ConfigView::from(config.as_ref())))
 }
 
 /// Takes a sign of life of an OLT and renews the lease of the session that sent it.

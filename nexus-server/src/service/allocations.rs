@@ -28,6 +28,7 @@ impl Service {
         let started = Instant::now();
         let outcome = self.central(request).await;
         let labels = self
+            .parts
             .centre
             .run_ahead(move |centre, _| Ok(labels(centre, pool, olt)))
             .await
@@ -45,13 +46,29 @@ impl Service {
         let started = Instant::now();
         self.writable()?;
         let (labels, outcome) = self
+            .parts
             .centre
             .run(move |centre, now| {
                 let labels = labels(centre, pool, olt);
-                Ok((labels, centre.record_claim(&now, claim)))
+                let recorded =
+                    centre
+                        .record_claim(&now, claim)
+                        .and_then(|(allocation, outcome)| {
+                            let dot = centre.stands_by(&allocation.place)?;
+                            Ok((allocation, outcome, dot))
+                        });
+                Ok((labels, recorded))
             })
             .await
             .unwrap_or_else(|refused| ((None, None), Err(refused)));
+        let outcome = match outcome {
+            Ok((allocation, outcome, Some(dot))) => {
+                let confirmed = self.parts.confirm.wait(dot).await;
+                confirmed.map(|()| (allocation, outcome))
+            }
+            Ok((allocation, outcome, None)) => Ok((allocation, outcome)),
+            Err(refused) => Err(refused),
+        };
         self.count(labels, started, &outcome);
         outcome
     }
@@ -62,7 +79,8 @@ impl Service {
     /// Why the record does not take it.
     pub async fn record_release(&self, release: Release) -> Result<(), Refused> {
         self.writable()?;
-        self.centre
+        self.parts
+            .centre
             .run(move |centre, now| centre.record_release(&now, release))
             .await
     }
@@ -77,7 +95,8 @@ impl Service {
         pool: Option<PoolId>,
     ) -> Result<Released, Refused> {
         self.writable()?;
-        self.centre
+        self.parts
+            .centre
             .run(move |centre, now| centre.deallocate(&now, &subscriber, pool.as_ref()))
             .await
     }
@@ -88,6 +107,7 @@ impl Service {
         for _ in 0..MAX_TRIES {
             let asked = request.clone();
             let prepared = self
+                .parts
                 .centre
                 .run(move |centre, now| centre.prepare_central(&now, &asked))
                 .await?;
@@ -101,7 +121,7 @@ impl Service {
                 holder: request.subscriber.clone(),
                 server: self.number,
             };
-            match self.grants.decide(command).await {
+            match self.parts.grants.decide(command).await {
                 Ok(granted) => {
                     taken = granted.unit.map(|grant| (unit, grant));
                     break;
@@ -118,6 +138,7 @@ impl Service {
         };
         let (shard, number, seq) = (unit.shard.clone(), unit.unit, grant.seq);
         let answer = self
+            .parts
             .centre
             .run(move |centre, now| centre.finish_central(&now, &request, &unit, grant))
             .await?;
@@ -128,7 +149,7 @@ impl Service {
                 unit: number,
                 seq,
             };
-            self.grants.decide(free).await?;
+            self.parts.grants.decide(free).await?;
         }
         Ok(answer)
     }
@@ -141,7 +162,7 @@ impl Service {
             Err(refused) => refused.slug(),
         };
         let now = Instant::now();
-        self.metrics.allocation(
+        self.parts.metrics.allocation(
             pool.as_ref().map(PoolId::as_str),
             olt.as_ref().map(OltId::as_str),
             result,

@@ -15,12 +15,14 @@ impl Service {
         self.writable()?;
         let id = spec.id.clone();
         let command = self
+            .parts
             .centre
             .run(move |centre, _| centre.prepare_create(spec))
             .await?;
-        self.grants.decide(command).await?;
+        self.parts.grants.decide(command).await?;
         tracing::info!(pool = %id, "pool created");
-        self.centre
+        self.parts
+            .centre
             .run(move |centre, _| centre.pool_spec(&id))
             .await
     }
@@ -38,12 +40,14 @@ impl Service {
         self.writable()?;
         let pool = id.clone();
         let command = self
+            .parts
             .centre
             .run(move |centre, _| centre.prepare_update(&pool, spec, if_match.as_deref()))
             .await?;
-        self.grants.decide(command).await?;
+        self.parts.grants.decide(command).await?;
         tracing::info!(pool = %id, "pool changed");
-        self.centre
+        self.parts
+            .centre
             .run(move |centre, _| centre.pool_spec(&id))
             .await
     }
@@ -57,12 +61,14 @@ impl Service {
         self.writable()?;
         let pool = id.clone();
         let command = self
+            .parts
             .centre
             .run(move |centre, _| centre.prepare_delete(&pool, if_match.as_deref()))
             .await?;
-        self.grants.decide(command).await?;
+        self.parts.grants.decide(command).await?;
         let pool = id.clone();
         let gone = self
+            .parts
             .centre
             .run(move |centre, _| Ok(centre.is_gone(&pool)))
             .await?;

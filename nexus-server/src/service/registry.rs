@@ -1,12 +1,23 @@
 //! The OLT registry: register, heartbeat, drain, deregister.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use nexus_core::cluster::Answer;
-use nexus_core::id::OltId;
+use nexus_core::id::{OltId, SessionId};
 use nexus_core::shard_table::Command;
 
 use super::Service;
+use crate::centre::effects::Change;
 use crate::centre::{Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration};
+use crate::cluster::barrier;
+use crate::olt_config::OltConfig;
 use crate::refused::Refused;
+use crate::watch::Feed;
+
+/// How often it is looked whether this server has come as far as the one that an OLT was at before.
+const CONFIG_LOOKS: usize = 50;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Service {
     /// Enrols an OLT and starts or renews its lease.
@@ -17,13 +28,99 @@ impl Service {
         self.writable()?;
         let olt = registration.olt.clone();
         let command = self
+            .parts
             .centre
             .run(move |centre, _| centre.prepare_register(registration))
             .await?;
-        let granted = self.grants.decide(command).await?;
-        self.centre
+        let granted = self.parts.grants.decide(command).await?;
+        self.told(&olt).await?;
+        self.parts
+            .centre
             .run(move |centre, _| centre.registered(&olt, granted))
             .await
+    }
+
+    /// The newest configuration of an OLT; of a session, if one is named.
+    ///
+    /// # Errors
+    /// An unknown OLT or session.
+    pub async fn config(
+        &self,
+        olt: OltId,
+        session: Option<SessionId>,
+    ) -> Result<Arc<OltConfig>, Refused> {
+        self.told(&olt).await?;
+        self.parts
+            .centre
+            .run(move |centre, _| centre.read_config(&olt, session.as_ref()))
+            .await
+    }
+
+    /// Opens a stream of an OLT's configuration.
+    ///
+    /// # Errors
+    /// An unknown OLT or session.
+    pub async fn watch_config(
+        &self,
+        olt: OltId,
+        session: Option<SessionId>,
+    ) -> Result<Feed<Arc<OltConfig>>, Refused> {
+        self.told(&olt).await?;
+        self.parts.centre.watch_config(olt, session).await
+    }
+
+    /// Opens a stream of an OLT's allocations, which knows at least what is held in the shards of a
+    /// configuration that the OLT may have got from another server.
+    ///
+    /// # Errors
+    /// An unknown OLT or session, or [`Refused::NotNow`] if this server does not know that configuration.
+    pub async fn watch_allocations(
+        &self,
+        olt: OltId,
+        session: Option<SessionId>,
+        revision: u64,
+        config_revision: u64,
+    ) -> Result<Feed<Change>, Refused> {
+        for _ in 0..CONFIG_LOOKS {
+            if self.knows(&olt, config_revision).await? {
+                self.told(&olt).await?;
+                return self
+                    .parts
+                    .centre
+                    .watch_allocations(olt, session, revision)
+                    .await;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Err(Refused::NotNow(
+            "it does not know the OLT's configuration yet: ask again, or another server".to_owned(),
+        ))
+    }
+
+    /// Whether this server knows an OLT's configuration of that revision.
+    async fn knows(&self, olt: &OltId, config_revision: u64) -> Result<bool, Refused> {
+        let olt = olt.clone();
+        self.parts
+            .centre
+            .run_ahead(move |centre, _| {
+                let view = centre.table().olt(&olt);
+                Ok(view.is_none_or(|view| view.row.config_revision >= config_revision))
+            })
+            .await
+    }
+
+    /// Waits until an OLT may be told of all shards that it has got.
+    async fn told(&self, olt: &OltId) -> Result<(), Refused> {
+        let of = olt.clone();
+        let number = self
+            .parts
+            .centre
+            .run_ahead(move |centre, _| Ok(centre.waits_for_move(&of)))
+            .await?;
+        if number == 0 {
+            return Ok(());
+        }
+        barrier::wait(self.parts.barrier.clone(), number).await
     }
 
     /// Takes a sign of life, and renews the lease of the session that sent it.
@@ -34,14 +131,16 @@ impl Service {
         self.writable()?;
         let asked = heartbeat.clone();
         let command = self
+            .parts
             .centre
             .run_ahead(move |centre, _| centre.prepare_heartbeat(&asked))
             .await?;
         let granted = match command {
-            Some(command) => self.grants.decide(command).await?,
+            Some(command) => self.parts.grants.decide(command).await?,
             None => Answer::default(),
         };
-        self.centre
+        self.parts
+            .centre
             .run(move |centre, now| centre.heard(&now, heartbeat, granted))
             .await
     }
@@ -52,10 +151,14 @@ impl Service {
     /// An unknown OLT.
     pub async fn drain(&self, olt: OltId) -> Result<NodeInfo, Refused> {
         self.writable()?;
-        self.grants
+        self.parts
+            .grants
             .decide(Command::Drain { olt: olt.clone() })
             .await?;
-        self.centre.run(move |centre, _| centre.node(&olt)).await
+        self.parts
+            .centre
+            .run(move |centre, _| centre.node(&olt))
+            .await
     }
 
     /// Forgets an OLT that is drained and holds nothing.
@@ -65,9 +168,10 @@ impl Service {
     pub async fn deregister(&self, olt: OltId) -> Result<(), Refused> {
         self.writable()?;
         let command = self
+            .parts
             .centre
             .run(move |centre, _| centre.prepare_deregister(&olt))
             .await?;
-        self.grants.decide(command).await.map(drop)
+        self.parts.grants.decide(command).await.map(drop)
     }
 }

@@ -115,6 +115,7 @@ fn sigterm_ends_streams_and_the_program_with_success_and_keeps_everything() {
             olt_id: "olt-1".into(),
             revision: 0,
             session: "s-1".into(),
+            config_revision: 0,
         };
         let mut stream = olt.client.watch_config(request).await.unwrap().into_inner();
         stream.message().await.unwrap().unwrap();

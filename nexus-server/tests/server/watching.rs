@@ -14,6 +14,7 @@ async fn allocations(olt: &mut TestOlt, revision: u64) -> Streaming<v1::Allocati
         olt_id: olt.id.clone(),
         revision,
         session: olt.session.clone(),
+        config_revision: 0,
     };
     olt.client
         .watch_allocations(request)
@@ -111,6 +112,7 @@ fn a_configuration_comes_at_once_and_anew_with_each_change() {
             olt_id: "olt-1".into(),
             revision: 0,
             session: "s-1".into(),
+            config_revision: 0,
         };
         let mut stream = olt
             .client

@@ -356,7 +356,10 @@ impl<'a> Connection<'a> {
         // Before the question, so that whatever is recorded before the answer counts as expected in it.
         // If the centre can go on from our revision there is no snapshot, and this is forgotten.
         tell(&self.side.events, CentreEvent::SnapshotBegin).await?;
-        let request = self.watch_request(self.revision);
+        let request = v1::WatchRequest {
+            config_revision: report(&self.side.events).await?.config_revision,
+            ..self.watch_request(self.revision)
+        };
         let opened = calls::within(CALL, self.client.watch_allocations(request)).await;
         Ok(self.opened("WatchAllocations", opened))
     }
@@ -366,6 +369,7 @@ impl<'a> Connection<'a> {
             olt_id: self.olt.id.to_string(),
             revision,
             session: self.session.clone(),
+            config_revision: 0,
         }
     }
 
