@@ -12,6 +12,7 @@ mod kernels;
 mod lint;
 mod prepare;
 mod shell;
+mod simulate;
 mod test;
 mod unpack;
 
@@ -75,6 +76,8 @@ enum Task {
     Lint,
     /// Install the tools that tests and the demo need (Debian packages; needs root if one is missing).
     Prepare,
+    /// Random lives of a cluster in virtual time; one seed again, or many more than in CI.
+    Simulate(simulate::Options),
     /// Run every test; as root also those that make network namespaces, those on other kernels,
     /// and the demo.
     Test,
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Some(Task::Kernels) => kernels::run(&root),
         Some(Task::Lint) => lint::run(&root),
         Some(Task::Prepare) => prepare::all(),
+        Some(Task::Simulate(options)) => simulate::run(&root, &options),
         Some(Task::Test) => test::run(&root),
     };
     match done {
