@@ -272,6 +272,7 @@ impl From<cluster::Refusal> for Refused {
         match refusal {
             cluster::Refusal::Table(refusal) => refusal.into(),
             cluster::Refusal::Member(refusal) => Self::Member(refusal.to_string()),
+            cluster::Refusal::Unreadable(_) => Self::NotPossible(refusal.to_string()),
         }
     }
 }

@@ -104,11 +104,12 @@ impl Centre {
         {
             return Err(Refused::UnknownOlt(olt.clone()));
         }
-        if let Some(held) = self.held_already(now, request)? {
+        if let Some(held) = self.held_already(request) {
             self.remember(now, request, &held)?;
             return Ok(Prepared::Done(held, Outcome::Repeated));
         }
-        self.had_before(&request.subscriber, &request.pool)
+        self.to_be_bound(request)
+            .or_else(|| self.had_before(&request.subscriber, &request.pool))
             .or_else(|| self.free_unit(&request.pool))
             .map(Prepared::Take)
             .ok_or_else(|| Refused::Exhausted {
@@ -116,11 +117,11 @@ impl Centre {
             })
     }
 
-    /// Allocates a unit to which the quorum has given the right under this epoch and number. Gives whether
-    /// it was needed: the subscriber may have got something meanwhile.
+    /// Allocates a unit to which the quorum has given the right. The subscriber may have got something else
+    /// meanwhile; then that is the answer, and the unit is not used.
     ///
     /// # Errors
-    /// If the store cannot be read.
+    /// If somebody has the unit by now, or the store cannot be read.
     pub fn finish_central(
         &mut self,
         now: &Now,
@@ -128,9 +129,15 @@ impl Centre {
         unit: &Unit,
         grant: UnitGrant,
     ) -> Result<(Arc<Allocation>, Outcome), Refused> {
-        if let Some(held) = self.held_already(now, request)? {
+        if let Some(held) = self.held_already(request) {
             self.remember(now, request, &held)?;
             return Ok((held, Outcome::Repeated));
+        }
+        let taken = self.table().taken_unit(&unit.shard, unit.unit);
+        if taken.is_none_or(|taken| taken.grant.seq != grant.seq) {
+            return Err(Refused::OutcomeUnknown(
+                "the right to the resource was used elsewhere".to_owned(),
+            ));
         }
         let pool = self.pool(&request.pool)?;
         let resource =
@@ -142,10 +149,14 @@ impl Centre {
             vrf: pool.vrf().to_owned(),
             resource,
         };
-        let moved = self
+        let before = self
             .record
             .active(&request.subscriber, &request.pool)
             .cloned();
+        let (bound, moved) = match before {
+            Some(before) if before.place == place => (Some(before), None),
+            other => (None, other),
+        };
         let at = to_millisecond(now.wall);
         let allocation = Allocation {
             place,
@@ -157,9 +168,12 @@ impl Centre {
             epoch: grant.epoch,
             seq: grant.seq,
             state: AllocationState::Active,
-            made_at: at,
+            made_at: bound.as_ref().map_or(at, |bound| bound.made_at),
             changed_at: at,
-            metadata: request.metadata.clone(),
+            metadata: match &bound {
+                Some(bound) => bound.metadata.clone(),
+                None => request.metadata.clone(),
+            },
         };
         let fence = Fence {
             epoch: grant.epoch.0,
@@ -171,34 +185,37 @@ impl Centre {
             self.ask_back(now, moved)?;
         }
         self.remember(now, request, &fresh)?;
-        Ok((fresh, Outcome::New))
+        let outcome = match bound {
+            Some(_) => Outcome::Repeated,
+            None => Outcome::New,
+        };
+        Ok((fresh, outcome))
     }
 
-    /// What the subscriber has in the pool, if that can stay where it is or go to the OLT as it is.
-    fn held_already(
-        &mut self,
-        now: &Now,
-        request: &CentralRequest,
-    ) -> Result<Option<Arc<Allocation>>, Refused> {
-        let olt = request.olt.clone().unwrap_or_else(OltId::cluster);
-        let held = self
-            .record
-            .active(&request.subscriber, &request.pool)
-            .cloned();
-        let Some(mut held) = held else {
-            return Ok(None);
-        };
-        if olt.is_cluster() || held.olt == olt {
-            return Ok(Some(Arc::new(held)));
+    /// What the subscriber has in the pool, if that can stay as it is.
+    fn held_already(&self, request: &CentralRequest) -> Option<Arc<Allocation>> {
+        let held = self.record.active(&request.subscriber, &request.pool)?;
+        let stays = request
+            .olt
+            .as_ref()
+            .is_none_or(|olt| olt.is_cluster() || held.olt == *olt);
+        stays.then(|| Arc::new(held.clone()))
+    }
+
+    /// What the subscriber has and no OLT has bound: it goes to the OLT as it is, under a new right, so that
+    /// a release that another server makes of it at the same time does not count.
+    fn to_be_bound(&self, request: &CentralRequest) -> Option<Unit> {
+        let held = self.record.active(&request.subscriber, &request.pool)?;
+        if !held.olt.is_cluster() || !held.is_central() {
+            return None;
         }
-        if !held.olt.is_cluster() {
-            return Ok(None);
-        }
-        // Nobody had bound it yet, so that it may go to the OLT as it is.
-        held.olt = olt;
-        held.changed_at = to_millisecond(now.wall);
-        let fence = self.fence(&held.place)?;
-        self.save(now, fence, held).map(Some)
+        let spec = self.table().pool(&request.pool)?;
+        let (shard, unit) = spec.locate(&held.place.resource)?;
+        let pool = request.pool.clone();
+        Some(Unit {
+            shard: ShardKey { pool, shard },
+            unit,
+        })
     }
 
     /// Remembers the answer under the request's idempotency key.

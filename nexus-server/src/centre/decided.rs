@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use nexus_core::cluster::{Applied, ClusterCommand, ClusterState, Outcome, encode_outcome};
+use nexus_core::cluster::{
+    Applied, ClusterCommand, ClusterState, Outcome, Refusal, encode_outcome,
+};
 use nexus_core::id::{OltId, PoolId, SessionId};
 use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::Command;
@@ -26,7 +28,15 @@ impl Centre {
         at: ClusterTime,
         command: &[u8],
     ) -> Result<Vec<u8>, String> {
-        let command = ClusterCommand::decode(command).map_err(|error| error.to_string())?;
+        let command = match ClusterCommand::decode(command) {
+            Ok(command) => command,
+            Err(error) if error.is_other_format() => return Err(error.to_string()),
+            // The same on every server: nothing comes of it.
+            Err(error) => {
+                let outcome: Outcome = Err(Refusal::Unreadable(error.to_string()));
+                return encode_outcome(&outcome).map_err(|error| error.to_string());
+            }
+        };
         let olt = match &command {
             ClusterCommand::Table(Command::Register(register)) => Some(register.olt.clone()),
             ClusterCommand::Table(Command::Deregister { olt }) => Some(olt.clone()),

@@ -121,6 +121,12 @@ impl Steward {
         {
             log("made a voter", *number, quorum.promote(*number).await);
         }
+        for number in all
+            .difference(&voters)
+            .filter(|number| status.voters.contains(number))
+        {
+            log("made a learner", *number, quorum.demote(*number).await);
+        }
         for number in known.difference(&all) {
             log(
                 "taken out of the quorum",

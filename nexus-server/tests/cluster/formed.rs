@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use nexus_testkit::cluster::{ClusterBench, LIMIT, NodePlan, PoolPlan, Workload, WorkloadReport};
+use nexus_testkit::interrupt::wait_until;
 
 use crate::stage::{POOL, on, verify};
 
@@ -12,6 +13,13 @@ pub fn on_formed(plans: Vec<NodePlan>, test: impl FnOnce(&mut ClusterBench) -> R
         let all: Vec<usize> = (0..bench.size()).collect();
         bench.wait_converged(&all, LIMIT)?;
         PoolPlan::large(POOL).create(&bench.client(0)?)?;
+        for place in all {
+            let client = bench.client(place)?;
+            wait_until("every node has the pool", LIMIT, || {
+                let pools = client.get("/api/v1/pools")?;
+                Ok(pools.body.to_string().contains(POOL).then_some(()))
+            })?;
+        }
         test(bench)
     });
 }

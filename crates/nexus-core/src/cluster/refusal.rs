@@ -18,6 +18,9 @@ pub enum Refusal {
     /// By the list of members.
     #[error(transparent)]
     Member(#[from] MemberRefusal),
+    /// It is no command of this version, on any node.
+    #[error("the command cannot be read: {0}")]
+    Unreadable(String),
 }
 
 /// Why a command about members is refused.
