@@ -131,7 +131,7 @@ pub enum Input<'a> {
     Question {
         /// Who.
         from: NodeId,
-        /// For [`Output::Answer`].
+        /// For [`Output::Answer`], which may come with a later step; different for each question that waits.
         id: u64,
         /// What [`Output::Ask`] gave there.
         bytes: &'a [u8],
@@ -166,8 +166,9 @@ pub enum Input<'a> {
     Durable(Ticket),
     /// An own change is on disk; this is its delta.
     Wrote(Delta),
-    /// Publish and greet at once, and go on greeting ten times a second until every peer that can be
-    /// reached has confirmed all own writes, or half a minute is over: for a graceful shutdown.
+    /// Publish and greet at once, and go on until every peer that can be reached has confirmed all own
+    /// writes, or half a minute is over: for a graceful shutdown, and for whoever waits until others have
+    /// a write. Peers answer as soon as it is on their disks. May be said again with each write.
     Flush,
 }
 
@@ -215,6 +216,7 @@ pub struct Sync {
     /// Members, and peers that can be reached.
     peers: BTreeMap<NodeId, Peer>,
     asked: BTreeMap<u64, Asked>,
+    held: Vec<digest::Held>,
     next_id: u64,
     outbox: Outbox,
     guard: Guard,
@@ -243,6 +245,7 @@ impl Sync {
             members: BTreeMap::new(),
             peers: BTreeMap::new(),
             asked: BTreeMap::new(),
+            held: Vec::new(),
             next_id: 1,
             outbox: Outbox::default(),
             guard: Guard::default(),
@@ -277,13 +280,17 @@ impl Sync {
         self.now = now;
         match input {
             Input::Wrote(delta) => self.wrote(replica, delta, &mut out),
-            Input::Durable(ticket) => self.settled(replica, ticket),
+            Input::Durable(ticket) => {
+                self.settled(replica, ticket);
+                self.answer_held(replica, &mut out);
+            }
             Input::Gossip { from, bytes } => self.gossip(replica, from, bytes, &mut out)?,
             Input::Question { from, id, bytes } => {
-                let reply = self.question(replica, from, bytes, &mut out)?;
-                let bytes = reply.encode();
-                self.sent(from, bytes.len());
-                out.push(Output::Answer { id, bytes });
+                if let Some(reply) = self.question(replica, from, id, bytes, &mut out)? {
+                    let bytes = reply.encode();
+                    self.sent(from, bytes.len());
+                    out.push(Output::Answer { id, bytes });
+                }
             }
             Input::Answer { from, id, bytes } => {
                 self.answer(replica, from, id, bytes, &mut out)?;
@@ -308,6 +315,7 @@ impl Sync {
             }
             Input::Tick => {
                 self.time_out();
+                self.answer_held(replica, &mut out);
                 self.publish_if_due(replica, &mut out);
                 self.keep_house(replica, &mut out)?;
                 self.schedule(replica, &mut out)?;
@@ -350,6 +358,9 @@ impl Sync {
         if let Some((_, digest)) = self.snapshot.take_if(|(at, _)| *at <= ticket) {
             self.durable = digest;
         }
+        if self.snapshot.is_none() && replica.unsettled_rows() > 0 {
+            self.snapshot = Some((replica.last_ticket(), replica.digest()));
+        }
     }
 
     /// What this replica has for good, brought up to date if something changed.
@@ -367,44 +378,49 @@ impl Sync {
         &mut self,
         replica: &mut Replica<R>,
         from: NodeId,
+        id: u64,
         bytes: &[u8],
         out: &mut Vec<Output>,
-    ) -> Result<Reply, Error<R::Error>> {
+    ) -> Result<Option<Reply>, Error<R::Error>> {
         self.received(from, bytes.len());
         let question = match Question::decode(bytes) {
             Ok(question) => question,
             Err(error) => {
                 misbehaved(from, &error, out);
-                return Ok(Reply::Refused(Refusal::NotNow));
+                return Ok(Some(Reply::Refused(Refusal::NotNow)));
             }
         };
         if self.stopped.is_some() {
-            return Ok(Reply::Refused(Refusal::NotNow));
+            return Ok(Some(Reply::Refused(Refusal::NotNow)));
         }
         if !self.is_member(from) {
             self.traffic.strangers = self.traffic.strangers.saturating_add(1);
-            return Ok(Reply::Refused(Refusal::NotAMember));
+            return Ok(Some(Reply::Refused(Refusal::NotAMember)));
         }
-        match question {
-            Question::Greeting(greeting) => {
+        let reply = match question {
+            Question::Greeting(greeting, wait_for) => {
                 self.greeted(replica, from, &greeting, out)?;
-                Ok(Reply::Greeting(self.greeting(replica)))
+                if self.hold(from, id, &greeting, wait_for) {
+                    return Ok(None);
+                }
+                Reply::Greeting(self.greeting(replica))
             }
             Question::Pull(request) => {
                 let answer = replica.answer(&request, self.options.page_bytes)?;
-                Ok(Reply::Pull(answer))
+                Reply::Pull(answer)
             }
-            Question::Expand(expand) => Ok(Reply::Expanded(replica.expand(&expand)?)),
-            Question::Fetch(fetch) => Ok(Reply::Fetched(replica.fetch(&fetch)?)),
+            Question::Expand(expand) => Reply::Expanded(replica.expand(&expand)?),
+            Question::Fetch(fetch) => Reply::Fetched(replica.fetch(&fetch)?),
             Question::Store(delta) => {
                 if replica.unsettled_rows() > MAX_UNSETTLED_FOR_PUSHES || !replica.is_complete() {
-                    return Ok(Reply::Refused(Refusal::NotNow));
+                    return Ok(Some(Reply::Refused(Refusal::NotNow)));
                 }
                 let received = replica.repair(&delta, self.now.wall);
                 self.take(from, received, out)?;
-                Ok(Reply::Stored)
+                Reply::Stored
             }
-        }
+        };
+        Ok(Some(reply))
     }
 
     fn answer<R: Rows>(

@@ -5,6 +5,7 @@
 //! all members have seen whatever anybody knew by then, so that what superseded its entries is everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::hlc::UnixMillis;
@@ -13,6 +14,10 @@ use crate::retired::Retired;
 use crate::rows::{RowKind, Rows};
 use crate::vector::VersionVector;
 use crate::version::{Incarnation, NodeId, Origin};
+
+/// No message is on its way for so long. (A node that restarts more often than this and writes each time
+/// keeps its boots remembered until it stops to.)
+const LONGEST_WAY: Duration = Duration::from_secs(60 * 60);
 
 /// Most writers that one round looks at.
 const MAX_ORIGINS: usize = 256;
@@ -32,8 +37,8 @@ impl<R: Rows> Replica<R> {
                 break;
             }
             // Boots are numbered by the seconds of their start, or one more than the boot before: what
-            // the boot before has sent late came long ago, unless clocks are far off.
-            let age = self.tombstone_age.as_secs();
+            // the boot before has sent came long ago, unless clocks are far off.
+            let age = self.tombstone_age.min(LONGEST_WAY).as_secs();
             let ended = match current.get(&origin.node) {
                 Some(boot) => (origin.incarnation < *boot).then_some(*boot),
                 None => Some(origin.incarnation),

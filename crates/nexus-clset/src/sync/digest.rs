@@ -7,15 +7,31 @@ use crate::message::Digest;
 use crate::replica::Replica;
 use crate::rows::Rows;
 use crate::sync::peer::What;
-use crate::sync::wire::{Greeting, Question};
+use crate::sync::wire::{Greeting, Question, Reply};
 use crate::sync::{Output, Sync};
-use crate::version::NodeId;
+use crate::vector::VersionVector;
+use crate::version::{Dot, NodeId};
 
 /// Greetings of one peer are so far apart at least, but while a shutdown waits for it.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How far apart they are then.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long an answer may wait for a write to reach the disk.
+const HOLD_TIME: Duration = Duration::from_millis(300);
+
+/// Most answers that wait.
+const MAX_HELD: usize = 64;
+
+/// An answer that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) to: NodeId,
+    id: u64,
+    write: Dot,
+    until: Duration,
+}
 
 impl Sync {
     pub(super) fn greeting<R: Rows>(&mut self, replica: &Replica<R>) -> Greeting {
@@ -32,13 +48,11 @@ impl Sync {
         out: &mut Vec<Output>,
     ) {
         let now = self.now.boot;
-        let own = replica.origin();
-        let due: Vec<NodeId> = self
+        let due: Vec<(NodeId, bool)> = self
             .peers
             .iter()
-            .filter(|(node, peer)| {
-                let acknowledged = peer.digest.as_ref().map_or(0, |d| d.seen.upto(own));
-                let waits = self.waits_for(**node, replica.seen().upto(own), acknowledged);
+            .filter_map(|(node, peer)| {
+                let waits = self.waits_for(peer);
                 let (interval, due) = match waits {
                     true => (FLUSH_INTERVAL, now),
                     false => (MIN_INTERVAL, peer.next_greeting),
@@ -46,22 +60,63 @@ impl Sync {
                 let rested = peer
                     .greeted
                     .is_none_or(|at| now.saturating_sub(at) >= interval);
-                peer.is_ready(now) && self.is_member(**node) && due <= now && rested
+                let due = peer.is_ready(now) && self.is_member(*node) && due <= now && rested;
+                due.then_some((*node, waits))
             })
-            .map(|(node, _)| *node)
             .collect();
-        for node in due {
+        for (node, waits) in due {
             let waiting = |asked: &super::Asked| asked.to == node && asked.what == What::Greeting;
             if self.asked.values().any(waiting) {
                 continue;
             }
-            let question = Question::Greeting(self.greeting(replica));
+            let wait_for = if waits { self.outbox.last } else { 0 };
+            let question = Question::Greeting(self.greeting(replica), wait_for);
             self.ask(node, What::Greeting, &question, out);
             let next = now.saturating_add(self.interval());
             if let Some(peer) = self.peers.get_mut(&node) {
                 peer.greeted = Some(now);
                 peer.next_greeting = next;
             }
+        }
+    }
+
+    /// Whether an answer is better given later: when a write of the asking origin is on disk here.
+    pub(super) fn hold(&mut self, from: NodeId, id: u64, greeting: &Greeting, seq: u64) -> bool {
+        let origin = greeting.digest.origin;
+        let write = Dot { origin, seq };
+        let holds = seq > 0 && self.held.len() < MAX_HELD && self.durable.seen.upto(origin) < seq;
+        if holds {
+            let until = self.now.boot.saturating_add(HOLD_TIME);
+            let to = from;
+            self.held.push(Held {
+                to,
+                id,
+                write,
+                until,
+            });
+        }
+        holds
+    }
+
+    /// Gives answers that have waited for what is on disk now, or for long enough.
+    pub(super) fn answer_held<R: Rows>(&mut self, replica: &Replica<R>, out: &mut Vec<Output>) {
+        if self.held.is_empty() {
+            return;
+        }
+        self.durable_digest(replica);
+        let ripe = |held: &Held, seen: &VersionVector, now: Duration| {
+            held.until <= now || seen.upto(held.write.origin) >= held.write.seq
+        };
+        let now = self.now.boot;
+        let (ripe, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| ripe(held, &self.durable.seen, now));
+        self.held = held;
+        let ripe: Vec<Held> = ripe;
+        for held in ripe {
+            let bytes = Reply::Greeting(self.greeting(replica)).encode();
+            self.sent(held.to, bytes.len());
+            out.push(Output::Answer { id: held.id, bytes });
         }
     }
 

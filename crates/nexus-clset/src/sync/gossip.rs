@@ -31,6 +31,8 @@ pub(super) struct Outbox {
     entries: Vec<KeyedEntry>,
     bytes: usize,
     since: Duration,
+    /// The last own write that is durable and was, or is about to be, published.
+    pub(super) last: u64,
     /// Up to which own write all was made when, oldest first.
     notes: VecDeque<(u64, Duration)>,
 }
@@ -82,6 +84,7 @@ impl Sync {
         let own = |(_, entry): &&KeyedEntry| entry.version.origin == replica.origin();
         if let Some(seq) = delta.entries.iter().filter(own).map(|(_, e)| e.seq).max() {
             self.outbox.note(seq, self.now.boot);
+            self.outbox.last = self.outbox.last.max(seq);
         }
         for (key, entry) in delta.entries {
             let bytes = Delta::entry_bytes(&key, &entry);
@@ -165,11 +168,17 @@ impl Sync {
         Ok(())
     }
 
-    /// Whether a shutdown waits for this peer.
-    pub(super) fn waits_for(&self, peer: NodeId, own: u64, acknowledged: u64) -> bool {
-        self.flush_until.is_some_and(|until| self.now.boot < until)
-            && self.is_member(peer)
-            && acknowledged < own
+    /// Whether somebody waits until this peer has confirmed what was written here, in this boot or before.
+    pub(super) fn waits_for(&self, peer: &super::Peer) -> bool {
+        let flushes = self.flush_until.is_some_and(|until| self.now.boot < until);
+        flushes
+            && peer.digest.as_ref().is_none_or(|theirs| {
+                let own = self.durable.seen.origins();
+                let unconfirmed =
+                    |origin| self.durable.seen.upto(origin) > theirs.seen.upto(origin);
+                self.outbox.last > theirs.seen.upto(self.durable.origin)
+                    || own.filter(|origin| origin.node == self.me).any(unconfirmed)
+            })
     }
 
     /// Says once that a clock far ahead was met. (Entries are merged all the same.)

@@ -97,6 +97,7 @@ impl Sync {
 
     pub(super) fn down(&mut self, node: NodeId) {
         self.asked.retain(|_, asked| asked.to != node);
+        self.held.retain(|held| held.to != node);
         if self.session.as_ref().is_some_and(|s| s.peer() == node) {
             self.session = None;
         }

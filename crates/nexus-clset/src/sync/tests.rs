@@ -5,6 +5,7 @@ mod clocks;
 mod faults;
 mod first_copy;
 mod growth;
+mod lives;
 mod ranges;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +28,8 @@ struct Host {
     replica: Replica<MemoryRows>,
     sync: Sync,
     disk: VecDeque<(Duration, Change)>,
+    /// Who asked what, by the number that the question has here.
+    askers: BTreeMap<u64, (usize, u64)>,
     /// How far its wall clock is ahead.
     clock: i64,
     notices: Vec<Notice>,
@@ -82,6 +85,7 @@ impl Host {
             replica,
             sync,
             disk: VecDeque::new(),
+            askers: BTreeMap::new(),
             clock,
             notices: Vec::new(),
             misbehaved: Vec::new(),
@@ -218,11 +222,11 @@ impl Net {
         let target = &mut self.hosts[host];
         let outputs = target.sync.step(&mut target.replica, now, input).unwrap();
         for output in outputs {
-            self.output(host, output, None);
+            self.output(host, output);
         }
     }
 
-    fn output(&mut self, host: usize, output: Output, asker: Option<usize>) {
+    fn output(&mut self, host: usize, output: Output) {
         match output {
             Output::Publish(bytes) => {
                 assert!(bytes.len() <= 256 * 1024);
@@ -248,7 +252,8 @@ impl Net {
             Output::Answer { id, bytes } => {
                 assert!(bytes.len() <= 4 * 1024 * 1024);
                 self.bytes += bytes.len() as u64;
-                self.post(host, asker.unwrap(), Mail::Answer(id, bytes));
+                let (asker, id) = self.hosts[host].askers.remove(&id).unwrap();
+                self.post(host, asker, Mail::Answer(id, bytes));
             }
             Output::Write(change) => self.queue_write(host, change),
             Output::Misbehaved { what, .. } => self.hosts[host].misbehaved.push(what),
@@ -275,17 +280,15 @@ impl Net {
                 },
             ),
             Mail::Question(id, bytes) => {
-                let now = at(self.now, self.hosts[to].clock);
-                let host = &mut self.hosts[to];
+                self.number += 1;
+                let number = self.number;
+                self.hosts[to].askers.insert(number, (from, id));
                 let question = Input::Question {
                     from: sender,
-                    id,
+                    id: number,
                     bytes: &bytes,
                 };
-                let outputs = host.sync.step(&mut host.replica, now, question).unwrap();
-                for output in outputs {
-                    self.output(to, output, Some(from));
-                }
+                self.input(to, question);
             }
             Mail::Answer(id, bytes) => self.input(
                 to,

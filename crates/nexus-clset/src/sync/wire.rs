@@ -23,8 +23,9 @@ pub(super) struct Greeting {
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    /// Who are you, this is me.
-    Greeting(Greeting),
+    /// Who are you, this is me. If a number is given, the answer may wait a little until that write of the
+    /// asking origin is on the other's disk.
+    Greeting(Greeting, u64),
     /// Give me what I lack.
     Pull(PullRequest),
     /// What stands in these ranges?
@@ -119,9 +120,10 @@ pub(super) fn read_publication(bytes: &[u8]) -> Result<Delta, Malformed> {
 impl Question {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Greeting(greeting) => {
+            Self::Greeting(greeting, wait_for) => {
                 let mut out = started(b'd');
                 greeting.write(&mut out);
+                out.u64(*wait_for);
                 out.finish()
             }
             Self::Pull(request) => whole(b'p', &request.encode()),
@@ -141,7 +143,7 @@ impl Question {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         read("question", bytes, |kind, bytes| match kind {
-            b'd' => Ok(Self::Greeting(Greeting::read(bytes)?)),
+            b'd' => Ok(Self::Greeting(Greeting::read(bytes)?, bytes.u64()?)),
             b'p' => Ok(Self::Pull(PullRequest::decode(bytes.rest())?)),
             b'e' => Ok(Self::Expand(Expand::read(bytes)?)),
             b'f' => Ok(Self::Fetch(Fetch::read(bytes)?)),

@@ -319,6 +319,43 @@ fn what_was_accepted_is_confirmed_by_a_peer_before_a_shutdown() {
 }
 
 #[test]
+fn who_waits_for_a_write_to_be_on_other_disks_waits_little_longer_than_they_take() {
+    let mut net = Net::new(3);
+    net.run(Duration::from_secs(1));
+    let confirmed = |net: &Net| {
+        let accepted = net.hosts[0].replica.seen();
+        (2..=3).all(|peer| {
+            net.hosts[0]
+                .sync
+                .acknowledged_by(NodeId(peer))
+                .covers(accepted)
+        })
+    };
+    for n in 0..50 {
+        net.put(0, &format!("k{n}"), "v");
+        net.run(TICK);
+        net.input(0, Input::Flush);
+        let took = net.run_until("confirmed", Duration::from_secs(5), confirmed);
+        assert!(
+            took <= Duration::from_millis(60),
+            "{took:?} of simulated time"
+        );
+    }
+    // While one write follows the other, each is confirmed soon.
+    for n in 0..200 {
+        net.put(0, &format!("k{n}"), "v");
+        net.input(0, Input::Flush);
+        net.tick();
+    }
+    let unconfirmed = net.hosts[0].sync.report().peers[&NodeId(2)].behind_for;
+    let lag = unconfirmed.unwrap_or_default();
+    assert!(
+        lag <= Duration::from_millis(80),
+        "{lag:?} of simulated time"
+    );
+}
+
+#[test]
 fn lag_is_told_in_entries_and_in_seconds() {
     let mut net = Net::new(2);
     net.isolate(1);
