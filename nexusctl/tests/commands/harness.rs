@@ -3,6 +3,7 @@
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -19,25 +20,22 @@ pub struct Server {
     pub url: String,
 }
 
-/// The server beside this program, built from the same sources. Cargo hands tests only the programs of
+/// The server beside this program, built from the same sources, once. Cargo hands tests only the programs of
 /// their own package.
-pub fn server_program() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_nexusctl")).with_file_name("nexus-server");
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "nexus-server"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let target = program.parent().and_then(Path::parent).unwrap();
-    assert!(
-        build
-            .arg("--target-dir")
-            .arg(target)
-            .status()
-            .unwrap()
-            .success()
-    );
-    program
+pub fn server_program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let program = Path::new(env!("CARGO_BIN_EXE_nexusctl")).with_file_name("nexus-server");
+        let target = program.parent().and_then(Path::parent).unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "nexus-server"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let built = build.arg("--target-dir").arg(target).status().unwrap();
+        assert!(built.success());
+        program
+    });
+    &PROGRAM
 }
 
 fn spawn(config: &Path, ready: &Path) -> Child {

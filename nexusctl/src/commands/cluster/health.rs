@@ -36,11 +36,15 @@ pub fn text(cluster: &Document) -> String {
     say("writes", writes(cluster));
     say("leader", leader(cluster));
     say("record", record(cluster));
-    if let Some(bootstrap) = &cluster.bootstrap {
+    // A picture taken just after the founding may have both.
+    if let Some(bootstrap) = cluster.bootstrap.as_ref().filter(|_| !cluster.converged) {
         say("fetching", progress(bootstrap));
     }
     say("clock", clock(cluster));
-    for member in cluster.members.iter().filter(|m| m.state == "pending") {
+    for member in by_name(&cluster.members)
+        .into_iter()
+        .filter(|m| m.state == "pending")
+    {
         let name = &member.name;
         say(
             "waits",
@@ -51,9 +55,8 @@ pub fn text(cluster: &Document) -> String {
         );
     }
     lines.push(table.text().trim_end().to_owned());
-    let listed: Vec<&Member> = cluster
-        .members
-        .iter()
+    let listed: Vec<&Member> = by_name(&cluster.members)
+        .into_iter()
         .filter(|member| member.state != "pending" && !member.is_self)
         .collect();
     let mut text = lines.join("\n");
@@ -81,7 +84,7 @@ pub fn members(list: &Members) -> String {
         "name", "role", "state", "vote", "leader", "lag", "ahead", "rtt", "protocol", "rest",
         "number",
     ]);
-    for member in &list.members {
+    for member in by_name(&list.members) {
         let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.row(vec![
             member.name.clone(),
@@ -118,6 +121,13 @@ pub fn members(list: &Members) -> String {
         ));
     }
     text
+}
+
+/// As people look for them; the server's order is that of their numbers.
+fn by_name(members: &[Member]) -> Vec<&Member> {
+    let mut members: Vec<&Member> = members.iter().collect();
+    members.sort_by(|a, b| (&a.name, a.number).cmp(&(&b.name, b.number)));
+    members
 }
 
 fn verdict(cluster: &Document) -> String {
@@ -169,12 +179,20 @@ fn leader(cluster: &Document) -> String {
             cluster.term,
             number(votes, "voter")
         ),
-        None => format!(
-            "NONE (term {}); {there} of {} there, {} needed: until then no shard moves and no member changes{log}",
-            cluster.term,
-            number(votes, "voter"),
-            votes / 2 + 1
-        ),
+        None if votes == 0 => "NONE: no cluster is known here".to_owned(),
+        None => {
+            let needed = votes / 2 + 1;
+            let hope = if there < needed {
+                format!("{needed} are needed")
+            } else {
+                "one should be elected soon".to_owned()
+            };
+            format!(
+                "NONE (term {}); {there} of {} there, {hope}; until then nothing is decided: no shard moves, no new pools or members{log}",
+                cluster.term,
+                number(votes, "voter"),
+            )
+        }
     }
 }
 
@@ -207,6 +225,9 @@ fn progress(bootstrap: &Bootstrap) -> String {
         bytes: received,
         from,
     } = bootstrap;
+    let Some(from) = from else {
+        return "not begun: no server that has the record is connected".to_owned();
+    };
     let share = |of: u64| {
         let done = u128::from(*entries).saturating_mul(u128::from(of));
         let done = done.checked_div(u128::from(*expected)).unwrap_or(0);
@@ -216,10 +237,9 @@ fn progress(bootstrap: &Bootstrap) -> String {
         .map(|place| if place < share(BAR) { '#' } else { '.' })
         .collect();
     format!(
-        "[{bar}] {}%, {entries} of {expected} entries, {} from {}",
+        "[{bar}] {}%, {entries} of {expected} entries, {} from {from}",
         share(100),
-        bytes(*received),
-        from.as_deref().unwrap_or("nobody at the moment")
+        bytes(*received)
     )
 }
 

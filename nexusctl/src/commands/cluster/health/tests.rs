@@ -102,7 +102,7 @@ fn a_cluster_without_a_leader_says_what_that_stops() {
     let text = text(&cluster);
     assert!(
         text.contains(
-            "leader  NONE (term 3); 1 of 3 voters there, 2 needed: until then no shard moves"
+            "leader  NONE (term 3); 1 of 3 voters there, 2 are needed; until then nothing is decided"
         ),
         "{text}"
     );
@@ -161,8 +161,13 @@ fn fetching_the_record_is_a_bar_that_is_full_only_at_the_end() {
     assert!(progress(999_999, 1_000_000).contains("#.] 99%"));
     assert!(progress(10, 0).contains("] 0%"));
     assert!(progress(u64::MAX, 3).contains("#] 100%"));
-    let cluster =
-        document(json!({"bootstrap": {"entries": 1, "expected": 2, "bytes": 999, "from": "n2"}}));
+    let cluster = document(
+        json!({"converged": false, "bootstrap": {"entries": 0, "expected": 0, "bytes": 0, "from": null}}),
+    );
+    assert!(text(&cluster).contains("fetching  not begun: "));
+    let cluster = document(
+        json!({"converged": false, "bootstrap": {"entries": 1, "expected": 2, "bytes": 999, "from": "n2"}}),
+    );
     assert!(text(&cluster).contains("fetching  [###############....."));
 }
 
