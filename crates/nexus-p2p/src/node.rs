@@ -1,8 +1,10 @@
 //! The one task that owns the swarm.
 
+mod dials;
 mod events;
 mod ledger;
 pub(crate) mod peers;
+mod presence;
 mod questions;
 mod swarm;
 
@@ -12,13 +14,12 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use libp2p::swarm::ConnectionId;
-use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Reason;
-use crate::address::{Place, is_quic};
-use crate::dialler::{self, Dialler, Outcome, Target};
+use crate::address::Place;
+use crate::dialler::{Dialler, Target};
 use crate::event::{Event, Reply};
 use crate::greeting::Say;
 use crate::limits::{MOST_EXPLICIT, MOST_MEMBERS, MOST_QUESTIONS};
@@ -88,6 +89,8 @@ pub(crate) struct Node {
     boot: u64,
     members: BTreeSet<PeerId>,
     explicit: BTreeSet<PeerId>,
+    /// Peers that are up, of which the owner hears when gossip reaches them, or at this time.
+    arriving: BTreeMap<PeerId, (ConnectionId, Instant)>,
     replies: Both<(u64, Reply)>,
     resolved: Both<Resolved>,
 }
@@ -119,6 +122,7 @@ impl Node {
             boot,
             members: BTreeSet::new(),
             explicit: BTreeSet::new(),
+            arriving: BTreeMap::new(),
             replies: mpsc::channel(MOST_QUESTIONS),
             // One answer of the resolver per target under way; the resolving tasks wait.
             resolved: mpsc::channel(64),
@@ -176,6 +180,7 @@ impl Node {
         let now = Instant::now();
         let todo = self.peers.tick(now);
         self.carry_out(todo);
+        self.arrive_late(now);
         let connected = self.connected();
         let todo = self.dialler.due(now, &connected);
         self.dial(todo);
@@ -361,27 +366,8 @@ impl Node {
                     self.swarm.close_connection(id);
                 }
                 Do::Up(peer, id) => self.on_up(peer, id),
-                Do::Changed(peer, id) => {
-                    if let Some(info) = self.info(id) {
-                        let info = self.shared.change_peer(peer, info);
-                        self.outbox.owe(Event::Changed(info));
-                    }
-                }
-                Do::Down { peer, number, why } => {
-                    self.swarm
-                        .behaviour_mut()
-                        .admission
-                        .rules
-                        .set_up(peer, false);
-                    self.dialler.down(Instant::now(), &peer, rand::random());
-                    self.shared.remove_peer(&peer);
-                    let peer_id = peer.to_base58();
-                    self.outbox.owe(Event::Down {
-                        number,
-                        peer_id,
-                        why,
-                    });
-                }
+                Do::Changed(peer, id) => self.on_changed(peer, id),
+                Do::Down { peer, number, why } => self.on_down(peer, number, why),
                 Do::Refused {
                     peer,
                     address,
@@ -398,96 +384,4 @@ impl Node {
             }
         }
     }
-
-    fn on_up(&mut self, peer: PeerId, id: ConnectionId) {
-        let Some(info) = self.info(id) else {
-            return;
-        };
-        let over_tcp = self
-            .peers
-            .connection(id)
-            .is_some_and(|one| !is_quic(&one.address));
-        let rules = &mut self.swarm.behaviour_mut().admission.rules;
-        rules.set_up(peer, true);
-        if over_tcp {
-            rules.prove(peer);
-        }
-        self.dialler.up(&peer);
-        self.shared.add_peer(peer, info.clone());
-        self.outbox.owe(Event::Up(info));
-    }
-
-    fn dial(&mut self, todo: Vec<dialler::Do>) {
-        for one in todo {
-            match one {
-                dialler::Do::Resolve { target, places } => {
-                    let to = self.resolved.0.clone();
-                    let shared = self.shared.clone();
-                    tokio::spawn(async move {
-                        let _ = to.send(resolve(target, places, &shared).await).await;
-                    });
-                }
-                dialler::Do::Dial {
-                    target,
-                    peer,
-                    address,
-                } => self.dial_one(target, peer, address),
-            }
-        }
-    }
-
-    fn dial_one(&mut self, target: Target, peer: Option<PeerId>, address: Multiaddr) {
-        let options = match peer {
-            Some(peer) => DialOpts::peer_id(peer)
-                .addresses(vec![address.clone()])
-                .allocate_new_port()
-                .build(),
-            None => DialOpts::unknown_peer_id()
-                .address(address.clone())
-                .allocate_new_port()
-                .build(),
-        };
-        let id = options.connection_id();
-        self.shared.counters.dials.add();
-        self.dials.insert(id, (target, address.clone()));
-        if let Err(error) = self.swarm.dial(options) {
-            self.on_dial_error(id, peer, error);
-        }
-    }
-
-    fn dial_ended(&mut self, target: Target, address: &Multiaddr, outcome: Outcome) {
-        let connected = self.connected();
-        let now = Instant::now();
-        let todo = self
-            .dialler
-            .ended(now, target, address, outcome, &connected, rand::random());
-        self.dial(todo);
-    }
-
-    fn on_resolved(&mut self, (target, found, is_whole): Resolved) {
-        let connected = self.connected();
-        let now = Instant::now();
-        let todo = self
-            .dialler
-            .resolved(now, target, found, is_whole, &connected, rand::random());
-        self.dial(todo);
-    }
-}
-
-async fn resolve(target: Target, places: Vec<Place>, shared: &Shared) -> Resolved {
-    let mut found = Vec::new();
-    let mut is_whole = true;
-    for place in places {
-        match place.resolve().await {
-            Ok(addresses) => {
-                found.extend(addresses.into_iter().map(|address| (place.peer, address)));
-            }
-            Err(what) => {
-                shared.counters.names_unresolved.add();
-                tracing::debug!(what, "a name is not resolved");
-                is_whole = false;
-            }
-        }
-    }
-    (target, found, is_whole)
 }

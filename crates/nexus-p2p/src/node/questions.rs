@@ -94,12 +94,13 @@ impl Node {
     }
 
     fn on_question(&mut self, peer: PeerId, question: Question, way_back: Channel) {
-        let counters = &self.shared.counters;
         let number = self.peers.up(&peer).and_then(|one| one.theirs.as_ref());
         let Some(from) = number.map(|(hello, _)| hello.number) else {
             // It was up when it asked.
             return;
         };
+        self.arrive(peer);
+        let counters = &self.shared.counters;
         let Question { channel, bytes } = question;
         let refusal = if !self.channels.contains(&channel) {
             // Perhaps of a later version, so it is no reason for a ban.

@@ -12,7 +12,7 @@ use super::Node;
 use crate::Reason;
 use crate::admission::Denied;
 use crate::dialler::Outcome;
-use crate::event::{Event, PeerInfo};
+use crate::event::Event;
 use crate::greeting::{Heard, Told};
 use crate::network::NetworkEvent;
 
@@ -151,6 +151,9 @@ impl Node {
                     .and_then(|author| self.peers.number_of(&author));
                 let acceptance = match number {
                     Some(from) => {
+                        if let Some(author) = message.source {
+                            self.arrive(author);
+                        }
                         let event = Event::Gossip {
                             from,
                             bytes: message.data,
@@ -175,6 +178,7 @@ impl Node {
                     acceptance,
                 );
             }
+            gossipsub::Event::Subscribed { peer_id, .. } => self.arrive(peer_id),
             gossipsub::Event::SlowPeer {
                 peer_id,
                 failed_messages,
@@ -255,29 +259,6 @@ impl Node {
             ),
         };
         self.refused(peer, from.to_string(), reason, why);
-    }
-
-    /// What is told of a peer; RTT and bytes are filled in when it is read.
-    pub(super) fn info(&self, id: ConnectionId) -> Option<PeerInfo> {
-        let connection = self.peers.connection(id)?;
-        let (hello, version) = connection.theirs.as_ref()?;
-        Some(PeerInfo {
-            number: hello.number,
-            name: hello.name.clone(),
-            role: hello.role.clone(),
-            peer_id: connection.peer.to_base58(),
-            address: connection.address.to_string(),
-            dialled: connection.dialled,
-            addresses: hello.addresses.clone(),
-            version: *version,
-            versions: hello.versions(),
-            build: hello.build.clone(),
-            extra: hello.extra(),
-            connected_since: std::time::SystemTime::now(),
-            rtt: None,
-            bytes_in: 0,
-            bytes_out: 0,
-        })
     }
 }
 

@@ -63,7 +63,9 @@ async fn half_open_connections_do_not_keep_a_node_from_joining() {
 async fn before_the_hellos_no_question_and_no_gossip_is_taken_or_sent() {
     let key = ClusterKey::generate();
     let (mut one, mut two) = pair(&key).await;
-    let mut early = Insider::new(Some(&key), "test", |_| true);
+    // It accepts this node's Hello and says none of its own, so the connection lasts a while.
+    let own = one.id().parse().unwrap();
+    let mut early = Insider::new(Some(&key), "test", |peer| *peer < own);
     let to = early.dial(&one.tcp()).await.unwrap();
     early.ask(to, vec![1, 0, 0, 0, 1, 42]);
     let mut count = 0;
@@ -87,11 +89,26 @@ async fn before_the_hellos_no_question_and_no_gossip_is_taken_or_sent() {
 async fn who_has_the_key_and_says_no_hello_is_disconnected() {
     let key = ClusterKey::generate();
     let mut one = Node::start(&key, 1, |_| {}).await;
-    let mut silent = Insider::new(Some(&key), "test", |_| true);
+    // It accepts whatever it hears; as the one that elects it may.
+    let own = one.id().parse().unwrap();
+    let mut silent = Insider::new(Some(&key), "test", |peer| *peer < own);
     silent.dial(&one.tcp()).await.unwrap();
     silent.run_until(|heard| heard.closed > 0).await;
     one.refused(Reason::Silent).await;
     assert!(one.link.peers().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_accepts_out_of_turn_is_banned() {
+    let key = ClusterKey::generate();
+    let mut one = Node::start(&key, 1, |_| {}).await;
+    let own = one.id().parse().unwrap();
+    let mut hasty = Insider::new(Some(&key), "test", |peer| *peer > own);
+    hasty.dial(&one.tcp()).await.unwrap();
+    hasty.run_until(|heard| heard.closed > 0).await;
+    let why = one.refused(Reason::Garbage).await;
+    assert!(why.contains("before it was accepted"), "{why}");
+    assert_eq!(one.link.counters().bans, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
