@@ -15,15 +15,15 @@ use crate::peers::AskError;
 use crate::quorum::Inner;
 use crate::types::Membership;
 
-/// How long a change may take, besides a few elections.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one attempt at a change may take; an election or two may come on top.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 type WriteError = RaftError<u32, ClientWriteError<u32, EmptyNode>>;
 
 impl Inner {
     /// Have it done by whoever leads.
     pub(crate) async fn change(&self, change: Change) -> Result<(), ChangeError> {
-        let patience = PATIENCE + self.timing.election_max * 8;
+        let patience = PATIENCE + self.timing.election_max * 2;
         let deadline = Instant::now() + patience;
         let mut leader = self.shared.leader.subscribe();
         let mut failure = ChangeError::NoLeader;

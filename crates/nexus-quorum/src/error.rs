@@ -85,6 +85,12 @@ pub enum QuorumError {
         "this node already belongs to a cluster; a new one can only be founded on a node that never did"
     )]
     AlreadyMember,
+    /// Going on alone from the file of a node that has nothing to go on with.
+    #[error("quorum file {path} belongs to a node that was never in a cluster; take that of a former voter", path = path.display())]
+    NeverMember {
+        /// The redb file.
+        path: PathBuf,
+    },
     /// The quorum of this node has stopped.
     #[error("the quorum of this node has stopped: {0}")]
     Stopped(String),

@@ -52,7 +52,7 @@ pub struct Entry {
 /// snapshot by `install` if there is one, and then each command after it once.
 ///
 /// `install` and `apply` are already called while [`Quorum::open`](crate::Quorum::open) runs: whoever serves the machine
-/// must be running by then.
+/// must be running by then. After a crash the last commands may come a moment later, when there is a leader again.
 pub trait Machine: Send + Sync + 'static {
     /// Carry out commands in order; one answer for each. Never empty, at most 1024 commands at a time.
     fn apply(&self, entries: Vec<Entry>) -> BoxFuture<Result<Vec<Vec<u8>>, MachineError>>;

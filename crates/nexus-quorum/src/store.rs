@@ -191,6 +191,34 @@ impl Store {
         Ok(())
     }
 
+    /// Append `entry`, take all before it for committed, and belong to another cluster with another vote, all at once.
+    pub fn replace_members(
+        &self,
+        entry: RaftEntry,
+        vote: Vote,
+        cluster: Cluster,
+    ) -> Result<(), StoreError> {
+        let row = EntryRow::from(entry);
+        let committed = LogId::from(row.id);
+        let bytes = seal_row("log", &row.id.index.to_be_bytes(), &row)?;
+        self.write(|tx| {
+            let mut log = tx.open_table(LOG).map_err(fits)?;
+            log.insert(row.id.index, bytes.as_slice()).map_err(fits)?;
+            drop(log);
+            put_meta(tx, "committed", &Some(row.id))?;
+            put_meta(tx, "vote", &VoteRow::from(vote))?;
+            put_meta(tx, "cluster", &cluster)
+        })?;
+        let mut known = self.known();
+        known.last = Some(committed);
+        known.log_bytes += bytes.len() as u64;
+        known.committed = Some(committed);
+        known.committed_saved = Some(committed);
+        known.vote = Some(vote);
+        known.cluster = Some(cluster);
+        Ok(())
+    }
+
     /// Entries from `from` to before `end`, as many as `bytes` allow but at least one if there is one.
     pub fn read(&self, from: u64, end: u64, bytes: usize) -> Result<Vec<RaftEntry>, StoreError> {
         self.with(|db| {

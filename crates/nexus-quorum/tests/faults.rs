@@ -27,47 +27,47 @@ fn add(by: i64) -> Op {
     Op::Add("n".to_owned(), by)
 }
 
+// A term that is no higher than the leader's unseats nobody. Whether the leader stays in office for other reasons depends
+// on how busy the machine is, and is not asserted.
+
 #[test]
-fn a_voter_that_was_cut_off_comes_back_without_unseating_the_leader() {
+fn a_voter_that_is_cut_off_does_not_raise_its_term_and_so_unseats_nobody() {
     let cluster = Cluster::of(3);
-    let leader = cluster.leader_of_all();
-    let cut = (1..=3).find(|number| *number != leader).unwrap();
-    let others: Vec<u32> = (1..=3).filter(|number| *number != cut).collect();
-    let term = cluster.nodes[&leader].status().term;
     for _ in 0..2 {
+        let leader = cluster.leader_of_all();
+        let cut = (1..=3).find(|number| *number != leader).unwrap();
+        let others: Vec<u32> = (1..=3).filter(|number| *number != cut).collect();
         cluster.net.split(&[cut], &others);
         eventually("it notices", || {
             cluster.nodes[&cut].status().leader.is_none().then_some(())
         });
         // Long enough for several campaigns.
         std::thread::sleep(timing().election_max * 4);
-        cluster.nodes[&leader].propose(&add(1)).unwrap();
+        let away = cluster.nodes[&cut].status().term;
+        assert!(away <= cluster.term(&others), "{away}");
+        cluster.nodes[&others[0]].propose(&add(1)).unwrap();
         cluster.net.heal();
-        eventually("it is back", || {
-            (cluster.nodes[&cut].status().leader == Some(leader)).then_some(())
-        });
+        cluster.leader_of_all();
     }
-    assert_eq!(
-        cluster.nodes[&leader].status().term,
-        term,
-        "nobody campaigned in vain"
-    );
     cluster.expect_equal();
 }
 
 #[test]
-fn a_voter_that_hears_no_leader_but_is_heard_itself_does_not_unseat_it_either() {
+fn a_voter_that_hears_no_leader_but_is_heard_itself_does_not_raise_its_term_either() {
     let cluster = Cluster::of(3);
     let leader = cluster.leader_of_all();
     let deaf = (1..=3).find(|number| *number != leader).unwrap();
-    let term = cluster.nodes[&leader].status().term;
-    cluster.net.cut_way(leader, deaf);
+    let others: Vec<u32> = (1..=3).filter(|number| *number != deaf).collect();
+    for other in &others {
+        cluster.net.cut_way(*other, deaf);
+    }
     eventually("it notices", || {
         cluster.nodes[&deaf].status().leader.is_none().then_some(())
     });
     std::thread::sleep(timing().election_max * 4);
-    assert_eq!(cluster.nodes[&leader].status().term, term);
-    cluster.nodes[&leader].propose(&add(1)).unwrap();
+    let away = cluster.nodes[&deaf].status().term;
+    assert!(away <= cluster.term(&others), "{away}");
+    cluster.nodes[&others[0]].propose(&add(1)).unwrap();
     cluster.net.heal();
     cluster.leader_of_all();
     cluster.expect_equal();

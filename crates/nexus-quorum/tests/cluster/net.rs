@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nexus_quorum::{
-    Applied, BoxFuture, CallError, ChangeError, Limits, Network, Options, ProposeError, Quorum,
-    QuorumError, Status, Timing,
+    Applied, BoxFuture, CallError, Limits, Network, Options, ProposeError, Quorum, QuorumError,
+    Status, Timing,
 };
 use rand::Rng as _;
 use tokio::runtime::Runtime;
@@ -368,16 +368,25 @@ impl Cluster {
     /// Make it a learner and then a voter, asked for on node 1.
     pub fn admit(&self, number: u32) {
         let first = &self.nodes[&1];
-        first
-            .run(move |quorum| async move { quorum.add_learner(number).await })
-            .unwrap();
-        eventually("promotion", || {
-            match first.run(move |quorum| async move { quorum.promote(number).await }) {
-                Ok(()) => Some(()),
-                Err(ChangeError::Lagging { .. } | ChangeError::Silent(_)) => None,
-                Err(error) => panic!("{error}"),
-            }
+        eventually("admission", || {
+            first
+                .run(move |quorum| async move { quorum.add_learner(number).await })
+                .ok()
         });
+        eventually("promotion", || {
+            first
+                .run(move |quorum| async move { quorum.promote(number).await })
+                .ok()
+        });
+    }
+
+    /// The highest term that one of `among` is in.
+    pub fn term(&self, among: &[u32]) -> u64 {
+        among
+            .iter()
+            .map(|number| self.nodes[number].status().term)
+            .max()
+            .unwrap()
     }
 
     pub fn up(&self) -> impl Iterator<Item = &Node> {
