@@ -105,6 +105,14 @@ pub struct Owner {
 }
 
 impl Handle {
+    /// Jobs that wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.jobs
+            .max_capacity()
+            .saturating_sub(self.jobs.capacity())
+    }
+
     /// Has the owner end once it has done everything that was asked so far.
     pub fn close(&self) {
         self.closing.notify_one();

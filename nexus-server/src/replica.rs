@@ -243,6 +243,12 @@ impl Replica {
         &self.sync
     }
 
+    /// Rows of changes that are not durable yet.
+    #[must_use]
+    pub fn unsettled_rows(&self) -> usize {
+        self.map.unsettled_rows()
+    }
+
     /// Who writes here until the next boot.
     #[must_use]
     pub fn origin(&self) -> Origin {

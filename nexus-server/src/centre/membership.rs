@@ -38,6 +38,12 @@ impl Centre {
             introduced: member.is_some_and(|member| member.node == *me),
             complete: self.replica.is_complete(),
             writers: self.writers(|member| &member.node.http),
+            fetched: self
+                .replica
+                .sync()
+                .report()
+                .bootstrap
+                .map(|fetch| (fetch.entries, fetch.entries_expected)),
             clock: self
                 .replica
                 .sync()
@@ -67,13 +73,14 @@ impl Centre {
         (!self.members().is_news(join)).then_some(state)
     }
 
-    /// Members, those that were, and how the replica stands.
+    /// Members, those that were, how the replica stands, and how many rows are not durable yet.
     #[must_use]
-    pub fn cluster_report(&self) -> (Vec<Member>, Vec<RemovedMember>, Report) {
+    pub fn cluster_report(&self) -> (Vec<Member>, Vec<RemovedMember>, Report, usize) {
         (
             self.members().iter().cloned().collect(),
             self.members().removed().to_vec(),
             self.replica.sync().report(),
+            self.replica.unsettled_rows(),
         )
     }
 

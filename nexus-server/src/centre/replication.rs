@@ -204,6 +204,12 @@ fn say(notice: &Notice) {
     match notice {
         Notice::MustStartOver { why } => tracing::error!(why, "this replica must start over"),
         Notice::Twin { why } => tracing::error!(why, "another server has this one's number"),
+        Notice::RolledBack { peer } => {
+            tracing::error!(
+                peer = peer.0,
+                "another server has less than it said: its store was restored or has lost writes, it must start over"
+            );
+        }
         Notice::Removed => tracing::warn!("this server is not a member of the cluster any more"),
         Notice::FirstCopy {
             from,

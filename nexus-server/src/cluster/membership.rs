@@ -7,7 +7,7 @@ use nexus_core::lease::LeaseRule;
 use nexus_core::shard_table::Command;
 use nexus_p2p::Link;
 use serde::{Deserialize, Serialize};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::channel;
 use crate::actor::Handle;
@@ -17,6 +17,8 @@ use crate::standing::Standing;
 
 /// How often a server that is no full member yet looks where it stands.
 const LOOK_AFTER: Duration = Duration::from_millis(300);
+/// How often it is said how far the fetching of the record has come.
+const SAY_AFTER: Duration = Duration::from_secs(5);
 /// How long another server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -57,6 +59,8 @@ pub struct Stand {
     pub complete: bool,
     /// Where writes are taken.
     pub writers: Vec<String>,
+    /// Entries that are here and that there are, while they are fetched.
+    pub fetched: Option<(u64, u64)>,
     /// Why the clock is too wrong to write, if it is.
     pub clock: Option<String>,
 }
@@ -98,7 +102,8 @@ impl Membership {
     pub async fn keep(self) {
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut said = None;
+        let mut said: Option<String> = None;
+        let mut progress_due = Instant::now();
         loop {
             looks.tick().await;
             let Ok(stand) = self.stand().await else {
@@ -113,6 +118,12 @@ impl Membership {
                     None => tracing::info!("this server is a full member of the cluster"),
                 }
                 said = missing.clone();
+            }
+            if let Some((entries, expected)) = stand.fetched
+                && Instant::now() >= progress_due
+            {
+                progress_due = Instant::now() + SAY_AFTER;
+                tracing::info!(entries, expected, "fetching the record");
             }
             let writers = (!self.introduction.role.writes()).then(|| stand.writers.clone());
             self.standing.set(|reasons| {

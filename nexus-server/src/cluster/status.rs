@@ -26,6 +26,8 @@ pub struct ClusterStatus {
     pub removed: Vec<RemovedMember>,
     /// How its replica stands to the others.
     pub replica: Report,
+    /// Rows of changes that are not durable yet.
+    pub unsettled_rows: usize,
     /// How the quorum is.
     pub quorum: Status,
     /// Servers that are connected.
@@ -40,7 +42,7 @@ impl ClusterStatus {
     /// # Errors
     /// If the owner of the state cannot be reached.
     pub async fn look(membership: &Membership) -> Result<Self, Refused> {
-        let (members, removed, replica) = membership
+        let (members, removed, replica, unsettled_rows) = membership
             .centre
             .run_ahead(|centre, _| Ok(centre.cluster_report()))
             .await?;
@@ -56,6 +58,7 @@ impl ClusterStatus {
             members,
             removed,
             replica,
+            unsettled_rows,
             quorum: membership.grants.quorum().status(),
             peers: peers.into_iter().map(|peer| (peer.number, peer)).collect(),
             refuses: membership

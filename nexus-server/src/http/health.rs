@@ -78,7 +78,10 @@ pub async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     snapshot.watchers = app.centre().watchers().await?;
     let status = ClusterStatus::look(&app.membership).await?;
     let counters = app.membership.link.as_ref().map(nexus_p2p::Link::counters);
-    app.metrics().cluster().show(&status, counters.as_ref());
+    let requests = app.centre().depth();
+    app.metrics()
+        .cluster()
+        .show(&status, counters.as_ref(), requests);
     let text = app.metrics().render(&snapshot).map_err(|error| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -27,6 +27,7 @@ pub struct ClusterMetrics {
     members: GaugeVec,
     leader: Gauge,
     log: GaugeVec,
+    queues: GaugeVec,
 }
 
 impl ClusterMetrics {
@@ -120,6 +121,11 @@ impl ClusterMetrics {
                 "nexus_quorum_has_leader",
                 "1 if this server knows a leader that can decide.",
             )?,
+            queues: many(
+                "nexus_queue_depth",
+                "What waits: requests for the owner of the state, rows for the disk.",
+                &["queue"],
+            )?,
             log: many(
                 "nexus_quorum_log_index",
                 "Last entry of the quorum's log: written, committed, applied.",
@@ -129,7 +135,10 @@ impl ClusterMetrics {
     }
 
     /// Sets everything to what it is now.
-    pub fn show(&self, status: &ClusterStatus, counters: Option<&Counters>) {
+    pub fn show(&self, status: &ClusterStatus, counters: Option<&Counters>, requests: usize) {
+        for (queue, depth) in [("requests", requests), ("rows", status.unsettled_rows)] {
+            self.queues.with_label_values(&[queue]).set(depth as f64);
+        }
         let replica = &status.replica;
         let number = |value: u64| value as f64;
         self.peers.set(status.peers.len() as f64);
