@@ -24,15 +24,15 @@ mod repair;
 mod report;
 #[cfg(test)]
 mod tests;
+mod types;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Error, Malformed};
-use crate::hlc::UnixMillis;
-use crate::message::{Delta, Digest};
-use crate::replica::{Change, Received, Replica, Ticket};
+use crate::message::Digest;
+use crate::replica::{Received, Replica, Ticket};
 use crate::rows::Rows;
 use crate::vector::VersionVector;
 use crate::version::NodeId;
@@ -45,166 +45,13 @@ use wire::{Question, Refusal, Reply};
 
 pub use clock::{ClockNotice, WritesRefused};
 pub use report::{Bootstrap, ClockReport, Notice, PeerReport, Report, Traffic};
+pub use types::{Input, Member, Now, Options, Output};
 
 /// Most rows that may wait to be written before pushes are dropped (they are pulled later).
 const MAX_UNSETTLED_FOR_PUSHES: usize = 64 * 1024;
 
 /// Most rows that may wait to be written before no more is asked for.
 const MAX_UNSETTLED_FOR_PULLS: usize = 16 * 1024;
-
-/// How a replica is brought together with others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How often peers are greeted (give or take a quarter).
-    pub rebroadcast: Duration,
-    /// Any number, another one on each node: so that not all greet at the same moment.
-    pub seed: u64,
-    /// About how many bytes one answer to a pull has. At most 1 MiB.
-    pub page_bytes: usize,
-    /// How many peers are pulled from at once.
-    pub pulls: usize,
-    /// How long an answer is waited for.
-    pub patience: Duration,
-    /// How many bytes a second a first copy takes; nothing for as fast as it goes.
-    pub bootstrap_rate: Option<u64>,
-    /// Members that were not heard of for so long are named in [`Report::overdue`].
-    pub overdue: Duration,
-    /// How often ranges are compared with each peer although roots tell of no difference: under a steady
-    /// load no two replicas ever have seen the same, and roots say nothing. Costs a few KiB. Nothing
-    /// for never.
-    pub compare: Option<Duration>,
-    /// In what time all rows are compared with their summary once; nothing for never.
-    pub scrub: Option<Duration>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            rebroadcast: Duration::from_secs(5),
-            seed: 0,
-            page_bytes: 128 * 1024,
-            pulls: 2,
-            patience: Duration::from_secs(10),
-            bootstrap_rate: None,
-            overdue: Duration::from_secs(7 * 24 * 60 * 60),
-            compare: Some(Duration::from_secs(60 * 60)),
-            scrub: Some(Duration::from_secs(24 * 60 * 60)),
-        }
-    }
-}
-
-/// What clocks show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Since the machine started; never goes back.
-    pub boot: Duration,
-    /// The wall clock.
-    pub wall: UnixMillis,
-}
-
-/// A member of the cluster, as the cluster has agreed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Which node.
-    pub node: NodeId,
-    /// When it was admitted: grows with each admission, of whichever node (an index of the cluster's log). A
-    /// node that finds another number here than the one it started under was removed in between, and
-    /// must start over.
-    pub admitted: u64,
-}
-
-/// Something happened.
-#[derive(Clone, Debug)]
-pub enum Input<'a> {
-    /// A peer can be reached.
-    Up(NodeId),
-    /// It cannot any more.
-    Down(NodeId),
-    /// A peer published this.
-    Gossip {
-        /// Who.
-        from: NodeId,
-        /// What [`Output::Publish`] gave there.
-        bytes: &'a [u8],
-    },
-    /// A peer asks.
-    Question {
-        /// Who.
-        from: NodeId,
-        /// For [`Output::Answer`], which may come with a later step; different for each question that waits.
-        id: u64,
-        /// What [`Output::Ask`] gave there.
-        bytes: &'a [u8],
-    },
-    /// A peer has answered.
-    Answer {
-        /// Who.
-        from: NodeId,
-        /// Of [`Output::Ask`].
-        id: u64,
-        /// What [`Output::Answer`] gave there.
-        bytes: &'a [u8],
-    },
-    /// A question was not answered.
-    Failed {
-        /// Who was asked.
-        from: NodeId,
-        /// Of [`Output::Ask`].
-        id: u64,
-    },
-    /// Time has passed.
-    Tick,
-    /// Who is in the cluster: all of them, this node too. Only they are listened to, and each holds up the
-    /// collection of tombstones. One that is left out is removed or evicted.
-    Members {
-        /// Which list this is: grows with each change of it.
-        epoch: u64,
-        /// The list.
-        members: &'a [Member],
-    },
-    /// All changes up to this one are on disk. The replica is told as well ([`Replica::settle`]).
-    Durable(Ticket),
-    /// An own change is on disk; this is its delta.
-    Wrote(Delta),
-    /// Publish and greet at once, and go on until every peer that can be reached has confirmed all own
-    /// writes, or half a minute is over: for a graceful shutdown, and for whoever waits until others have
-    /// a write. Peers answer as soon as it is on their disks. May be said again with each write.
-    Flush,
-}
-
-/// Something is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// To all peers, best effort. At most about 110 KiB.
-    Publish(Vec<u8>),
-    /// To one peer.
-    Ask {
-        /// Whom.
-        to: NodeId,
-        /// For [`Input::Answer`] and [`Input::Failed`].
-        id: u64,
-        /// At most about 1.2 MiB.
-        bytes: Vec<u8>,
-    },
-    /// To who asked.
-    Answer {
-        /// Of [`Input::Question`].
-        id: u64,
-        /// At most about 1.2 MiB.
-        bytes: Vec<u8>,
-    },
-    /// To disk.
-    Write(Change),
-    /// A peer has sent what no replica sends.
-    Misbehaved {
-        /// Who.
-        from: NodeId,
-        /// What was wrong.
-        what: String,
-    },
-    /// Something that an operator wants to read.
-    Report(Notice),
-}
 
 /// What one replica knows of its peers, and is about to do.
 #[derive(Debug)]
@@ -397,9 +244,16 @@ impl Sync {
             self.traffic.strangers = self.traffic.strangers.saturating_add(1);
             return Ok(Some(Reply::Refused(Refusal::NotAMember)));
         }
+        let greets = matches!(question, Question::Greeting(..));
+        if !greets && self.is_rolled_back(from) {
+            return Ok(Some(Reply::Refused(Refusal::RolledBack)));
+        }
         let reply = match question {
             Question::Greeting(greeting, wait_for) => {
                 self.greeted(replica, from, &greeting, out)?;
+                if self.is_rolled_back(from) {
+                    return Ok(Some(Reply::Refused(Refusal::RolledBack)));
+                }
                 if self.hold(from, id, &greeting, wait_for) {
                     return Ok(None);
                 }
@@ -487,6 +341,13 @@ impl Sync {
                     peer.refuses_us = refusal == Refusal::NotAMember;
                 }
                 self.failed(from, id);
+                if refusal == Refusal::RolledBack {
+                    let why = format!(
+                        "the store of this node is older than what it had told node {} that it had for good: it was restored from a copy, or its disk has lost writes; wipe it and let it start over from its peers",
+                        from.0
+                    );
+                    self.stop(Notice::MustStartOver { why }, out);
+                }
             }
             (what, _) => {
                 let what = format!("answered a {what:?} with something else");

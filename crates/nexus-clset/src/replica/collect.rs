@@ -120,6 +120,16 @@ impl<R: Rows> Replica<R> {
         current: Option<&BTreeMap<NodeId, Incarnation>>,
         now: UnixMillis,
     ) -> Result<Vec<Change>, Error<R::Error>> {
+        if let Some(round) = &self.round {
+            // If only somebody who is no member any more had some of it, nobody ever will.
+            let mut known = self.seen.clone();
+            for seen in members {
+                known.join(seen);
+            }
+            if !known.covers(&round.barrier) {
+                self.round = None;
+            }
+        }
         if self.round.is_none() {
             let candidates = self.candidates(members, now)?;
             let retirees = match current {

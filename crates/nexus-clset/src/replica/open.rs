@@ -8,7 +8,7 @@ use crate::error::{Error, Malformed};
 use crate::hlc::{Clock, Hlc, UnixMillis};
 use crate::overlay::Overlay;
 use crate::replica::claims::Claims;
-use crate::replica::{Change, Draft, Replica, Ticket, meta, seconds};
+use crate::replica::{Change, Draft, Replica, Ticket, meta, origin_key, seconds};
 use crate::retired::Retired;
 use crate::rows::{RowKind, Rows};
 use crate::summary::Summary;
@@ -18,6 +18,9 @@ use crate::watch::Log;
 
 /// First byte of a bookkeeping row.
 const FORMAT: u8 = 1;
+
+/// Most forgotten writers whose rows one boot takes away; two rows each.
+const LEFT_ROWS: usize = 25;
 
 /// Rows that are read at once.
 const PAGE: usize = 1024;
@@ -101,6 +104,18 @@ impl<R: Rows> Replica<R> {
         row.u32(incarnation.0);
         let mut draft = Draft::default();
         draft.put(RowKind::Meta, meta::NODE.to_vec(), row.finish());
+        // Power may have failed between the word that a writer is forgotten and the last of its rows.
+        let retired = |origin: Origin| replica.retired.contains(origin);
+        let mut gone = replica.seen.forget(retired);
+        gone.extend(replica.collected.forget(retired));
+        for claims in replica.claims.values_mut() {
+            claims.claimed.forget(retired);
+            claims.required.forget(retired);
+        }
+        for origin in gone.into_iter().take(LEFT_ROWS) {
+            draft.seen.insert(origin);
+            draft.delete(RowKind::Meta, origin_key(meta::COLLECTED, origin));
+        }
         let boot = replica.finish(draft, None);
         Ok((replica, boot))
     }

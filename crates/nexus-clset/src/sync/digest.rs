@@ -1,14 +1,16 @@
 //! Greeting peers: each says what it has, and learns what it lacks and whether the two are alike.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::message::Digest;
 use crate::replica::Replica;
+use crate::retired::Retired;
 use crate::rows::Rows;
 use crate::sync::peer::What;
 use crate::sync::wire::{Greeting, Question, Reply};
-use crate::sync::{Output, Sync};
+use crate::sync::{Notice, Output, Sync};
 use crate::vector::VersionVector;
 use crate::version::{Dot, NodeId};
 
@@ -80,6 +82,11 @@ impl Sync {
         }
     }
 
+    /// Whether a peer has broken its word on what it has for good.
+    pub(super) fn is_rolled_back(&self, peer: NodeId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.rolled_back)
+    }
+
     /// Whether an answer is better given later: when a write of the asking origin is on disk here.
     pub(super) fn hold(&mut self, from: NodeId, id: u64, greeting: &Greeting, seq: u64) -> bool {
         let origin = greeting.digest.origin;
@@ -149,6 +156,8 @@ impl Sync {
         digest
             .collected
             .forget(|origin| replica.retired().contains(origin));
+        let word = self.peers.get(&from).and_then(|peer| peer.digest.as_ref());
+        let word = word.map_or(Word::News, |old| word_of(old, &digest, replica.retired()));
         let next = self.now.boot.saturating_add(self.interval());
         let alike = compare(&replica.digest(), &digest);
         let Some(peer) = self.peers.get_mut(&from) else {
@@ -156,8 +165,19 @@ impl Sync {
         };
         peer.rounds = peer.rounds.saturating_add(1);
         peer.heard = Some(self.now.boot);
-        peer.epoch = greeting.epoch;
         peer.next_greeting = next;
+        if word == Word::Old {
+            return Ok(());
+        }
+        if word == Word::Broken {
+            if !peer.rolled_back {
+                peer.rolled_back = true;
+                out.push(Output::Report(Notice::RolledBack { peer: from }));
+            }
+            return Ok(());
+        }
+        peer.rolled_back = false;
+        peer.epoch = greeting.epoch;
         peer.pull_after_greeting = false;
         peer.digest = Some(digest);
         match alike {
@@ -172,6 +192,30 @@ impl Sync {
             Alike::Unknown => {}
         }
         Ok(())
+    }
+}
+
+/// How what a peer says goes with what it said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// It has more, or starts over.
+    News,
+    /// It was overtaken on its way by what was said later.
+    Old,
+    /// It has less than it had for good in an earlier boot.
+    Broken,
+}
+
+fn word_of(before: &Digest, now: &Digest, retired: &Retired) -> Word {
+    let mut had = before.seen.clone();
+    had.forget(|origin| retired.contains(origin));
+    let kept = now.seen.covers(&had);
+    match now.origin.incarnation.cmp(&before.origin.incarnation) {
+        Ordering::Less => Word::Old,
+        Ordering::Equal if kept => Word::News,
+        Ordering::Equal => Word::Old,
+        Ordering::Greater if kept || !now.complete || !before.complete => Word::News,
+        Ordering::Greater => Word::Broken,
     }
 }
 

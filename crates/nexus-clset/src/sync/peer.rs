@@ -39,6 +39,8 @@ pub(super) struct Peer {
     pub(super) failures: u32,
     pub(super) pause_until: Duration,
     pub(super) refuses_us: bool,
+    /// Whether it has less than it said in an earlier boot that it had for good.
+    pub(super) rolled_back: bool,
     /// When roots were compared last.
     pub(super) compared: Option<Duration>,
     /// How often in a row roots differed although all was seen.

@@ -24,6 +24,12 @@ pub enum Notice {
         /// Who knows of more writes than were made here, and what to do.
         why: String,
     },
+    /// A peer has less than it said in an earlier boot that it had for good: its store was restored from a
+    /// copy, or its disk has lost writes. It is told to start over, and gets nothing until it does.
+    RolledBack {
+        /// Who.
+        peer: NodeId,
+    },
     /// This node is not in the list of members any more.
     Removed,
     /// The first copy is taken from this peer: from the start, or after another one or a restart.

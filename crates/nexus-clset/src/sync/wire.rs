@@ -60,6 +60,8 @@ pub(super) enum Refusal {
     NotAMember,
     /// This replica must start over, or is too busy.
     NotNow,
+    /// Who asks has less than it said in an earlier boot that it had for good.
+    RolledBack,
 }
 
 impl Greeting {
@@ -175,6 +177,7 @@ impl Reply {
             Self::Stored => whole(b's', &[]),
             Self::Refused(Refusal::NotAMember) => whole(b'r', &[1]),
             Self::Refused(Refusal::NotNow) => whole(b'r', &[2]),
+            Self::Refused(Refusal::RolledBack) => whole(b'r', &[3]),
         }
     }
 
@@ -188,6 +191,7 @@ impl Reply {
             b'r' => match bytes.array()? {
                 [1] => Ok(Self::Refused(Refusal::NotAMember)),
                 [2] => Ok(Self::Refused(Refusal::NotNow)),
+                [3] => Ok(Self::Refused(Refusal::RolledBack)),
                 [other] => Err(bytes.wrong(format!("refusal {other}"))),
             },
             other => Err(bytes.wrong(format!("kind {other}"))),

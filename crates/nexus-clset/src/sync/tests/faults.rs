@@ -380,6 +380,32 @@ fn lag_is_told_in_entries_and_in_seconds() {
 }
 
 #[test]
+fn a_store_restored_from_a_copy_is_found_out_and_starts_over() {
+    let mut net = Net::new(3);
+    for n in 0..20 {
+        net.put(0, &format!("k{n}"), "v");
+    }
+    net.run_until("in sync", Duration::from_secs(30), Net::converged);
+    let copy = net.hosts[2].rows.image();
+    for n in 0..20 {
+        net.delete(1, &format!("k{n}"));
+        net.put(2, &format!("own{n}"), "v");
+    }
+    net.run_until("in sync", Duration::from_secs(30), Net::converged);
+    net.run(Duration::from_secs(5));
+    net.replace(2, NodeId(3), copy, 0);
+    net.run_until("found out", Duration::from_secs(30), |net| {
+        net.hosts[2].sync.must_start_over().is_some()
+    });
+    let told = Notice::RolledBack { peer: NodeId(3) };
+    assert!(net.hosts.iter().any(|host| host.notices.contains(&told)));
+    net.wipe(2);
+    net.run_until("in sync", Duration::from_secs(60), Net::converged);
+    assert_eq!(net.value(0, "k3"), None);
+    assert_eq!(net.value(2, "own3").unwrap(), "v");
+}
+
+#[test]
 fn who_is_no_member_is_neither_heard_nor_answered() {
     let mut net = Net::new(3);
     net.put(0, "k", "v");
