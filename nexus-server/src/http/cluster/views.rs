@@ -112,7 +112,7 @@ pub struct MemberView {
     behind_seconds: Option<f64>,
     /// Entries of this member which the server that answers lacks.
     ahead_entries: Option<u64>,
-    /// Whether both hold the same, by their roots.
+    /// Whether both hold the same, by their roots; nothing if they were not compared yet.
     in_sync: Option<bool>,
 }
 
@@ -158,7 +158,9 @@ impl MemberView {
             behind_entries: replica.map(|peer| peer.behind),
             behind_seconds: replica.and_then(|peer| peer.behind_for).map(seconds),
             ahead_entries: replica.map(|peer| peer.ahead),
-            in_sync: replica.map(|peer| peer.in_sync),
+            in_sync: replica
+                .filter(|peer| peer.compared.is_some() || peer.behind > 0 || peer.ahead > 0)
+                .map(|peer| peer.in_sync),
         }
     }
 
