@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use nexus_clset::{Error, Fence, Input, NodeId, RowKind, RowWrite, Rows as _, Write};
+use nexus_clset::{
+    Entry, EntryKind, Error, Fence, Input, NodeId, RowKind, RowWrite, Rows as _, Write,
+};
 
 use crate::bug::Bug;
 use crate::host::Job;
@@ -192,9 +194,7 @@ impl World {
 
     /// The disk is lost: the node comes back under another number.
     fn lose_disk(&mut self, at: usize) {
-        let whole = |host: &crate::host::Host| host.running.is_some() && !host.was_removed;
-        let others = self.members().into_iter().filter(|other| *other != at);
-        if others.filter(|other| whole(&self.hosts[*other])).count() < 2 || !self.is_listed(at) {
+        if !self.is_listed(at) || self.whole_without(at) < 2 {
             return;
         }
         let node = self.hosts[at].id.0;
@@ -251,11 +251,13 @@ impl World {
         }
     }
 
-    /// The store loses a row, silently, while the node is down. Only what two others have on disk.
+    /// The store loses the row of a value, silently, while the node is down. Only what two others have on
+    /// disk. (Where a tombstone is lost, what its node writes next does not know of it.)
     fn lose_row(&mut self, at: usize) {
         let back = self.random.millis(50, 3000);
         let disk = self.hosts[at].disk.clone();
-        let entries = disk.all(RowKind::Entry);
+        let mut entries = disk.all(RowKind::Entry);
+        entries.retain(|(_, row)| Entry::decode(row).unwrap().kind() == EntryKind::Put);
         let Some((key, bytes)) = self.random.pick(&entries).cloned() else {
             return;
         };
@@ -268,7 +270,7 @@ impl World {
         if same.count() < 2 || self.hosts[at].running.is_none() {
             return;
         }
-        let entry = nexus_clset::Entry::decode(&bytes).unwrap();
+        let entry = Entry::decode(&bytes).unwrap();
         let origin = entry.version.origin;
         let dot = [
             origin.node.0.to_be_bytes().to_vec(),

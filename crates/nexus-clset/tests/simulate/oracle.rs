@@ -78,6 +78,12 @@ impl Oracle {
             let Some(peer) = &host.running else {
                 continue;
             };
+            // Who does not know the members of now does not know who has started over.
+            if host.list.as_ref().map(|list| list.epoch)
+                != booted.list.as_ref().map(|list| list.epoch)
+            {
+                continue;
+            }
             let word = peer.sync.acknowledged_by(booted.id);
             let missing = word.runs().find(|(origin, _, end)| {
                 !digest.retired.contains(*origin) && digest.seen.upto(*origin) < *end && {
