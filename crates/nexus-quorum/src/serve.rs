@@ -71,6 +71,10 @@ impl Inner {
                 let index = self.accept(command, patience).await?;
                 Ok(Reply::Committed { index })
             }
+            // Who knows the cluster's name was a member once; whether it still is one says the membership.
+            Question::Change(_) if self.membership().get_node(&from).is_none() => {
+                Err(Refusal::NotMember)
+            }
             Question::Change(change) => Ok(Reply::Changed(self.change_here(change).await)),
             Question::Canvass(canvass) => Ok(self.canvassed(from, canvass)),
         }

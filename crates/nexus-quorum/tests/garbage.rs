@@ -46,10 +46,23 @@ fn talkative() -> (Cluster, Vec<(u32, u32, Vec<u8>)>) {
     for number in 1..=3 {
         cluster.nodes[&number].propose(&add(1)).unwrap();
     }
+    // A change that a follower asks the leader for, and its undoing.
+    let follower = &cluster.nodes[&(leader % 3 + 1)];
+    eventually("a learner", || {
+        follower
+            .run(|quorum| async move { quorum.add_learner(77).await })
+            .ok()
+    });
+    eventually("none", || {
+        follower
+            .run(|quorum| async move { quorum.remove(77).await })
+            .ok()
+    });
     cluster.nodes.get_mut(&leader).unwrap().kill();
     cluster.nodes.get_mut(&leader).unwrap().start().unwrap();
     cluster.leader_of_all();
-    let heard = cluster.net.heard();
+    let mut heard = cluster.net.heard();
+    heard.retain(|(_, to, _)| *to != 77);
     assert!(heard.len() > 20, "{}", heard.len());
     (cluster, heard)
 }
@@ -99,12 +112,12 @@ fn noise_and_messages_in_wrong_names_change_nothing() {
     for number in 1..=3 {
         cluster.nodes[&number].propose(&add(1)).unwrap();
     }
+    cluster.expect_equal();
     assert_eq!(
         cluster.nodes[&1].ledger.counter("n"),
         counter + 3,
         "nothing was carried out"
     );
-    cluster.expect_equal();
 }
 
 #[test]
@@ -149,4 +162,28 @@ fn flipped_bytes_from_a_true_member_end_in_an_answer() {
     println!("stopped: {:?}", victim.status().stopped);
     // Whatever it believes now, it still says where it stands.
     eventually("a status", || Some(victim.status()));
+}
+
+#[test]
+fn who_is_no_member_changes_nothing_and_proposes_nothing() {
+    let (mut cluster, heard) = talkative();
+    let leader = cluster.leader_of_all();
+    // Number 9 has the messages of a member: it knows the cluster's name, and says the same in its own name.
+    cluster.add(9, Limits::default());
+    let before = (
+        cluster.nodes[&leader].status().voters,
+        cluster.expect_equal_of(&[1, 2, 3]),
+    );
+    // Backwards, so that what was undone would be done again.
+    for (_, _, message) in heard.into_iter().rev() {
+        answer(&cluster.nodes[&leader], 9, message);
+    }
+    assert_eq!(
+        (
+            cluster.nodes[&leader].status().voters,
+            cluster.expect_equal_of(&[1, 2, 3])
+        ),
+        before
+    );
+    assert!(cluster.nodes[&leader].status().learners.is_empty());
 }

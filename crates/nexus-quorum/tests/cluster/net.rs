@@ -414,9 +414,16 @@ impl Cluster {
 
     /// All machines that are up hold the same, byte for byte, and all of it has been applied.
     pub fn expect_equal(&self) -> Vec<u8> {
+        let up: Vec<u32> = self.up().map(|node| node.number).collect();
+        self.expect_equal_of(&up)
+    }
+
+    /// The machines of `among` hold the same.
+    pub fn expect_equal_of(&self, among: &[u32]) -> Vec<u8> {
         eventually("equal machines", || {
-            let applied: BTreeSet<_> = self.up().map(|node| node.status().applied).collect();
-            let bytes: BTreeSet<_> = self.up().map(|node| node.ledger.bytes()).collect();
+            let nodes = || among.iter().map(|number| &self.nodes[number]);
+            let applied: BTreeSet<_> = nodes().map(|node| node.status().applied).collect();
+            let bytes: BTreeSet<_> = nodes().map(|node| node.ledger.bytes()).collect();
             (applied.len() == 1 && bytes.len() == 1).then(|| bytes.into_iter().next().unwrap())
         })
     }
