@@ -9,7 +9,7 @@
 //!     +--events (512; full: gossip dropped, questions "busy",         |  [node: the swarm, the table of
 //!     |   refusals dropped below 128 free; Up and Down are kept and   |   peers, the dialler] <-----+
 //!     |   go first)---------------------------------------------------+--- |  |                     |
-//!     +--answers (256, one place for each question under way)------------> +  +--> [a task per name |
+//!     +--answers (1024, one place for each question under way)------------> +  +--> [a task per name |
 //!                                                                             |     to resolve]-----+
 //!                                                                             |     (64; waits)
 //!                                              [a task per connection, libp2p's] <--TCP, QUIC--> peers

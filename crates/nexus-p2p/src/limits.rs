@@ -11,17 +11,23 @@ pub const MOST_QUESTION_BYTES: usize = 4 * 1024 * 1024;
 /// Longest patience of a question; a longer one is cut to this.
 pub const QUESTION_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Questions of one peer that may be under way here, and of this node at one peer.
-pub(crate) const MOST_QUESTIONS_PER_PEER: usize = 32;
+/// Questions of one peer on one channel that may be under way here, and of this node at one peer. One
+/// channel that stands still leaves the others free.
+pub(crate) const MOST_QUESTIONS_PER_CHANNEL: usize = 64;
 
 /// Questions that may be under way here, and of this node at all peers.
-pub(crate) const MOST_QUESTIONS: usize = 256;
+pub(crate) const MOST_QUESTIONS: usize = 1024;
 
 /// Bytes of all questions under way here, and of this node's own that are not answered.
 pub(crate) const MOST_QUESTION_BYTES_UNDER_WAY: usize = 64 * 1024 * 1024;
 
-/// Streams of questions and answers on one connection, both directions together.
-pub(crate) const MOST_STREAMS: usize = 2 * MOST_QUESTIONS_PER_PEER + 8;
+/// Bytes of questions and answers of all peers that are being read. Full: a question is answered with
+/// "busy", an answer is lost.
+pub(crate) const MOST_BYTES_BEING_READ: usize = 64 * 1024 * 1024;
+
+/// Streams of questions and answers on one connection, both directions together: four channels. More:
+/// the stream is dropped.
+pub(crate) const MOST_STREAMS: usize = 2 * 4 * MOST_QUESTIONS_PER_CHANNEL;
 
 /// Streams of all protocols on one connection.
 pub(crate) const MOST_MUXED_STREAMS: usize = 2 * MOST_STREAMS;

@@ -74,8 +74,8 @@ impl Link {
     /// Asks a peer that is up, and waits for its answer as long as `patience` (at most 30 s). Both are
     /// at most [`MOST_QUESTION_BYTES`] long.
     ///
-    /// A question whose patience is over still counts against the peer's 32 until its answer or 30 s
-    /// have come.
+    /// A question whose patience is over still counts against the 64 that one peer's channel has until
+    /// its answer or 30 s have come.
     ///
     /// # Errors
     /// See [`AskError`], which says of each whether the peer may have acted on the question.

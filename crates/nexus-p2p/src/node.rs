@@ -157,6 +157,8 @@ impl Node {
             }
         };
         self.farewell().await;
+        // Whoever waits finds the port free.
+        drop(self);
         if let Some(done) = done {
             let _ = done.send(());
         }

@@ -7,47 +7,48 @@ use libp2p::request_response::OutboundRequestId;
 use tokio::sync::oneshot;
 
 use crate::AskError;
-use crate::limits::{MOST_QUESTION_BYTES_UNDER_WAY, MOST_QUESTIONS, MOST_QUESTIONS_PER_PEER};
+use crate::limits::{MOST_QUESTION_BYTES_UNDER_WAY, MOST_QUESTIONS, MOST_QUESTIONS_PER_CHANNEL};
 use crate::questions::Channel;
+
+/// A peer and a channel.
+pub(super) type Line = (PeerId, u8);
 
 /// One direction's bounds.
 #[derive(Debug, Default)]
 struct Load {
     questions: usize,
     bytes: usize,
-    of_peer: BTreeMap<PeerId, usize>,
+    by_channel: BTreeMap<Line, usize>,
 }
 
 impl Load {
-    fn has_room(&self, peer: &PeerId, bytes: usize) -> bool {
+    fn has_room(&self, line: Line, bytes: usize) -> bool {
+        let own = self.by_channel.get(&line).copied().unwrap_or_default();
         self.questions < MOST_QUESTIONS
             && self.bytes.saturating_add(bytes) <= MOST_QUESTION_BYTES_UNDER_WAY
-            && self
-                .of_peer
-                .get(peer)
-                .is_none_or(|own| *own < MOST_QUESTIONS_PER_PEER)
+            && own < MOST_QUESTIONS_PER_CHANNEL
     }
 
-    fn add(&mut self, peer: PeerId, bytes: usize) {
+    fn add(&mut self, line: Line, bytes: usize) {
         self.questions += 1;
         self.bytes += bytes;
-        *self.of_peer.entry(peer).or_default() += 1;
+        *self.by_channel.entry(line).or_default() += 1;
     }
 
-    fn remove(&mut self, peer: &PeerId, bytes: usize) {
+    fn remove(&mut self, line: Line, bytes: usize) {
         self.questions = self.questions.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
-        if let Some(own) = self.of_peer.get_mut(peer) {
+        if let Some(own) = self.by_channel.get_mut(&line) {
             *own = own.saturating_sub(1);
             if *own == 0 {
-                self.of_peer.remove(peer);
+                self.by_channel.remove(&line);
             }
         }
     }
 }
 
 struct Taken {
-    peer: PeerId,
+    line: Line,
     bytes: usize,
     way_back: Channel,
 }
@@ -56,9 +57,8 @@ struct Taken {
 pub(crate) type Asker = oneshot::Sender<Result<Vec<u8>, AskError>>;
 
 struct Sent {
-    peer: PeerId,
+    line: Line,
     bytes: usize,
-    channel: u8,
     reply: Asker,
 }
 
@@ -73,61 +73,44 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn may_take(&self, peer: &PeerId, bytes: usize) -> bool {
-        self.taken_load.has_room(peer, bytes)
+    pub(super) fn may_take(&self, line: Line, bytes: usize) -> bool {
+        self.taken_load.has_room(line, bytes)
     }
 
     /// A question for the owner; it counts until the owner has answered it or let it drop, even if
     /// the peer is gone meanwhile.
-    pub(super) fn take(&mut self, peer: PeerId, bytes: usize, way_back: Channel) -> u64 {
+    pub(super) fn take(&mut self, line: Line, bytes: usize, way_back: Channel) -> u64 {
         self.next += 1;
-        self.taken_load.add(peer, bytes);
-        self.taken.insert(
-            self.next,
-            Taken {
-                peer,
-                bytes,
-                way_back,
-            },
-        );
+        self.taken_load.add(line, bytes);
+        let taken = Taken {
+            line,
+            bytes,
+            way_back,
+        };
+        self.taken.insert(self.next, taken);
         self.next
     }
 
     pub(super) fn answered(&mut self, id: u64) -> Option<Channel> {
         let taken = self.taken.remove(&id)?;
-        self.taken_load.remove(&taken.peer, taken.bytes);
+        self.taken_load.remove(taken.line, taken.bytes);
         Some(taken.way_back)
     }
 
-    pub(super) fn may_send(&self, peer: &PeerId, bytes: usize) -> bool {
-        self.sent_load.has_room(peer, bytes)
+    pub(super) fn may_send(&self, line: Line, bytes: usize) -> bool {
+        self.sent_load.has_room(line, bytes)
     }
 
-    pub(super) fn send(
-        &mut self,
-        id: OutboundRequestId,
-        peer: PeerId,
-        channel: u8,
-        bytes: usize,
-        reply: Asker,
-    ) {
-        self.sent_load.add(peer, bytes);
-        self.sent.insert(
-            id,
-            Sent {
-                peer,
-                bytes,
-                channel,
-                reply,
-            },
-        );
+    pub(super) fn send(&mut self, id: OutboundRequestId, line: Line, bytes: usize, reply: Asker) {
+        self.sent_load.add(line, bytes);
+        self.sent.insert(id, Sent { line, bytes, reply });
     }
 
     /// A question of ours ended; returns its channel and where the answer goes.
     pub(super) fn ended(&mut self, id: OutboundRequestId) -> Option<(u8, Asker)> {
         let sent = self.sent.remove(&id)?;
-        self.sent_load.remove(&sent.peer, sent.bytes);
-        Some((sent.channel, sent.reply))
+        self.sent_load.remove(sent.line, sent.bytes);
+        Some((sent.line.1, sent.reply))
     }
 }
 
@@ -136,32 +119,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_peer_cannot_take_the_room_of_others() {
+    fn one_channel_of_a_peer_cannot_take_the_room_of_others() {
         let (greedy, other) = (PeerId::random(), PeerId::random());
         let mut load = Load::default();
-        for _ in 0..MOST_QUESTIONS_PER_PEER {
-            assert!(load.has_room(&greedy, 10));
-            load.add(greedy, 10);
+        for _ in 0..MOST_QUESTIONS_PER_CHANNEL {
+            assert!(load.has_room((greedy, 1), 10));
+            load.add((greedy, 1), 10);
         }
-        assert!(!load.has_room(&greedy, 10));
-        assert!(load.has_room(&other, 10));
-        load.remove(&greedy, 10);
-        assert!(load.has_room(&greedy, 10));
+        assert!(!load.has_room((greedy, 1), 10));
+        assert!(load.has_room((greedy, 2), 10));
+        assert!(load.has_room((other, 1), 10));
+        load.remove((greedy, 1), 10);
+        assert!(load.has_room((greedy, 1), 10));
     }
 
     #[test]
     fn questions_and_bytes_are_bounded_over_all_peers() {
         let mut load = Load::default();
         for _ in 0..MOST_QUESTIONS {
-            load.add(PeerId::random(), 0);
+            load.add((PeerId::random(), 1), 0);
         }
-        assert!(!load.has_room(&PeerId::random(), 0));
+        assert!(!load.has_room((PeerId::random(), 1), 0));
         let mut load = Load::default();
-        let peer = PeerId::random();
-        load.add(peer, MOST_QUESTION_BYTES_UNDER_WAY);
-        assert!(!load.has_room(&PeerId::random(), 1));
-        load.remove(&peer, MOST_QUESTION_BYTES_UNDER_WAY);
-        assert!(load.has_room(&PeerId::random(), 1));
-        assert!(load.of_peer.is_empty());
+        let line = (PeerId::random(), 1);
+        load.add(line, MOST_QUESTION_BYTES_UNDER_WAY);
+        assert!(!load.has_room((PeerId::random(), 1), 1));
+        load.remove(line, MOST_QUESTION_BYTES_UNDER_WAY);
+        assert!(load.has_room((PeerId::random(), 1), 1));
+        assert!(load.by_channel.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use super::Node;
 use super::ledger::Asker;
 use crate::AskError;
 use crate::event::{Answer, Event, Reply};
-use crate::questions::{self, Channel, Question, Returned, TooLong};
+use crate::questions::{self, Channel, Question, Returned, Unread};
 
 impl Node {
     pub(super) fn ask(&mut self, to: u32, channel: u8, bytes: Vec<u8>, reply: Asker) {
@@ -21,7 +21,7 @@ impl Node {
             let _ = reply.send(Err(AskError::NotConnected(to)));
             return;
         };
-        if !self.ledger.may_send(&peer, bytes.len()) {
+        if !self.ledger.may_send((peer, channel), bytes.len()) {
             self.shared.counters.questions_failed.add();
             let _ = reply.send(Err(AskError::Busy));
             return;
@@ -31,7 +31,7 @@ impl Node {
         let question = Question { channel, bytes };
         let questions = self.swarm.behaviour_mut().questions.inner();
         let id = questions.send_request(&peer, Ok(question));
-        self.ledger.send(id, peer, channel, length, reply);
+        self.ledger.send(id, (peer, channel), length, reply);
     }
 
     pub(super) fn on_question_event(&mut self, event: questions::Event) {
@@ -42,8 +42,12 @@ impl Node {
                     request, channel, ..
                 } => match request {
                     Ok(question) => self.on_question(peer, question, channel),
-                    Err(TooLong(length)) => {
+                    Err(Unread::TooLong(length)) => {
                         self.garbage(peer, &format!("a question of {length} bytes"));
+                    }
+                    Err(Unread::NoRoom) => {
+                        self.shared.counters.questions_busy.add();
+                        self.answer(channel, Returned::Busy);
                     }
                 },
                 Message::Response {
@@ -106,11 +110,11 @@ impl Node {
             // Perhaps of a later version, so it is no reason for a ban.
             counters.questions_unknown_channel.add();
             Some((way_back, Returned::UnknownChannel))
-        } else if !self.ledger.may_take(&peer, bytes.len()) {
+        } else if !self.ledger.may_take((peer, channel), bytes.len()) {
             counters.questions_busy.add();
             Some((way_back, Returned::Busy))
         } else {
-            let id = self.ledger.take(peer, bytes.len(), way_back);
+            let id = self.ledger.take((peer, channel), bytes.len(), way_back);
             let answer = Answer::new(id, self.replies.0.clone());
             let event = Event::Asked {
                 from,

@@ -89,11 +89,20 @@ async fn a_peer_that_answers_nothing_fills_its_own_places_only() {
             tokio::spawn(async move { link.ask(2, 1, vec![at; 100_000], PATIENCE).await })
         })
         .collect();
-    // Those beyond the silent peer's 32 places are told at once.
+    // Those beyond the 64 places of the silent peer's channel are told at once.
     until("the rest is refused", || {
-        one.link.counters().questions_failed >= 68
+        one.link.counters().questions_failed >= 36
     })
     .await;
+    assert_eq!(
+        one.link.ask(2, 1, Vec::new(), PATIENCE).await,
+        Err(AskError::Busy)
+    );
+    // Its other channels are free.
+    assert_eq!(
+        one.link.ask(2, 9, Vec::new(), PATIENCE).await,
+        Err(AskError::UnknownChannel(9))
+    );
     let answer = one.link.ask(3, 1, b"ab".to_vec(), DEADLINE).await;
     assert_eq!(answer.unwrap(), b"ba");
     assert_eq!(

@@ -69,7 +69,25 @@ impl Node {
         } = self;
         link.stop().await;
         change(&mut options);
-        Self::with(options, room).await.unwrap()
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match Link::start(options.clone()).await {
+                Ok((link, events)) => {
+                    return Self {
+                        link,
+                        events,
+                        seen: Vec::new(),
+                        options,
+                        room,
+                    };
+                }
+                // The task of the QUIC socket gives its port back a moment after the rest.
+                Err(P2pError::Listen { .. }) if Instant::now() < end => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub fn number(&self) -> u32 {
