@@ -18,6 +18,9 @@ pub struct Identity {
     pub number: u32,
     /// Name for people, if the configuration gives none.
     pub name: NodeName,
+    /// Whether the quorum has given its word in this server's own file, which must not be lost then.
+    #[serde(default)]
+    quorum: bool,
 }
 
 impl Identity {
@@ -74,11 +77,43 @@ impl Identity {
                 Some(name) => name.clone(),
                 None => NodeName::new(format!("nexus-{number:08x}"))?,
             },
+            quorum: false,
         };
         identity
             .write(directory, &path)
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(identity)
+    }
+
+    /// Refuses to start if the file of the quorum was there and is not any more.
+    ///
+    /// # Errors
+    /// What is missing and what to do.
+    pub fn check_quorum(&self, directory: &Path, file: &str) -> anyhow::Result<()> {
+        if self.quorum && !directory.join(file).exists() {
+            bail!(
+                "{} is missing, and with it what this server has promised the others: move the whole directory \
+                 {} away, remove this server with `nexusctl cluster remove {}` and let it join anew",
+                directory.join(file).display(),
+                directory.display(),
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Notes that the file of the quorum is there.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn has_quorum(&mut self, directory: &Path) -> anyhow::Result<()> {
+        if self.quorum {
+            return Ok(());
+        }
+        self.quorum = true;
+        let path = directory.join(FILE);
+        self.write(directory, &path)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Complete and durable, or not there.
@@ -105,6 +140,19 @@ mod tests {
         let name = NodeName::new("east-1").unwrap();
         let named = Identity::load(directory.path(), Some(&name)).unwrap();
         assert_eq!((named.number, named.name), (first.number, name));
+    }
+
+    #[test]
+    fn a_lost_quorum_file_is_told_from_one_that_was_never_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut identity = Identity::load(directory.path(), None).unwrap();
+        identity.check_quorum(directory.path(), "q").unwrap();
+        identity.has_quorum(directory.path()).unwrap();
+        let again = Identity::load(directory.path(), None).unwrap();
+        let error = again.check_quorum(directory.path(), "q").unwrap_err();
+        assert!(error.to_string().contains("is missing"), "{error}");
+        std::fs::write(directory.path().join("q"), b"").unwrap();
+        again.check_quorum(directory.path(), "q").unwrap();
     }
 
     #[test]

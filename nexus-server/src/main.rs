@@ -59,7 +59,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         println!("{}: ok, {} pools", path.display(), config.pools.len());
         return Ok(());
     }
-    let filter = EnvFilter::try_from_env("NEXUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("NEXUS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -102,6 +102,11 @@ pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         outcome = &mut owner => Some(outcome),
+        why = quorum_stopped(&running.quorum) => {
+            return Err(anyhow!(why).context(
+                "the quorum has stopped on this server; restart it once the cause is mended",
+            ));
+        }
         outcome = serve(&config, &running, &app, addresses, ready_file.as_deref()) => {
             outcome?;
             None
@@ -142,6 +147,15 @@ pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<
     }
 }
 
+/// Waits for the end of the quorum on this server, which never comes while all is well.
+async fn quorum_stopped(quorum: &Quorum) -> String {
+    let mut stopped = quorum.stopped();
+    match stopped.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_default(),
+        Err(_) => "its task has ended".to_owned(),
+    }
+}
+
 /// Founds the cluster if that is this server's part, and says when it is ready. Ends only with an error.
 async fn serve(
     config: &Config,
@@ -151,6 +165,7 @@ async fn serve(
     ready_file: Option<&Path>,
 ) -> anyhow::Result<()> {
     if config.p2p.bootstrap.is_empty() {
+        running.membership.look_around().await;
         running
             .membership
             .found()
@@ -180,7 +195,8 @@ async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running
     let directory = config.storage.path.clone();
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    let identity = Identity::load(&directory, config.node.id.as_ref())?;
+    let mut identity = Identity::load(&directory, config.node.id.as_ref())?;
+    identity.check_quorum(&directory, QUORUM)?;
     tracing::info!(
         node = %identity.name, number = identity.number, role = config.node.role.as_str(),
         region = config.node.region, "starting"
@@ -236,6 +252,7 @@ async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running
         Arc::new(PeerNetwork(link.clone())),
     )
     .await?;
+    identity.has_quorum(&directory)?;
     let grants = Grants::new(quorum.clone());
     let standing = Standing::default();
     let rule = config.lease_rule().map_err(|error| anyhow!(error))?;
@@ -246,6 +263,7 @@ async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running
         grants: grants.clone(),
         link: link.clone(),
         standing: standing.clone(),
+        patience: config.clset.rebroadcast_interval.get() * 2 + Duration::from_secs(1),
     };
     let steward = Steward {
         centre: centre.clone(),

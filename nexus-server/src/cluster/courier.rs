@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_clset::{NodeId, Output};
 use nexus_core::cluster::Members;
-use nexus_p2p::{Answer, AskError, Event, Link, PeerAddress};
+use nexus_p2p::{Answer, AskError, Event, Link, PeerAddress, Reason};
 use nexus_quorum::Quorum;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -74,8 +74,13 @@ impl Courier {
                     Some(Event::Changed(_)) => continue,
                     Some(Event::Gossip { .. }) if self.is_full() => continue,
                     Some(Event::Gossip { from, bytes }) => Heard::Gossip { from: NodeId(from), bytes },
-                    Some(Event::Refused { peer_id, address, why, .. }) => {
-                        tracing::warn!(peer_id, address, %why, "a connection was refused");
+                    Some(Event::Refused { peer_id, address, why, reason }) => {
+                        // Also a dial that was given up, of a server that was faster itself.
+                        if reason == Reason::Handshake {
+                            tracing::info!(peer_id, address, %why, "a connection was not made");
+                        } else {
+                            tracing::warn!(peer_id, address, %why, "a connection was refused");
+                        }
                         continue;
                     }
                     Some(Event::Asked { from, channel: channel::CLSET, bytes, answer }) => {

@@ -19,6 +19,10 @@ use crate::standing::Standing;
 const LOOK_AFTER: Duration = Duration::from_millis(300);
 /// How often it is said how far the fetching of the record has come.
 const SAY_AFTER: Duration = Duration::from_secs(5);
+/// How long a server waits for members that know its address before it founds a cluster.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// How long such a member may take to answer.
+const NEARBY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long another server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -46,6 +50,8 @@ pub struct Membership {
     pub link: Option<Link>,
     /// Where it is noted whether writes are taken.
     pub standing: Standing,
+    /// Time in which servers compare what they have at least twice.
+    pub patience: Duration,
 }
 
 /// Where this server stands.
@@ -84,6 +90,12 @@ impl Membership {
             ));
         }
         if !in_quorum {
+            if let Some(member) = self.member_nearby().await {
+                return Err(Refused::NotPossible(format!(
+                    "{member} belongs to a cluster with this key already: this server joins that one if p2p.bootstrap \
+                     names it"
+                )));
+            }
             let found = self.grants.quorum().found().await;
             found.map_err(|error| Refused::NotPossible(error.to_string()))?;
         }
@@ -96,6 +108,34 @@ impl Membership {
         self.centre.run(|centre, _| centre.found()).await?;
         tracing::info!(node = %self.introduction.name, "a new cluster is founded");
         Ok(())
+    }
+
+    /// Waits until it was noted that this server takes writes now, which comes a moment after the founding.
+    pub async fn settled(&self) {
+        let due = Instant::now() + NEARBY_PATIENCE;
+        while self.standing.reasons().member.is_some() && Instant::now() < due {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Before a server with an empty data directory founds a cluster: gives the members of one that it may
+    /// have belonged to the time to knock.
+    pub async fn look_around(&self) {
+        if self.link.is_some() && !self.is_in_quorum() {
+            tokio::time::sleep(LOOK_AROUND).await;
+        }
+    }
+
+    /// A server that is connected and belongs to a cluster: it says what it has seen.
+    async fn member_nearby(&self) -> Option<String> {
+        let link = self.link.as_ref()?;
+        for peer in link.peers() {
+            let asked = link.ask(peer.number, channel::SEEN, Vec::new(), NEARBY_PATIENCE);
+            if asked.await.is_ok() {
+                return Some(peer.name);
+            }
+        }
+        None
     }
 
     /// Sees to it that this server is and stays a member, until the owner of the state is gone.

@@ -2,6 +2,7 @@
 //! and the connections.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nexus_clset::{NodeId, Notice, Report};
 use nexus_core::cluster::{Member, MemberState, RemovedMember, Role};
@@ -28,6 +29,8 @@ pub struct ClusterStatus {
     pub replica: Report,
     /// Rows of changes that are not durable yet.
     pub unsettled_rows: usize,
+    /// Time in which servers compare what they have at least twice.
+    pub patience: Duration,
     /// How the quorum is.
     pub quorum: Status,
     /// Servers that are connected.
@@ -59,6 +62,7 @@ impl ClusterStatus {
             removed,
             replica,
             unsettled_rows,
+            patience: membership.patience,
             quorum: membership.grants.quorum().status(),
             peers: peers.into_iter().map(|peer| (peer.number, peer)).collect(),
             refuses: membership
@@ -120,9 +124,8 @@ impl ClusterStatus {
         {
             let name = &member.node.name;
             match member.state {
-                MemberState::Pending => why.push(format!(
-                    "{name} waits to be admitted (nexusctl cluster add {name})"
-                )),
+                // It is none yet.
+                MemberState::Pending => {}
                 MemberState::Evicted => why.push(format!("{name} was evicted: {}", member.reason)),
                 MemberState::Joining | MemberState::Active => {
                     if let Some(reason) = self.why_apart(member) {
@@ -139,7 +142,10 @@ impl ClusterStatus {
         let Some(peer) = peer.filter(|peer| peer.up) else {
             return Some("cannot be reached".to_owned());
         };
-        if peer.in_sync {
+        let lag = peer.behind_for.max(peer.ahead_for).unwrap_or_default();
+        let compared = peer.compared.is_some_and(|ago| ago < self.patience);
+        // What is under way is no lag yet; that roots were equal lately is not taken on trust.
+        if peer.in_sync || (compared && peer.mismatches == 0 && lag < self.patience) {
             return None;
         }
         let seconds = peer

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nexus_core::cluster::{Member, MemberCommand, Role};
+use nexus_core::cluster::{Member, MemberCommand, MemberState, Role};
 use nexus_core::lease::LeaseRule;
 use nexus_core::shard_table::Command;
 use nexus_p2p::Link;
@@ -100,7 +100,10 @@ impl Steward {
             return;
         }
         let voters: BTreeSet<u32> = numbers(members, Member::votes);
-        let all: BTreeSet<u32> = numbers(members, Member::holds_tombstones);
+        // Who was evicted follows too, so that it learns of it when it comes back.
+        let all: BTreeSet<u32> = numbers(members, |member| {
+            member.holds_tombstones() || member.state == MemberState::Evicted
+        });
         let known: BTreeSet<u32> = status
             .voters
             .iter()

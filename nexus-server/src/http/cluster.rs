@@ -93,6 +93,7 @@ pub async fn remove(
 )]
 pub async fn init(State(app): State<App>) -> Result<Json<ClusterView>, Problem> {
     app.membership.found().await?;
+    app.membership.settled().await;
     let status = ClusterStatus::look(&app.membership).await?;
     Ok(Json(ClusterView::from(&status)))
 }
