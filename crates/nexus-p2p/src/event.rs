@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::MOST_QUESTION_BYTES;
 
-/// What the link tells its owner. Of one peer, everything else stands between its `Up` and its `Down`.
+/// What the link tells its owner. Changes and questions of a peer stand between its `Up` and its `Down`;
+/// gossip may come by way of others, so a member's may come at any time.
 #[derive(Debug)]
 pub enum Event {
     /// Both sides have accepted each other's Hello.

@@ -101,3 +101,56 @@ impl From<identify::Event> for NetworkEvent {
         Self::Identify
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use libp2p::PeerId;
+    use libp2p::core::transport::PortUse;
+    use libp2p::core::{ConnectedPoint, Endpoint};
+    use libp2p::swarm::behaviour::ConnectionEstablished;
+    use libp2p::swarm::{ConnectionId, FromSwarm, ToSwarm};
+
+    use super::*;
+    use crate::greeting::Say;
+
+    #[test]
+    fn gates_are_installed_before_the_verdict_leaves() {
+        let key = Keypair::generate_ed25519();
+        let topic = gossipsub::IdentTopic::new("topic");
+        let mut network = Network::new(&key, "fingerprint", &topic, Rules::default()).unwrap();
+        let (peer, id) = (PeerId::random(), ConnectionId::new_unchecked(1));
+        let endpoint = ConnectedPoint::Dialer {
+            address: "/ip4/192.0.2.1/tcp/4001".parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        network.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id: peer,
+            connection_id: id,
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }));
+        // Said first, and yet last to leave.
+        network.greeting.tell(peer, id, Say::Verdict(Vec::new()));
+        network.gossip.install(peer, id);
+        network.questions.install(peer, id);
+        let mut context = Context::from_waker(futures::task::noop_waker_ref());
+        let mut told = Vec::new();
+        while let Poll::Ready(event) = network.poll(&mut context) {
+            if let ToSwarm::NotifyHandler { event, .. } = event {
+                told.push(format!("{event:?}"));
+            }
+        }
+        let [first, second, third] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(
+            first.contains("Install") && second.contains("Install"),
+            "{told:?}"
+        );
+        assert!(third.contains("Verdict"), "{told:?}");
+    }
+}

@@ -209,7 +209,8 @@ async fn a_peer_that_stands_still_blocks_nobody_is_cut_off_and_may_come_back() {
     let halted = still.halt();
     let asked = one.link.clone();
     let asked = tokio::spawn(async move {
-        let questions = (0..32).map(|_| asked.ask(3, 1, vec![7; 1_000_000], DEADLINE));
+        // As much as the windows of 64 streams let through is more than both socket buffers hold.
+        let questions = (0..64).map(|_| asked.ask(3, 1, vec![7; 1_000_000], DEADLINE));
         futures::future::join_all(questions).await
     });
     // More than all socket buffers hold; the other peer gets it all the while.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexus_p2p::{AskError, ClusterKey, Event, MOST_QUESTION_BYTES};
+use nexus_p2p::{AskError, ClusterKey, Event, MOST_QUESTION_BYTES, PublishError};
 
 use crate::support::{DEADLINE, pair, until};
 
@@ -113,4 +113,23 @@ async fn a_peer_that_answers_nothing_fills_its_own_places_only() {
         task.abort();
     }
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_stops_ends_its_questions_with_a_word() {
+    let (one, mut two) = pair(&ClusterKey::generate()).await;
+    let link = one.link.clone();
+    let asked = tokio::spawn(async move { link.ask(2, 1, b"x".to_vec(), PATIENCE).await });
+    let take = |event: &Event| matches!(event, Event::Asked { .. }).then_some(());
+    two.wait("a question", take).await;
+    let link = one.link.clone();
+    one.link.stop().await;
+    assert_eq!(asked.await.unwrap(), Err(AskError::Stopped));
+    assert_eq!(
+        link.ask(2, 1, Vec::new(), PATIENCE).await,
+        Err(AskError::Stopped)
+    );
+    assert_eq!(link.publish(Vec::new()), Err(PublishError::Stopped));
+    assert!(link.peers().is_empty());
+    two.down(1).await;
 }
