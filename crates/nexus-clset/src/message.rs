@@ -6,7 +6,7 @@ use crate::error::Malformed;
 use crate::retired::Retired;
 use crate::summary::Fingerprint;
 use crate::vector::VersionVector;
-use crate::version::{Dot, Origin};
+use crate::version::{Dot, Incarnation, Origin};
 
 /// First byte of every message.
 const FORMAT: u8 = 2;
@@ -43,6 +43,9 @@ pub struct Delta {
 pub struct Digest {
     /// Which boot of which replica this is.
     pub origin: Origin,
+    /// The first boot on the rows that it has. What it says in one boot after the other goes together only
+    /// while this is the same; it is another one after a wipe.
+    pub born: Incarnation,
     /// Writes that it has seen.
     pub seen: VersionVector,
     /// Tombstones that are collected.
@@ -157,6 +160,7 @@ impl Digest {
 
     pub(crate) fn write(&self, out: &mut Writer) {
         out.origin(self.origin);
+        out.u32(self.born.0);
         self.seen.write(out);
         self.collected.write(out);
         out.u64(self.floor);
@@ -178,6 +182,7 @@ impl Digest {
     pub(crate) fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             origin: bytes.origin()?,
+            born: Incarnation(bytes.u32()?),
             seen: VersionVector::read(bytes)?,
             collected: VersionVector::read(bytes)?,
             floor: bytes.u64()?,

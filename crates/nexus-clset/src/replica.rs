@@ -25,7 +25,7 @@ use crate::retired::Retired;
 use crate::rows::{RowKind, RowWrite, Rows};
 use crate::summary::{Fingerprint, MAX_BLOCK, Split, Summary};
 use crate::vector::VersionVector;
-use crate::version::{NodeId, Origin};
+use crate::version::{Incarnation, NodeId, Origin};
 use crate::watch::{Changes, Log, Revision, StartOver};
 
 pub use collect::TOMBSTONE_AGE;
@@ -42,6 +42,7 @@ mod meta {
     pub(super) const SEEN: &[u8] = b"seen/";
     pub(super) const COLLECTED: &[u8] = b"collected/";
     pub(super) const RETIRED: &[u8] = b"retired";
+    pub(super) const BORN: &[u8] = b"born";
     pub(super) const WIPING: &[u8] = b"wiping";
     pub(super) const ADMITTED: &[u8] = b"admitted";
     pub(super) const CLAIMS: &[u8] = b"claims/";
@@ -103,6 +104,8 @@ impl Altered {
 pub struct Replica<R> {
     rows: Overlay<R>,
     origin: Origin,
+    /// The first boot on these rows.
+    born: Incarnation,
     /// Whether all that some peer had was pulled once; until then pushed entries are not taken.
     complete: bool,
     clock: Clock,
@@ -146,6 +149,7 @@ impl<R: Rows> Replica<R> {
     pub fn digest(&self) -> Digest {
         Digest {
             origin: self.origin,
+            born: self.born,
             seen: self.seen.clone(),
             collected: self.collected.clone(),
             floor: self.floor,

@@ -103,6 +103,7 @@ proptest! {
         prop_assert_eq!(&PullRequest::decode(&request.encode()).unwrap(), &request);
         let digest = Digest {
             origin: asking,
+            born: asking.incarnation,
             swept: !complete,
             retired: Retired::default(),
             seen: seen.clone(),

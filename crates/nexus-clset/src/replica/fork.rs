@@ -12,6 +12,7 @@ impl Replica<MemoryRows> {
         let fork = Self {
             rows,
             origin: self.origin,
+            born: self.born,
             complete: self.complete,
             clock: self.clock,
             seen: self.seen.clone(),

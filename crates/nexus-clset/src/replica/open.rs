@@ -56,6 +56,15 @@ impl<R: Rows> Replica<R> {
         }
         let incarnation = Incarnation(before.saturating_add(1).max(seconds(now)));
         let origin = Origin { node, incarnation };
+        let born = match get(&rows, meta::BORN)? {
+            Some(bytes) => {
+                let mut bytes = Reader::new("row of the first boot", &bytes);
+                let born = Incarnation(bytes.u32()?);
+                bytes.end()?;
+                Some(born)
+            }
+            None => None,
+        };
         let number = |name| -> Result<u64, Error<R::Error>> {
             match get(&rows, name)? {
                 Some(bytes) => Ok(number(&bytes)?),
@@ -86,6 +95,7 @@ impl<R: Rows> Replica<R> {
             summary,
             rows,
             origin,
+            born: born.unwrap_or(incarnation),
             clock,
             floor,
             retired,
@@ -115,6 +125,10 @@ impl<R: Rows> Replica<R> {
         for origin in gone.into_iter().take(LEFT_ROWS) {
             draft.seen.insert(origin);
             draft.delete(RowKind::Meta, origin_key(meta::COLLECTED, origin));
+        }
+        if born.is_none() {
+            let value = incarnation.0.to_be_bytes().to_vec();
+            draft.put(RowKind::Meta, meta::BORN.to_vec(), value);
         }
         let boot = replica.finish(draft, None);
         Ok((replica, boot))

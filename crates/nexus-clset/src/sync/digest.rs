@@ -41,6 +41,7 @@ impl Sync {
             digest: self.durable_digest(replica),
             wall: self.now.wall,
             epoch: self.epoch,
+            admitted: replica.admitted().unwrap_or_default(),
         }
     }
 
@@ -143,6 +144,12 @@ impl Sync {
         greeting: &Greeting,
         out: &mut Vec<Output>,
     ) -> Result<(), Error<R::Error>> {
+        // Who was removed and admitted again, and does not know it yet, speaks of a store that it will
+        // have to wipe.
+        let known = self.members.get(&from).map(|member| member.admitted);
+        if greeting.admitted != 0 && known != Some(greeting.admitted) {
+            return Ok(());
+        }
         let result = replica.receive_digest(from, &greeting.digest);
         let received = result.map(|(received, _)| received);
         self.take(from, received, out)?;
@@ -207,6 +214,12 @@ enum Word {
 }
 
 fn word_of(before: &Digest, now: &Digest, retired: &Retired) -> Word {
+    // After a wipe nothing counts that was said before; what was said before may still be on its way.
+    match now.born.cmp(&before.born) {
+        Ordering::Less => return Word::Old,
+        Ordering::Greater => return Word::News,
+        Ordering::Equal => {}
+    }
     let mut had = before.seen.clone();
     had.forget(|origin| retired.contains(origin));
     let kept = now.seen.covers(&had);

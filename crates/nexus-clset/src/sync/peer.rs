@@ -1,5 +1,6 @@
 //! What is known of one peer, and what was asked of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::message::{Digest, PullRequest};
@@ -155,13 +156,20 @@ impl Sync {
             return;
         }
         self.epoch = epoch;
-        self.members = members.iter().map(|m| (m.node, *m)).collect();
+        let new: BTreeMap<NodeId, Member> = members.iter().map(|m| (m.node, *m)).collect();
+        let before = std::mem::replace(&mut self.members, new);
+        // Who was removed and admitted again is another one, whether a list without it came here or not.
+        let stays = |node: &NodeId| {
+            let admitted = self.members.get(node).map(|member| member.admitted);
+            let known = before.get(node).map(|member| member.admitted);
+            admitted.is_some() && known.is_none_or(|known| admitted == Some(known))
+        };
         let me = self.me;
         for node in self.members.keys().filter(|node| **node != me) {
             self.peers.entry(*node).or_default();
         }
         for (node, peer) in &mut self.peers {
-            if !self.members.contains_key(node) {
+            if !stays(node) {
                 // What it said counts no more; if it comes back, it starts over.
                 let up = peer.up;
                 self.guard.forget(*node);
@@ -173,15 +181,14 @@ impl Sync {
         }
         self.peers
             .retain(|node, peer| peer.up || self.members.contains_key(node));
-        self.asked
-            .retain(|_, asked| self.members.contains_key(&asked.to));
-        let gone = |session: &super::Session| !self.members.contains_key(&session.peer());
+        self.asked.retain(|_, asked| stays(&asked.to));
+        let gone = |session: &super::Session| !stays(&session.peer());
         if self.session.as_ref().is_some_and(gone) {
             self.session = None;
         }
         let claimants: Vec<_> = replica.claimants().collect();
         for peer in claimants {
-            if !self.members.contains_key(&peer) {
+            if !stays(&peer) {
                 out.extend(replica.drop_claims(peer).map(Output::Write));
             }
         }

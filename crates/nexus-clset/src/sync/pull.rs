@@ -15,6 +15,9 @@ use crate::version::NodeId;
 /// How long missing writes may take to come by themselves before they are asked for.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// And when the peer waits for a confirmation.
+const GRACE_IF_AWAITED: Duration = Duration::from_millis(40);
+
 /// More missing writes than this are asked for at once.
 const MANY: u64 = 2000;
 
@@ -140,8 +143,12 @@ impl Sync {
             // Who is not complete itself may lack what others had before it came.
             let useful =
                 digest.complete && (!coming.covers(&digest.seen) || !replica.is_complete());
+            let grace = match self.held.iter().any(|held| held.to == **node) {
+                true => GRACE_IF_AWAITED,
+                false => GRACE,
+            };
             let waited = !replica.is_complete()
-                || now.saturating_sub(since) >= GRACE
+                || now.saturating_sub(since) >= grace
                 || digest.seen.ahead_of(replica.seen()) > MANY;
             peer.is_ready(now)
                 && self.is_member(**node)

@@ -18,6 +18,8 @@ pub(super) struct Greeting {
     pub(super) wall: UnixMillis,
     /// Which list of members it goes by.
     pub(super) epoch: u64,
+    /// When it was admitted, as far as it knows; 0 if it was never told.
+    pub(super) admitted: u64,
 }
 
 /// What is asked.
@@ -69,6 +71,7 @@ impl Greeting {
         self.digest.write(out);
         out.u64(self.wall.0);
         out.u64(self.epoch);
+        out.u64(self.admitted);
     }
 
     fn read(bytes: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -76,6 +79,7 @@ impl Greeting {
             digest: Digest::read(bytes)?,
             wall: UnixMillis(bytes.u64()?),
             epoch: bytes.u64()?,
+            admitted: bytes.u64()?,
         })
     }
 }

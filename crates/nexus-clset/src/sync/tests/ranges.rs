@@ -177,7 +177,7 @@ fn missing_shards_cost_little_more_than_their_entries() {
 }
 
 #[test]
-#[ignore = "a million entries: half a minute in a release build"]
+#[ignore = "a million entries: a minute and a half in a release build"]
 fn a_million_entries_are_compared_at_the_cost_of_what_differs() {
     one_differing_entry(1_000_000);
     whole_shards_differ(1_000_000);
