@@ -130,8 +130,23 @@ async fn measure(directory: &Path, nodes: u32) {
             break;
         }
     }
-    for number in 1..=nodes {
-        let quorum = all.all.lock().unwrap().remove(&number).unwrap();
+    if nodes > 1 {
+        // The leader is gone from one moment to the next: how long until something is committed again?
+        let leader = first.status().leader.unwrap();
+        let other = node(leader % nodes + 1);
+        let gone = all.all.lock().unwrap().remove(&leader).unwrap();
+        let began = Instant::now();
+        gone.stop().await;
+        other.propose(vec![1; 200], PATIENCE).await.unwrap();
+        println!(
+            "{nodes} nodes, the leader gone: committed again after {:?}",
+            began.elapsed()
+        );
+    }
+    let rest: Vec<Quorum> = std::mem::take(&mut *all.all.lock().unwrap())
+        .into_values()
+        .collect();
+    for quorum in rest {
         quorum.stop().await;
     }
 }
@@ -141,5 +156,9 @@ async fn main() {
     let given = std::env::args().nth(1).map(std::path::PathBuf::from);
     let directory = tempfile::tempdir_in(given.unwrap_or_else(std::env::temp_dir)).unwrap();
     measure(directory.path(), 1).await;
-    measure(directory.path(), 3).await;
+    for round in 0..5 {
+        let directory = directory.path().join(round.to_string());
+        std::fs::create_dir(&directory).unwrap();
+        measure(&directory, 3).await;
+    }
 }

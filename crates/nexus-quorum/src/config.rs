@@ -91,6 +91,17 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    pub(crate) fn check(&self) -> Result<(), QuorumError> {
+        if self.snapshot_entries == 0 || self.snapshot_bytes < MAX_COMMAND as u64 {
+            return Err(QuorumError::Settings(format!(
+                "a snapshot must come after at least one entry and one mebibyte; the limits are {self:?}"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Bytes of one command.
 pub(crate) const MAX_COMMAND: usize = 1 << 20;
 /// Commands of one log entry; bytes are bounded by [`MAX_COMMAND`].
@@ -115,3 +126,52 @@ pub(crate) const WINDOW: u64 = 8192;
 pub(crate) const MAX_MEMBERS: usize = 128;
 /// Commands in one call of the machine.
 pub(crate) const MAX_APPLY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_with_what_they_are() {
+        let good = Timing::default();
+        assert!(good.check().is_ok() && Limits::default().check().is_ok());
+        let ms = Duration::from_millis;
+        for bad in [
+            Timing {
+                heartbeat: ms(1),
+                ..good
+            },
+            Timing {
+                heartbeat: ms(400),
+                ..good
+            },
+            Timing {
+                election_max: good.election_min,
+                ..good
+            },
+            Timing {
+                election_max: ms(700_000),
+                ..good
+            },
+        ] {
+            let refused = bad.check().unwrap_err().to_string();
+            assert!(refused.contains("they are Timing"), "{refused}");
+        }
+        assert!(
+            Limits {
+                snapshot_entries: 0,
+                ..Limits::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Limits {
+                snapshot_bytes: 9,
+                ..Limits::default()
+            }
+            .check()
+            .is_err()
+        );
+    }
+}

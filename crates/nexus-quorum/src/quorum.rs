@@ -74,29 +74,13 @@ impl Quorum {
         machine: Arc<dyn Machine>,
         network: Arc<dyn Network>,
     ) -> Result<Self, QuorumError> {
-        let Options {
-            number,
-            path,
-            timing,
-            clock,
-            limits,
-        } = options;
-        timing.check()?;
-        let config = config(&timing, &limits)?;
+        options.timing.check()?;
+        options.limits.check()?;
+        let config = config(&options.timing, &options.limits)?;
+        let (path, number) = (options.path.clone(), options.number);
         let opened = tokio::task::spawn_blocking(move || Store::open(&path, number)).await;
         let store = Arc::new(opened.map_err(|error| QuorumError::Stopped(error.to_string()))??);
-        let shared = Arc::new(Shared::new(number, store.boot()));
-        let opened = Self::begin(
-            config,
-            timing,
-            limits,
-            clock,
-            machine,
-            network,
-            Arc::clone(&store),
-            Arc::clone(&shared),
-        )
-        .await;
+        let opened = Self::begin(options, config, machine, network, Arc::clone(&store)).await;
         if opened.is_err() {
             // The first reason is the one that helps; the file is left alone either way.
             let _ = store.close();
@@ -104,17 +88,21 @@ impl Quorum {
         opened
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn begin(
+        options: Options,
         config: openraft::Config,
-        timing: Timing,
-        limits: Limits,
-        clock: crate::config::Clock,
         machine: Arc<dyn Machine>,
         network: Arc<dyn Network>,
         store: Arc<Store>,
-        shared: Arc<Shared>,
     ) -> Result<Self, QuorumError> {
+        let Options {
+            number,
+            timing,
+            limits,
+            clock,
+            ..
+        } = options;
+        let shared = Arc::new(Shared::new(number, store.boot()));
         let peers = Peers::new(
             network,
             Arc::clone(&store),
@@ -319,7 +307,7 @@ fn config(timing: &Timing, limits: &Limits) -> Result<openraft::Config, QuorumEr
         // Elections are held by `campaign`.
         enable_elect: false,
         max_payload_entries: REPLICATE_ENTRIES as u64,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(limits.snapshot_entries.max(1)),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(limits.snapshot_entries),
         max_in_snapshot_log_to_keep: limits.keep_entries,
         replication_lag_threshold: limits.snapshot_entries.saturating_mul(2),
         purge_batch_size: 1,

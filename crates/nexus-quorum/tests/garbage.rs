@@ -124,6 +124,7 @@ fn noise_and_messages_in_wrong_names_change_nothing() {
 fn old_messages_again_and_in_any_order_change_nothing() {
     let (cluster, heard) = talkative();
     let mut rng = rand::rng();
+    cluster.expect_equal();
     let counter = cluster.nodes[&1].ledger.counter("n");
     for _ in 0..2000 {
         let (from, to, message) = heard[rng.random_range(0..heard.len())].clone();

@@ -422,7 +422,8 @@ fn when_a_majority_is_lost_for_good_one_node_goes_on_alone_and_others_join_it() 
     cluster.add(12, Limits::default());
     cluster.admit(12);
     cluster.nodes[&12].propose(&add(1)).unwrap();
-    assert_eq!(cluster.nodes[&1].ledger.counter("n"), 12);
+    assert_eq!(cluster.nodes[&12].ledger.counter("n"), 12);
+    cluster.expect_equal();
 }
 
 #[test]
