@@ -185,6 +185,37 @@ impl ClusterBench {
         Ok(began.elapsed())
     }
 
+    /// Waits until each of these nodes is a full member, knows a leader and is connected to all others of them: as much
+    /// as can be asked for while clients go on writing.
+    ///
+    /// # Errors
+    /// If that does not happen within `timeout`; the text says what each node said last.
+    pub fn wait_together(&self, indexes: &[usize], timeout: Duration) -> Result<()> {
+        let mut last = String::new();
+        let names: Vec<&str> = indexes
+            .iter()
+            .filter_map(|at| self.nodes.get(*at))
+            .map(Node::name)
+            .collect();
+        let what = format!("nodes {indexes:?} reach each other");
+        let result = interrupt::wait_until(&what, timeout, || {
+            let said: Vec<Result<Status>> = indexes.iter().map(|at| self.status(*at)).collect();
+            last = said
+                .iter()
+                .map(status::brief)
+                .collect::<Vec<_>>()
+                .join("; ");
+            let together = said
+                .iter()
+                .all(|status| status.as_ref().is_ok_and(|status| status.reaches(&names)));
+            if !together {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(together.then_some(()))
+        });
+        result.with_context(|| format!("they said last: {last}"))
+    }
+
     /// Waits until these nodes have the same root, whatever they say of others.
     ///
     /// # Errors
@@ -231,10 +262,13 @@ impl ClusterBench {
         result.with_context(|| format!("they said last: {last}"))
     }
 
-    /// Every node's log, its last lines, for the message of a test that failed.
+    /// Every node's log, its last lines, and whether it runs, for the message of a test that failed.
     #[must_use]
-    pub fn logs(&self, lines: usize) -> String {
-        let tails = self.nodes.iter().map(|node| node.log_tail(lines));
+    pub fn logs(&mut self, lines: usize) -> String {
+        let tails = self
+            .nodes
+            .iter_mut()
+            .map(|node| format!("{}\n--- it {}", node.log_tail(lines), node.fate()));
         tails.collect::<Vec<_>>().join("\n")
     }
 

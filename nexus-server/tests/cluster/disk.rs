@@ -15,7 +15,8 @@ fn a_full_disk_stops_the_writes_of_one_node_only_and_only_while_it_is_full() {
     plans[2].disk = Some(96);
     on_formed(plans, |bench| {
         let workload = load(bench, &[0, 1, 2], &[0, 1, 2])?;
-        bench.node(2)?.disk()?.fill()?;
+        // A tenth is what a server keeps in reserve.
+        bench.node(2)?.disk()?.fill_but(6)?;
         let client = bench.client(2)?;
         let write = |name: &str| {
             let body = json!({"pool_id": POOL, "subscriber_id": name});
@@ -49,5 +50,35 @@ fn a_full_disk_stops_the_writes_of_one_node_only_and_only_while_it_is_full() {
         let reads = &report.reads[&2];
         ensure!(reads.failed == 0, "{reads:?}");
         Ok(())
+    });
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces and mounts a tmpfs"]
+fn a_disk_that_is_full_from_one_moment_to_the_next_costs_a_restart_and_nothing_else() {
+    let mut plans = NodePlan::cluster(3, 0);
+    plans[2].disk = Some(96);
+    on_formed(plans, |bench| {
+        let workload = load(bench, &[0, 1, 2], &[])?;
+        bench.node(2)?.disk()?.fill()?;
+        let client = bench.client(2)?;
+        let mut count = 0;
+        wait_until("a write is refused, or the node is gone", LIMIT, || {
+            count += 1;
+            let body = json!({"pool_id": POOL, "subscriber_id": format!("full-{count}")});
+            let answer = client.post("/api/v1/allocate", &body);
+            Ok((!answer.is_ok_and(|answer| answer.status < 300)).then_some(()))
+        })?;
+        goes_on(&workload)?;
+        bench.node(2)?.disk()?.empty()?;
+        bench.node_mut(2)?.stop_or_ended()?;
+        bench.node_mut(2)?.start()?;
+        wait_until("a write is taken again", LIMIT, || {
+            count += 1;
+            let body = json!({"pool_id": POOL, "subscriber_id": format!("room-{count}")});
+            Ok((client.post("/api/v1/allocate", &body)?.status == 201).then_some(()))
+        })?;
+        goes_on(&workload)?;
+        settle(bench, workload, &[0, 1, 2]).map(drop)
     });
 }

@@ -10,4 +10,9 @@
 )]
 
 mod alone;
+mod disk;
+mod formation;
+mod formed;
+mod partition;
+mod reading;
 mod stage;

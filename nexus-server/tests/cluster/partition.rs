@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use nexus_testkit::cluster::{ClusterBench, LIMIT, NodePlan, PoolPlan};
+use nexus_testkit::interrupt::wait_until;
 
 use crate::formed::{on_formed, settle};
 use crate::stage::{goes_on, load};
@@ -26,7 +27,7 @@ fn others(of: usize) -> Vec<usize> {
 /// Creates a pool at whichever of these nodes takes it: after a change of leaders that may take a moment.
 fn create_at_one(bench: &ClusterBench, places: &[usize], pool: &PoolPlan) -> Result<()> {
     let mut last = String::new();
-    nexus_testkit::interrupt::wait_until("a pool is created", LIMIT, || {
+    wait_until("a pool is created", LIMIT, || {
         for place in places {
             match pool.create(&bench.client(*place)?) {
                 Ok(()) => return Ok(Some(())),
@@ -66,12 +67,11 @@ fn a_majority_decides_and_a_minority_does_not_and_healed_they_agree() {
             );
             goes_on(&workload)?;
             bench.network().heal()?;
-            bench.wait_converged(&ALL, LIMIT)?;
+            bench.wait_together(&ALL, LIMIT)?;
             for place in ALL {
-                ensure!(
-                    has_pool(bench, place, &decided)?,
-                    "node {place} lacks {decided}"
-                );
+                wait_until(&format!("node {place} has {decided}"), LIMIT, || {
+                    Ok(has_pool(bench, place, &decided)?.then_some(()))
+                })?;
             }
         }
         let report = settle(bench, workload, &ALL)?;
@@ -107,7 +107,7 @@ fn a_leader_that_is_not_heard_is_replaced_and_one_that_is_deaf_does_no_harm() {
             )?;
             goes_on(&workload)?;
             bench.network().heal()?;
-            bench.wait_converged(&ALL, LIMIT)?;
+            bench.wait_together(&ALL, LIMIT)?;
         }
         settle(bench, workload, &ALL).map(drop)
     });

@@ -38,10 +38,27 @@ impl SmallDisk {
         })
     }
 
+    /// Leaves about so many MiB free: a file takes the rest.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn fill_but(&self, mebibytes: u64) -> Result<()> {
+        use std::io::Write as _;
+        let path = self.path.join(FILLER);
+        let mut file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        let piece = vec![0xa5; 1 << 18];
+        while self.free()? > mebibytes << 20 && file.write_all(&piece).is_ok() {}
+        Ok(())
+    }
+
     /// Leaves no byte free: a file takes all of it.
     ///
     /// # Errors
-    /// If the file cannot be written for another reason than that the disk is full.
+    /// If the file cannot be created.
     pub fn fill(&self) -> Result<()> {
         use std::io::Write as _;
         let path = self.path.join(FILLER);

@@ -98,9 +98,18 @@ impl History {
             Outcome::Ok => None,
         });
         let why = why.map_or_else(String::new, |why| format!(" (the first: {why})"));
+        let mut took: Vec<Duration> = self
+            .ops
+            .iter()
+            .filter(|op| op.outcome == Outcome::Ok)
+            .map(|op| op.ended.saturating_sub(op.began))
+            .collect();
+        took.sort_unstable();
+        let median = took.get(took.len() / 2).copied().unwrap_or_default();
+        let longest = took.last().copied().unwrap_or_default();
         format!(
-            "{} acknowledged, {refused} refused, {unknown} unknown{why}",
-            self.acknowledged()
+            "{} acknowledged (median {median:?}, longest {longest:?}), {refused} refused, {unknown} unknown{why}",
+            took.len()
         )
     }
 }

@@ -236,6 +236,20 @@ impl Node {
         Ok(())
     }
 
+    /// How it stands: "runs", "does not run", or how it ended by itself.
+    pub fn fate(&mut self) -> String {
+        let Some(process) = &mut self.process else {
+            return "does not run".to_owned();
+        };
+        match process.is_running() {
+            Ok(true) => "runs".to_owned(),
+            _ => match process.wait_exit(Duration::ZERO) {
+                Ok(status) => format!("has ended by itself: {status}"),
+                Err(error) => format!("{error:#}"),
+            },
+        }
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Errors

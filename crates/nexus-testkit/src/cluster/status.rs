@@ -17,9 +17,9 @@ pub struct Status {
     /// Its role.
     #[serde(default)]
     pub role: String,
-    /// Its state: `member`, `joining`, `pending`, ...
+    /// Its state: `active`, `joining`, `pending`, ...; nothing if it is on no list of members.
     #[serde(default)]
-    pub state: String,
+    pub state: Option<String>,
     /// Name of the leader, if it knows one.
     #[serde(default, deserialize_with = "name")]
     pub leader: Option<String>,
@@ -62,13 +62,13 @@ pub struct Member {
     pub connected: bool,
     /// Entries that it lacks, as far as is known.
     #[serde(default)]
-    pub lag_entries: Option<u64>,
+    pub behind_entries: Option<u64>,
     /// How old the oldest of them is.
     #[serde(default)]
-    pub lag_seconds: Option<f64>,
-    /// Whether its root was the same when it was compared last.
+    pub behind_seconds: Option<f64>,
+    /// Whether its root was the same when it was compared last; nothing of the node that is asked.
     #[serde(default)]
-    pub in_sync: bool,
+    pub in_sync: Option<bool>,
 }
 
 /// Count and sum of all entries: equal only if two replicas hold the same.
@@ -101,6 +101,17 @@ impl Status {
         Ok(status)
     }
 
+    /// Whether it is a full member, knows a leader, and is connected to all members of these names but itself.
+    #[must_use]
+    pub fn reaches(&self, names: &[&str]) -> bool {
+        let connected = |name: &&str| {
+            **name == self.node || self.member(name).is_some_and(|member| member.connected)
+        };
+        self.state.as_deref() == Some("active")
+            && self.leader.is_some()
+            && names.iter().all(connected)
+    }
+
     /// A member by its name.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Member> {
@@ -127,7 +138,7 @@ pub(super) fn brief(status: &Result<Status>) -> String {
         Ok(status) => format!(
             "{} is {}, leader {}, converged {}, {} entries {:.8}, sees {}{}",
             status.node,
-            status.state,
+            status.state.as_deref().unwrap_or("no member"),
             status.leader.as_deref().unwrap_or("none"),
             status.converged,
             status.root.count,
@@ -145,8 +156,8 @@ pub(super) fn brief(status: &Result<Status>) -> String {
                 .join(", "),
             status
                 .rest
-                .get("behind")
-                .map_or_else(String::new, |behind| format!(", behind {behind}")),
+                .get("why_not")
+                .map_or_else(String::new, |why| format!(", because {why}")),
         ),
     }
 }
@@ -157,13 +168,16 @@ mod tests {
 
     #[test]
     fn a_view_may_say_more_or_less_than_is_looked_at() {
-        let text = r#"{"node": "n1", "number": 7, "leader": "n2", "term": 3, "converged": true, "behind": {},
-            "members": [{"name": "n2", "number": 9, "connected": true, "in_sync": true, "peer_id": "x"}],
+        let text = r#"{"node": "n1", "number": 7, "leader": "n2", "term": 3, "converged": true, "why_not": ["x"],
+            "members": [{"name": "n2", "number": 9, "connected": true, "in_sync": true, "peer_id": "x"},
+                {"name": "n3", "connected": false, "in_sync": null, "behind_seconds": null}],
             "root": {"count": 2, "sum": "0a"}, "bootstrap": null, "clock": {"offset_ms": 1}}"#;
         let status: Status = serde_json::from_str(text).unwrap();
         assert_eq!(status.leader.as_deref(), Some("n2"));
-        assert!(status.member("n2").unwrap().in_sync && status.member("n1").is_none());
+        assert!(
+            status.member("n2").unwrap().in_sync == Some(true) && status.member("n1").is_none()
+        );
         assert_eq!(status.rest.len(), 2);
-        assert!(brief(&Ok(status)).contains("behind {}"));
+        assert!(brief(&Ok(status)).contains("because ["));
     }
 }

@@ -224,9 +224,8 @@ fn load(
     let finished = command::run(command.arg(text), limit)?;
     ensure!(
         finished.status.success(),
-        "the load failed: {}\n{}",
-        finished.stderr.trim(),
-        bench.logs(20)
+        "the load failed: {}",
+        finished.stderr.trim()
     );
     let report: FloodReport =
         serde_json::from_str(&finished.stdout).context("cannot read the load's report")?;
