@@ -23,6 +23,9 @@ use crate::wire::{Verdict, WireHello, common_version};
 /// A peer that opens a second connection after this time has lost the first.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
+/// How long the other side may take to read a refusal.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What the node is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Do {
@@ -305,11 +308,13 @@ impl Peers {
         todo
     }
 
-    /// Our verdict has left; if it was a refusal, the connection has no further use.
-    pub(crate) fn verdict_sent(&mut self, id: ConnectionId) -> Vec<Do> {
-        match self.connections.get(&id) {
-            Some(connection) if connection.is_closing => vec![Do::Close(connection.peer, id)],
-            _ => Vec::new(),
+    /// Our verdict has left. If it was a refusal, the other side ends the connection when it has read
+    /// it; if this side did, the refusal could be lost on the way.
+    pub(crate) fn verdict_sent(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.is_closing
+        {
+            connection.deadline = now + REFUSAL_PATIENCE;
         }
     }
 
@@ -350,7 +355,8 @@ impl Peers {
     pub(crate) fn tick(&mut self, now: Instant) -> Vec<Do> {
         let mut todo = VecDeque::new();
         for (id, connection) in &mut self.connections {
-            if connection.up_since.is_some() || now < connection.deadline {
+            let is_well = connection.up_since.is_some() && !connection.is_closing;
+            if is_well || now < connection.deadline {
                 continue;
             }
             if !std::mem::replace(&mut connection.is_closing, true) {

@@ -114,7 +114,10 @@ impl Node {
         let todo = match heard {
             Heard::Hello(bytes) => self.peers.heard_hello(now, connection, &bytes),
             Heard::Verdict(bytes) => self.peers.heard_verdict(now, connection, &bytes),
-            Heard::VerdictSent => self.peers.verdict_sent(connection),
+            Heard::VerdictSent => {
+                self.peers.verdict_sent(now, connection);
+                Vec::new()
+            }
             Heard::Garbage(what) => self.peers.garbage(connection, &what),
             Heard::Failed(what) => {
                 tracing::debug!(%peer, what, "a Hello found no verdict");

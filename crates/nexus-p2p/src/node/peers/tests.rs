@@ -125,7 +125,10 @@ impl World {
                 side.peers
                     .heard_verdict(now, connection_id, &verdict.encode())
             }
-            Message::Sent => side.peers.verdict_sent(connection_id),
+            Message::Sent => {
+                side.peers.verdict_sent(now, connection_id);
+                Vec::new()
+            }
             Message::Closed => {
                 side.closed.insert(connection);
                 side.open.remove(&connection);
@@ -262,6 +265,14 @@ fn without_a_common_version_both_end_the_connection() {
     newer.versions = (3, 4);
     let mut world = World::new([own(1, 10), newer]);
     world.dial(0, 1);
+    world.settle(|_| 0);
+    // Each has refused and waits for the other to read it.
+    world.now += REFUSAL_PATIENCE;
+    for by in 0..2 {
+        let now = world.now;
+        let todo = world.sides[by].peers.tick(now);
+        world.carry_out(by, todo);
+    }
     world.settle(|_| 0);
     for side in &world.sides {
         assert_eq!(side.ups, 0);
