@@ -17,8 +17,8 @@ const REFUSE: i64 = 2000;
 /// What a peer said about its clock counts for so long.
 const FRESH: Duration = Duration::from_secs(120);
 
-/// An answer that took longer says too little about a clock.
-const MAX_ROUND_TRIP: Duration = Duration::from_millis(1500);
+/// An answer that took longer says too little about a clock: it may be wrong by half of this.
+const MAX_ROUND_TRIP: Duration = Duration::from_millis(600);
 
 /// A clock that ran ahead is told of again after so long.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
