@@ -152,3 +152,65 @@ impl AsyncWrite for MeteredStream {
         Pin::new(&mut self.inner).poll_close(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// As a connection whose peer does not read: what is left to send never leaves.
+    struct Stuck;
+
+    impl StreamMuxer for Stuck {
+        type Substream = futures::io::Cursor<Vec<u8>>;
+        type Error = io::Error;
+
+        fn poll_inbound(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<io::Result<Self::Substream>> {
+            Poll::Ready(Ok(futures::io::Cursor::new(vec![7; 10])))
+        }
+
+        fn poll_outbound(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<io::Result<Self::Substream>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_end_is_given_up() {
+        let mut metered = Metered::new(StreamMuxerBox::new(Stuck), Arc::default());
+        let closed = poll_fn(|context| Pin::new(&mut metered).poll_close(context));
+        let error = tokio::time::timeout(Duration::from_secs(60), closed)
+            .await
+            .unwrap();
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_for_their_peer() {
+        use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+        let table = TrafficTable::default();
+        let peer = PeerId::random();
+        let mut metered = Metered::new(StreamMuxerBox::new(Stuck), table.of(peer));
+        let stream = poll_fn(|context| Pin::new(&mut metered).poll_inbound(context)).await;
+        let mut stream = stream.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        stream.write_all(&[0; 6]).await.unwrap();
+        assert_eq!(table.of(peer).so_far(), (4, 6));
+        assert_eq!(table.of(PeerId::random()).so_far(), (0, 0));
+    }
+}

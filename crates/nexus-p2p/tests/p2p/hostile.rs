@@ -209,11 +209,11 @@ async fn a_peer_that_stands_still_blocks_nobody_is_cut_off_and_may_come_back() {
     let halted = still.halt();
     let asked = one.link.clone();
     let asked = tokio::spawn(async move {
-        // As much as the windows of 64 streams let through is more than both socket buffers hold.
+        // All places of the channel, each with more than the window of its stream.
         let questions = (0..64).map(|_| asked.ask(3, 1, vec![7; 1_000_000], DEADLINE));
         futures::future::join_all(questions).await
     });
-    // More than all socket buffers hold; the other peer gets it all the while.
+    // Much gossip on top; the other peer gets it all the while.
     let from = one.link.clone();
     let mut last = Vec::new();
     for round in 0..200u32 {
