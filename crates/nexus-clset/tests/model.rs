@@ -87,6 +87,11 @@ impl Model for Cluster {
         all.push(Property::sometimes("collected and removed", |_, state| {
             properties::collected_and_removed(state)
         }));
+        if self.budget.crashes > 0 {
+            all.push(Property::sometimes("a writer is forgotten", |_, state| {
+                properties::forgotten(state)
+            }));
+        }
         if self.budget.writes > 2 {
             all.push(Property::sometimes("put again", |_, state| {
                 properties::put_again(state)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nexus_clset::{Entry, EntryKind, VersionVector};
+use nexus_clset::{Digest, Dot, Entry, EntryKind, VersionVector};
 
 use crate::node::Node;
 use crate::state::State;
@@ -24,7 +24,7 @@ pub fn no_resurrection(state: &State) -> bool {
     })
 }
 
-/// What is collected anywhere was seen by every full member, with all it supersedes.
+/// What is collected anywhere was seen by every full member.
 pub fn collected_is_seen(state: &State) -> bool {
     let collected = collected(state);
     state.tombstones().all(|(_, tombstone)| {
@@ -32,7 +32,7 @@ pub fn collected_is_seen(state: &State) -> bool {
             || state
                 .members()
                 .filter(|(_, node)| node.replica.is_complete())
-                .all(|(_, node)| node.replica.seen().contains(tombstone.dot()))
+                .all(|(_, node)| has_seen(&node.replica.digest(), tombstone.dot()))
     })
 }
 
@@ -42,8 +42,8 @@ pub fn seen_is_held(state: &State) -> bool {
         let digest = node.replica.digest();
         state.made.iter().all(|(key, made)| {
             made.iter()
-                .filter(|entry| digest.seen.contains(entry.dot()))
-                .all(|entry| held(node, key, entry, made, &digest.collected))
+                .filter(|entry| has_seen(&digest, entry.dot()))
+                .all(|entry| held(node, key, entry, made, &digest))
         })
     })
 }
@@ -53,7 +53,7 @@ pub fn nothing_accepted_is_lost(state: &State) -> bool {
     state.durable.iter().all(|(key, entry)| {
         state.members().any(|(_, node)| {
             let digest = node.replica.digest();
-            held(node, key, entry, &state.made[key], &digest.collected)
+            held(node, key, entry, &state.made[key], &digest)
         })
     })
 }
@@ -66,7 +66,7 @@ pub fn equal_knowledge_is_equal_state(state: &State) -> bool {
         if !digest.complete {
             continue;
         }
-        let entries = standing(node, &digest.collected);
+        let entries = standing(node, &digest);
         for (seen, collected, other) in &known {
             if *seen == digest.seen && *collected == digest.collected && *other != entries {
                 return false;
@@ -126,20 +126,38 @@ fn collected(state: &State) -> VersionVector {
     collected
 }
 
-fn held(node: &Node, key: &[u8], entry: &Entry, made: &[Entry], collected: &VersionVector) -> bool {
+fn held(node: &Node, key: &[u8], entry: &Entry, made: &[Entry], digest: &Digest) -> bool {
     let stands = node.replica.get_entry(key).unwrap();
     stands.is_some_and(|stands| stands.precedence(entry).is_ge())
         || made.iter().any(|tombstone| {
             tombstone.kind() == EntryKind::Tombstone
                 && tombstone.precedence(entry).is_ge()
-                && collected.contains(tombstone.dot())
+                && is_collected(digest, tombstone.dot())
         })
 }
 
 /// Entries without tombstones that are collected and only not removed yet.
-fn standing(node: &Node, collected: &VersionVector) -> BTreeMap<Vec<u8>, Entry> {
+fn standing(node: &Node, digest: &Digest) -> BTreeMap<Vec<u8>, Entry> {
     let entries = node.entries().into_iter();
     entries
-        .filter(|(_, entry)| entry.kind() == EntryKind::Put || !collected.contains(entry.dot()))
+        .filter(|(_, entry)| entry.kind() == EntryKind::Put || !is_collected(digest, entry.dot()))
         .collect()
+}
+
+/// Writes of a forgotten writer count as seen.
+fn has_seen(digest: &Digest, dot: Dot) -> bool {
+    digest.seen.contains(dot) || digest.retired.contains(dot.origin)
+}
+
+/// And its tombstones as collected.
+fn is_collected(digest: &Digest, dot: Dot) -> bool {
+    digest.collected.contains(dot) || digest.retired.contains(dot.origin)
+}
+
+/// Whether some writer is forgotten: the model goes that far.
+pub fn forgotten(state: &State) -> bool {
+    let members = state.members();
+    members
+        .into_iter()
+        .any(|(_, node)| !node.replica.retired().is_empty())
 }

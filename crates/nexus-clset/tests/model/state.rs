@@ -62,6 +62,7 @@ pub struct Membership {
 /// What a member has said that it has seen for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
+    pub origin: Origin,
     pub seen: VersionVector,
     /// Which membership it knew.
     pub epoch: usize,
@@ -177,7 +178,7 @@ impl Hash for State {
         self.admitted.hash(state);
         self.away.hash(state);
         for (member, word) in &self.words {
-            (member, word.epoch).hash(state);
+            (member, word.epoch, word.origin).hash(state);
             for run in word.seen.runs() {
                 run.hash(state);
             }

@@ -1,5 +1,6 @@
 //! What may happen next, and what becomes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nexus_clset::{
@@ -96,7 +97,9 @@ pub fn steps(state: &State, bug: Option<Bug>, steps: &mut Vec<Step>) {
         }
         let knows_less = |from: &usize| {
             let digest = state.nodes[*from].replica.digest();
-            !knows(replica, &digest.seen, &digest.collected, digest.floor) || !replica.is_complete()
+            !knows(replica, &digest.seen, &digest.collected, digest.floor)
+                || digest.retired != *replica.retired()
+                || !replica.is_complete()
         };
         for from in there().filter(|from| *from != node).filter(knows_less) {
             let pull = |answer| Step::Pull {
@@ -150,7 +153,7 @@ fn is_news(replica: &Replica<MemoryRows>, message: &Message) -> bool {
     for (_, entry) in &delta.entries {
         seen.insert(entry.dot());
     }
-    !knows(replica, &seen, &delta.collected, delta.floor)
+    delta.retired != *replica.retired() || !knows(replica, &seen, &delta.collected, delta.floor)
 }
 
 fn knows(
@@ -181,6 +184,7 @@ pub fn next(state: &State, step: &Step, bug: Option<Bug>) -> Option<State> {
         Step::Pull { from, to, answer } => pull(&mut next, *from, *to, *answer, bug)?,
         Step::Tell(node) => {
             let word = Word {
+                origin: state.nodes[*node].replica.origin(),
                 seen: state.nodes[*node].replica.seen().clone(),
                 epoch: state.knows[*node],
             };
@@ -407,6 +411,18 @@ fn propose(state: &mut State, bug: Option<Bug>) {
             _ => nothing.clone(),
         })
         .collect();
+    // Writers that have ended are forgotten only by what all members said under this membership.
+    let mut current = BTreeMap::new();
+    let own = state.nodes[0].replica.origin();
+    current.insert(own.node, own.incarnation);
+    for word in state
+        .known_to(0)
+        .members
+        .iter()
+        .filter_map(|m| state.words.get(m))
+    {
+        current.insert(word.origin.node, word.origin.incarnation);
+    }
     let mine = state.nodes[0].replica.seen();
     let all_have_them = state
         .tombstones()
@@ -421,9 +437,11 @@ fn propose(state: &mut State, bug: Option<Bug>) {
     change(state, 0, bug, |node, _| {
         let later = node.now + 2 * TOMBSTONE_AGE.as_millis() as u64;
         let members: Vec<_> = words.iter().collect();
-        let changes = node
-            .replica
-            .propose_collection(&members, UnixMillis(later))?;
+        let changes = node.replica.propose_collection_and_retirement(
+            &members,
+            &current,
+            UnixMillis(later),
+        )?;
         node.unwritten.extend(changes);
         Ok(())
     });
