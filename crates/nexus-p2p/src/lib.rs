@@ -1,18 +1,19 @@
 //! The gate to libp2p: who is a peer of this cluster, gossip, questions and answers.
 //!
 //! ```text
-//!  server --ask, misbehaved, stop (256; full: waits, `misbehaved` is dropped)--+
-//!     |  +--publish (256; full: Err(Full), counted)-------------------------+  |
-//!     |  +--set_members, set_hello (the latest counts)-------------------+  |  |
-//!     |  +--peers, counters, addresses (shared, no task asked)--------+  |  |  |
-//!     ^                                                               |  v  v  v
-//!     +--events (512; full: gossip dropped, questions "busy",         |  [node: the swarm, the table of
-//!     |   refusals dropped below 128 free; Up and Down are kept and   |   peers, the dialler] <-----+
-//!     |   go first)---------------------------------------------------+--- |  |                     |
-//!     +--answers (1024, one place for each question under way)------------> +  +--> [a task per name |
-//!                                                                             |     to resolve]-----+
-//!                                                                             |     (64; waits)
-//!                                              [a task per connection, libp2p's] <--TCP, QUIC--> peers
+//!              ask, misbehaved, stop (256; full: waits, `misbehaved` is dropped)
+//!              publish (256; full: Err(Full), counted)
+//!              set_members, set_hello (the latest counts)
+//!              answers (1024: one place for each question under way)
+//!  [server] -----------------------------------------------------------------> [node: the swarm, the
+//!     ^                                                                          table of peers, the
+//!     +------------------------------------------------------------------------- dialler]
+//!              events (512; full: gossip dropped, questions answered with          |  ^      ^
+//!              "busy"; below 128 free: refusals dropped; Up and Down are           |  |      | resolved
+//!              kept, bounded by the connections, and go first)                     |  |      | (64; waits)
+//!                                                                                  v  |      |
+//!                       peers <--TCP, QUIC--> [libp2p: a task per connection]------+--+   [a task per
+//!                                                                                          target and round]
 //! ```
 //!
 //! **Who is a peer.** Over TCP, whoever has the cluster's key: it is the prologue of the Noise
