@@ -245,7 +245,11 @@ fn change(
     match what(&mut node, state) {
         Ok(()) => {}
         // Nothing says it to the node but this; it stays as it is until it is told to come back.
-        Err(Error::LeftBehind { .. }) if !state.membership().members.contains(&at) => return,
+        Err(Error::LeftBehind { .. } | Error::Forgotten { .. })
+            if !state.membership().members.contains(&at) =>
+        {
+            return;
+        }
         Err(error) => return state.fail(format!("node {}: {error}", at + 1)),
     }
     if state.left.crashes == 0 {
