@@ -60,7 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     let filter = EnvFilter::try_from_env("NEXUS_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

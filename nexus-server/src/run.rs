@@ -291,7 +291,7 @@ async fn start(config: &Config, addresses: Addresses) -> anyhow::Result<(Running
             metrics: metrics.clone(),
             confirm: confirm.clone(),
             auto_admit: config.cluster.auto_admit,
-            workers: usize::from(config.clset.num_workers),
+            workers: usize::from(config.clset.num_workers).max(courier::MIN_WORKERS),
         };
         tasks.push(tokio::spawn(courier.run(events, output)));
         tasks.push(tokio::spawn(barrier::run(

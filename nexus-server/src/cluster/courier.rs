@@ -23,6 +23,8 @@ use crate::refused::Refused;
 pub const OUTPUT_LIMIT: usize = 8192;
 /// Answers that may wait for the owner; beyond that the oldest is let drop, and the peer asks again.
 const MAX_WAITING: usize = 1024;
+/// Fewest questions that are worked on at a time: proposals of others wait here until they are decided.
+pub const MIN_WORKERS: usize = 64;
 /// How long a peer may take to answer a question about entries.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the replica asks the others often after it was told that somebody waits.

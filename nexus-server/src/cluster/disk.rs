@@ -61,10 +61,10 @@ fn verdict(space: Space, least: u64, was_full: bool) -> Option<String> {
 
 fn space(path: &std::path::Path) -> nix::Result<Space> {
     let stat = statvfs(path)?;
-    let fragment = u64::from(stat.fragment_size());
+    let fragment = stat.fragment_size();
     Ok(Space {
-        free: u64::from(stat.blocks_available()).saturating_mul(fragment),
-        all: u64::from(stat.blocks()).saturating_mul(fragment),
+        free: stat.blocks_available().saturating_mul(fragment),
+        all: stat.blocks().saturating_mul(fragment),
     })
 }
 

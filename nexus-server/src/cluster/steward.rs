@@ -8,8 +8,9 @@ use nexus_core::cluster::{Member, MemberCommand, MemberState, Role};
 use nexus_core::lease::LeaseRule;
 use nexus_core::shard_table::Command;
 use nexus_p2p::Link;
-use nexus_quorum::Status;
+use nexus_quorum::{Quorum, Status};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::actor::Handle;
@@ -48,6 +49,7 @@ impl Steward {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leads = false;
         let mut heard = BTreeMap::new();
+        let mut changes: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
@@ -68,7 +70,14 @@ impl Steward {
                             if rule != self.rule {
                                 self.decide(Command::SetRule { rule: self.rule }).await;
                             }
-                            self.follow_members(&status, &members).await;
+                            if changes.as_ref().is_none_or(JoinHandle::is_finished) {
+                                // It may take its time, and time must pass meanwhile.
+                                let quorum = self.grants.quorum().clone();
+                                let members = members.clone();
+                                changes = Some(tokio::spawn(async move {
+                                    follow_members(&quorum, &status, &members).await;
+                                }));
+                            }
                             self.evict_silent(&members, &mut heard).await;
                         }
                         Ok(_) => {}
@@ -94,51 +103,6 @@ impl Steward {
         }
     }
 
-    /// Who is admitted follows the log, who has caught up and takes writes votes, who is removed does neither.
-    async fn follow_members(&self, status: &Status, members: &[Member]) {
-        if members.is_empty() {
-            return;
-        }
-        let voters: BTreeSet<u32> = numbers(members, Member::votes);
-        // Who was evicted follows too, so that it learns of it when it comes back.
-        let all: BTreeSet<u32> = numbers(members, |member| {
-            member.holds_tombstones() || member.state == MemberState::Evicted
-        });
-        let known: BTreeSet<u32> = status
-            .voters
-            .iter()
-            .chain(&status.learners)
-            .copied()
-            .collect();
-        let quorum = self.grants.quorum();
-        for number in all.difference(&known) {
-            log(
-                "added to the quorum",
-                *number,
-                quorum.add_learner(*number).await,
-            );
-        }
-        for number in voters
-            .iter()
-            .filter(|number| status.learners.contains(number))
-        {
-            log("made a voter", *number, quorum.promote(*number).await);
-        }
-        for number in all
-            .difference(&voters)
-            .filter(|number| status.voters.contains(number))
-        {
-            log("made a learner", *number, quorum.demote(*number).await);
-        }
-        for number in known.difference(&all) {
-            log(
-                "taken out of the quorum",
-                *number,
-                quorum.remove(*number).await,
-            );
-        }
-    }
-
     /// Tombstones wait for every member, but not for ever for a read replica that is gone.
     async fn evict_silent(&self, members: &[Member], heard: &mut BTreeMap<u32, Instant>) {
         let Some(link) = &self.link else {
@@ -160,6 +124,50 @@ impl Steward {
                 self.decide(MemberCommand::Evict { number, reason }).await;
             }
         }
+    }
+}
+
+/// Who is admitted follows the log, who has caught up and takes writes votes, who is removed does neither.
+async fn follow_members(quorum: &Quorum, status: &Status, members: &[Member]) {
+    if members.is_empty() {
+        return;
+    }
+    let voters: BTreeSet<u32> = numbers(members, Member::votes);
+    // Who was evicted follows too, so that it learns of it when it comes back.
+    let all: BTreeSet<u32> = numbers(members, |member| {
+        member.holds_tombstones() || member.state == MemberState::Evicted
+    });
+    let known: BTreeSet<u32> = status
+        .voters
+        .iter()
+        .chain(&status.learners)
+        .copied()
+        .collect();
+    for number in all.difference(&known) {
+        log(
+            "added to the quorum",
+            *number,
+            quorum.add_learner(*number).await,
+        );
+    }
+    for number in voters
+        .iter()
+        .filter(|number| status.learners.contains(number))
+    {
+        log("made a voter", *number, quorum.promote(*number).await);
+    }
+    for number in all
+        .difference(&voters)
+        .filter(|number| status.voters.contains(number))
+    {
+        log("made a learner", *number, quorum.demote(*number).await);
+    }
+    for number in known.difference(&all) {
+        log(
+            "taken out of the quorum",
+            *number,
+            quorum.remove(*number).await,
+        );
     }
 }
 

@@ -34,7 +34,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         // Read first: a connection with an unread body is closed after the answer, and a client
         // that uses it again loses that race.
         let bytes = read(&parts.headers, body).await?;
-        check_media_type(&parts.headers)?;
+        if let Some(problem) = wrong_media_type(&parts.headers) {
+            return Err(problem);
+        }
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| json_problem(&error))
@@ -77,16 +79,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
     }
 }
 
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+/// What is wrong with the kind of a body, if anything is.
+fn wrong_media_type(headers: &HeaderMap) -> Option<Problem> {
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .map(|value| value.trim().to_ascii_lowercase());
     match media_type.as_deref() {
-        Some("application/json") => Ok(()),
-        Some(kind) if kind.starts_with("application/") && kind.ends_with("+json") => Ok(()),
-        other => Err(Problem::new(
+        Some("application/json") => None,
+        Some(kind) if kind.starts_with("application/") && kind.ends_with("+json") => None,
+        other => Some(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
             format!(
@@ -200,7 +203,7 @@ mod tests {
             if let Some(value) = value {
                 headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
             }
-            check_media_type(&headers).map_err(|problem| problem.status)
+            wrong_media_type(&headers).map_or(Ok(()), |problem| Err(problem.status))
         };
         assert_eq!(check(Some("application/json; charset=utf-8")), Ok(()));
         assert_eq!(check(Some("application/merge-patch+json")), Ok(()));

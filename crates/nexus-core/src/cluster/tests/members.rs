@@ -13,7 +13,7 @@ fn tell(state: &mut ClusterState, command: MemberCommand) -> Result<Applied, Mem
         .apply(now, command.into())
         .map_err(|error| match error {
             Refusal::Member(refusal) => refusal,
-            Refusal::Table(refusal) => panic!("{refusal}"),
+            other => panic!("{other}"),
         })
 }
 

@@ -74,7 +74,7 @@ impl Grantor {
         Some(match outcome {
             Ok(applied) => Ok(applied.table),
             Err(cluster::Refusal::Table(refusal)) => Err(refusal),
-            Err(cluster::Refusal::Member(refusal)) => panic!("{refusal}"),
+            Err(other) => panic!("{other}"),
         })
     }
 
