@@ -124,13 +124,34 @@ impl ClusterBench {
             .with_context(|| format!("no node {index} in this cluster"))
     }
 
-    /// Starts all nodes, the first one first, and waits until each serves REST.
+    /// Starts all nodes, the others once the first one has founded the cluster, and waits until each serves REST.
     ///
     /// # Errors
     /// If one does not.
     pub fn start_all(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
+        for place in 0..self.nodes.len() {
+            let node = self.node_mut(place)?;
             node.start()?;
+            if place == 0 && node.is_clustered() {
+                interrupt::wait_until("the cluster is founded", LIMIT, || {
+                    let status = self.status(0)?;
+                    Ok((status.state.as_deref() == Some("active")).then_some(()))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts all nodes at the same moment, as Kubernetes may do it, and waits until each serves REST.
+    ///
+    /// # Errors
+    /// If one does not.
+    pub fn start_at_once(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            node.launch()?;
+        }
+        for node in &mut self.nodes {
+            node.wait_answers(LIMIT)?;
         }
         Ok(())
     }

@@ -14,5 +14,7 @@ mod disk;
 mod formation;
 mod formed;
 mod partition;
+mod processes;
 mod reading;
 mod stage;
+mod watching;
