@@ -10,6 +10,7 @@
 )]
 
 mod alone;
+mod clock;
 mod disk;
 mod formation;
 mod formed;
