@@ -65,9 +65,9 @@ fn beat(state: &ClusterState, i: usize, in_use: u64) -> ClusterCommand {
     .into()
 }
 
+/// Prints figures as well: `cargo test --release -p nexus-core cluster::tests::size -- --nocapture`.
 #[test]
-#[ignore = "prints figures of a large network; nothing is asserted that a machine could miss"]
-fn figures_of_two_thousand_olts_and_sixteen_thousand_shards() {
+fn a_snapshot_of_two_thousand_olts_and_sixteen_thousand_shards_is_small_and_exact() {
     let start = Instant::now();
     let mut state = large();
     println!("built in {:?}", start.elapsed());
@@ -83,6 +83,7 @@ fn figures_of_two_thousand_olts_and_sixteen_thousand_shards() {
     let again = ClusterState::restore(&bytes).unwrap();
     println!("restore: {:?}", start.elapsed());
     assert_eq!(again, state);
+    assert!(bytes.len() < 1_000_000, "{} bytes", bytes.len());
     let command = beat(&state, 3, 1500);
     let json = serde_json::to_vec(&command).unwrap().len();
     println!(
