@@ -124,7 +124,7 @@ impl ClusterBench {
             .with_context(|| format!("no node {index} in this cluster"))
     }
 
-    /// Starts all nodes, the others once the first one has founded the cluster, and waits until each serves REST.
+    /// Starts all nodes, the others once the first one takes writes, and waits until each serves REST.
     ///
     /// # Errors
     /// If one does not.
@@ -132,10 +132,11 @@ impl ClusterBench {
         for place in 0..self.nodes.len() {
             let node = self.node_mut(place)?;
             node.start()?;
-            if place == 0 && node.is_clustered() {
-                interrupt::wait_until("the cluster is founded", LIMIT, || {
-                    let status = self.status(0)?;
-                    Ok((status.state.as_deref() == Some("active")).then_some(()))
+            if place == 0 {
+                let client = self.client(0)?;
+                interrupt::wait_until("the first node takes writes", LIMIT, || {
+                    let ready = client.get("/ready");
+                    Ok(ready.is_ok_and(|answer| answer.status == 200).then_some(()))
                 })?;
             }
         }

@@ -70,12 +70,6 @@ impl Node {
         &self.plan.name
     }
 
-    /// Whether it has peers at all.
-    #[must_use]
-    pub fn is_clustered(&self) -> bool {
-        self.plan.key.is_some()
-    }
-
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
