@@ -47,7 +47,7 @@ pub enum QuorumError {
     /// The file does not hold what was written to it.
     #[error(
         "quorum file {path} is damaged: {what}; do not repair it or put back an old copy (a forgotten vote can split the \
-         cluster): remove this node from the cluster, delete the file and join again under a new node number", path = path.display()
+         cluster): remove this node from the cluster, empty its data directory and let it join anew", path = path.display()
     )]
     Corrupt {
         /// The redb file.

@@ -117,7 +117,7 @@ impl State {
     fn rolled_back(&self) -> MachineError {
         MachineError(format!(
             "the cluster has seen later proposals of node {} than its quorum file knows: an old copy of the file was put \
-             back, and with it a vote may be forgotten; remove this node, delete the file and join under a new number",
+             back, and with it a vote may be forgotten; remove this node, empty its data directory and let it join anew",
             self.shared.number
         ))
     }

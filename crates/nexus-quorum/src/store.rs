@@ -32,7 +32,7 @@ pub enum StoreError {
     #[error("quorum file: {0}; check the disk (space, health) and start again")]
     Io(String),
     #[error(
-        "quorum file is damaged: {0}; remove this node from the cluster, delete the file and join again under a new node number"
+        "quorum file is damaged: {0}; remove this node from the cluster, empty its data directory and let it join anew"
     )]
     Corrupt(String),
 }

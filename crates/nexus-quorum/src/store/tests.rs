@@ -230,9 +230,7 @@ fn empty_short_foreign_and_truncated_files_are_refused() {
             bytes.len()
         );
         assert!(
-            refused
-                .to_string()
-                .contains("join again under a new node number"),
+            refused.to_string().contains("let it join anew"),
             "{refused}"
         );
     }
