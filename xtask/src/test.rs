@@ -81,6 +81,8 @@ pub fn run(root: &Path) -> Result<()> {
             &[
                 "test",
                 "--workspace",
+                "--exclude",
+                "nexus-server",
                 "--locked",
                 "--no-fail-fast",
                 "--lib",
@@ -91,12 +93,32 @@ pub fn run(root: &Path) -> Result<()> {
                 "--test-threads=1",
             ],
         )?;
-        let done = privileged.counts.passed + privileged.counts.failed;
+        // Each has a network of its own, and waits most of the time.
+        let clusters = test_pass(
+            root,
+            "tests with clusters of real servers",
+            &[
+                "test",
+                "--package",
+                "nexus-server",
+                "--locked",
+                "--no-fail-fast",
+                "--test",
+                "cluster",
+                "--",
+                "--ignored",
+                "--test-threads=3",
+            ],
+        )?;
+        let done: usize = [&privileged, &clusters]
+            .iter()
+            .map(|part| part.counts.passed + part.counts.failed)
+            .sum();
         everywhere.counts.skipped = everywhere.counts.skipped.saturating_sub(done);
         let why = "marked as ignored, and not among the tests for root either";
         everywhere.why_skipped = Some(why.to_owned());
         sweep();
-        parts.extend([everywhere, privileged]);
+        parts.extend([everywhere, privileged, clusters]);
         parts.extend(kernels::parts(root));
         parts.push(demo_pass(root));
     } else {

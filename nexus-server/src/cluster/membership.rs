@@ -264,7 +264,9 @@ impl Membership {
                 "the introduction is not that of the server that sent it".to_owned(),
             );
         }
-        if !self.is_in_quorum() {
+        let listed = self.stand().await.is_ok_and(|stand| stand.state.is_some());
+        // Also not between the founding of the quorum and its first entry.
+        if !self.is_in_quorum() || !listed {
             return JoinAnswer::Refused(format!("{} is no member itself", self.introduction.name));
         }
         let join = MemberCommand::Join {
