@@ -13,6 +13,10 @@ use crate::config::Config;
 use crate::olt_config::Settings;
 use crate::replica::{self, Replica, ReplicaError};
 
+/// Bytes a second of a first copy at most, so that who gives it goes on serving: ten million entries take a
+/// minute and a half.
+const BOOTSTRAP_RATE: u64 = 16 * 1024 * 1024;
+
 /// Opens the store.
 ///
 /// # Errors
@@ -66,6 +70,7 @@ pub async fn restore(config: &Config, store: &Store, number: u32) -> anyhow::Res
         rebroadcast: config.clset.rebroadcast_interval.get(),
         seed: rand::random(),
         overdue: config.cluster.evict_after.get(),
+        bootstrap_rate: Some(BOOTSTRAP_RATE),
         ..nexus_clset::Options::default()
     };
     let of = store.clone();

@@ -189,7 +189,18 @@ impl Cluster {
             return;
         };
         self.flush(at, usize::MAX);
-        while self.pull(at, heir, usize::MAX, 1000) {}
+        // What others have sent it in part waits for more from them, and is asked for again.
+        let gone: Vec<NodeId> = self.nodes[heir].replica.claimants().collect();
+        for peer in gone {
+            let dropped = self.nodes[heir].replica.drop_claims(peer);
+            self.nodes[heir].unwritten.extend(dropped);
+        }
+        let mut rounds = 0;
+        while self.pull(at, heir, usize::MAX, 1000) {
+            self.flush(heir, usize::MAX);
+            rounds += 1;
+            assert!(rounds < 100, "{heir} never has all that {at} has");
+        }
         self.flush(heir, usize::MAX);
         let node = &mut self.nodes[at];
         node.durable = MemoryRows::default();
