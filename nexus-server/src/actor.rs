@@ -150,11 +150,7 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
     {
-        let (done, outcome) = oneshot::channel();
-        let job: Job = Box::new(move |centre, now| {
-            let _ = done.send(work(centre, now));
-            Box::new(|_, _| ())
-        });
+        let (job, outcome) = ahead(work);
         self.submit(job).await?;
         outcome.await.unwrap_or(Err(Refused::Stopping))
     }
@@ -168,13 +164,24 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
     {
-        let (done, outcome) = oneshot::channel();
-        let job: Job = Box::new(move |centre, now| {
-            let _ = done.send(work(centre, now));
-            Box::new(|_, _| ())
-        });
+        let (job, outcome) = ahead(work);
         self.jobs.send(job).await.map_err(|_| Refused::Stopping)?;
         outcome.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Has a piece of work done for which nobody waits. Waits for a place as long as it takes.
+    ///
+    /// # Errors
+    /// [`Refused::Stopping`].
+    pub async fn post(
+        &self,
+        work: impl FnOnce(&mut Centre, Now) + Send + 'static,
+    ) -> Result<(), Refused> {
+        let job: Job = Box::new(move |centre, now| {
+            work(centre, now);
+            Box::new(|_, _| ())
+        });
+        self.jobs.send(job).await.map_err(|_| Refused::Stopping)
     }
 
     /// Opens a stream of an OLT's configuration.
@@ -425,6 +432,21 @@ impl Owner {
     }
 }
 
+/// A job that gives its outcome as soon as it is done.
+fn ahead<T, F>(work: F) -> (Job, oneshot::Receiver<Result<T, Refused>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Centre, Now) -> Result<T, Refused> + Send + 'static,
+{
+    let (done, outcome) = oneshot::channel();
+    let job: Job = Box::new(move |centre, now| {
+        // Nobody waits any more if who asked is gone.
+        let _ = done.send(work(centre, now));
+        Box::new(|_, _| ())
+    });
+    (job, outcome)
+}
+
 fn tick_job() -> Job {
     Box::new(|centre, now| {
         if let Err(refused) = centre.tick(&now) {
@@ -450,10 +472,7 @@ fn batches(writes: Vec<Vec<Write>>) -> Vec<Batch> {
         }
         bytes = bytes.saturating_add(size);
         for write in together {
-            match write.value {
-                Some(value) => batch.put(write.kind, &write.key, &value),
-                None => batch.delete(write.kind, &write.key),
-            };
+            write.add_to(&mut batch);
         }
     }
     if !batch.is_empty() {

@@ -207,11 +207,12 @@ impl Record {
             .collect()
     }
 
-    /// Gives a released allocation more time to cool down.
+    /// Gives a released allocation more time to cool down; never less.
     pub fn cool_longer(&mut self, place: &Place, until: BootTime) {
         if let Some(entry) = self.by_place.get_mut(place)
-            && let Some(old) = entry.cool_until.replace(until)
+            && let Some(old) = entry.cool_until.filter(|old| *old < until)
         {
+            entry.cool_until = Some(until);
             self.cooling.remove(&(old, place.clone()));
             self.cooling.insert((until, place.clone()));
         }

@@ -99,8 +99,10 @@ pub async fn run(config: Config, ready_file: Option<PathBuf>) -> anyhow::Result<
     let servers = listeners.serve(&app, &stopping);
 
     let failed = tokio::select! {
+        biased;
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
+        // Before the quorum, which stops when its state is gone.
         outcome = &mut owner => Some(outcome),
         why = quorum_stopped(&running.quorum) => {
             return Err(anyhow!(why).context(

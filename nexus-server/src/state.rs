@@ -103,10 +103,7 @@ pub async fn restore(config: &Config, store: &Store, number: u32) -> anyhow::Res
 fn batch(rows: Vec<Write>) -> Batch {
     let mut batch = Batch::new();
     for row in rows {
-        match row.value {
-            Some(value) => batch.put(row.kind, &row.key, &value),
-            None => batch.delete(row.kind, &row.key),
-        };
+        row.add_to(&mut batch);
     }
     batch
 }

@@ -221,8 +221,9 @@ impl Centre {
         }
     }
 
-    /// Lets what was released rest as long as its pool says now, counted from now; of all pools if none is
-    /// named. The time since the release is not known after a restart, nor under another lease time.
+    /// Lets what was released rest as long as its pool says now, counted from now, or as long as it was to
+    /// rest before, if that is longer; of all pools if none is named. The time since the release is not known
+    /// after a restart.
     fn rest_anew(&mut self, now: &Now, pool: Option<&PoolId>) {
         let released: Vec<(Place, PoolId)> = self
             .record

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nexus_clset::{Output, Ticket};
 use nexus_core::id::OltId;
 use nexus_core::shard_table::Command;
-use nexus_store::Kind;
+use nexus_store::{Batch, Kind};
 
 use crate::allocation::Allocation;
 use crate::cluster::barrier::Progress;
@@ -34,6 +34,14 @@ pub struct Write {
 }
 
 impl Write {
+    /// Adds it to a batch.
+    pub fn add_to(self, batch: &mut Batch) {
+        match self.value {
+            Some(value) => batch.put(self.kind, &self.key, &value),
+            None => batch.delete(self.kind, &self.key),
+        };
+    }
+
     /// Bytes of key and value.
     #[must_use]
     pub fn size(&self) -> usize {

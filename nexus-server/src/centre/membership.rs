@@ -38,18 +38,22 @@ impl Centre {
             introduced: member.is_some_and(|member| member.node == *me),
             complete: self.replica.is_complete(),
             writers: self.writers(|member| &member.node.http),
-            fetched: self
-                .replica
-                .sync()
-                .report()
-                .bootstrap
-                .map(|fetch| (fetch.entries, fetch.entries_expected)),
+            fetched: self.fetched(),
             clock: self
                 .replica
                 .sync()
                 .writes_refused()
                 .map(|refused| refused.to_string()),
         }
+    }
+
+    /// Entries that are here and that there are, while they are fetched.
+    fn fetched(&self) -> Option<(u64, u64)> {
+        if self.replica.is_complete() {
+            return None;
+        }
+        let fetch = self.replica.sync().report().bootstrap?;
+        Some((fetch.entries, fetch.entries_expected))
     }
 
     /// Addresses of the servers that take writes.

@@ -89,10 +89,7 @@ impl Centre {
     }
 
     /// Takes what was heard of the others.
-    ///
-    /// # Errors
-    /// None now; as all requests.
-    pub fn hear(&mut self, now: &Now, heard: Heard) -> Result<(), Refused> {
+    pub fn hear(&mut self, now: &Now, heard: Heard) {
         let input = match &heard {
             Heard::Up(node) => Input::Up(*node),
             Heard::Down(node) => Input::Down(*node),
@@ -115,7 +112,6 @@ impl Centre {
             Heard::Awaited => Input::Flush,
         };
         self.step(now, input);
-        Ok(())
     }
 
     /// Tells the replica who belongs to the cluster.

@@ -137,7 +137,7 @@ impl Courier {
 
     async fn hear(&self, heard: Heard) -> Result<(), Refused> {
         self.centre
-            .patient(move |centre, now| centre.hear(&now, heard))
+            .post(move |centre, now| centre.hear(&now, heard))
             .await
     }
 
@@ -183,7 +183,7 @@ impl Courier {
                     };
                     // If the owner is gone nobody waits.
                     let _ = centre
-                        .patient(move |centre, now| centre.hear(&now, heard))
+                        .post(move |centre, now| centre.hear(&now, heard))
                         .await;
                 });
             }

@@ -58,6 +58,9 @@ fn released_resources_come_back_in_the_order_in_which_they_cooled() {
     assert_eq!(cooled(&record, 25), ["10.0.0.2", "10.0.0.3"]);
     let place = example("x", "p", "10.0.0.2").place;
     record.cool_longer(&place, BootTime(40));
+    // A pool whose lease time was made shorter does not end a longer rest: the client has the old one.
+    record.cool_longer(&place, BootTime(1));
+    assert_eq!(cooled(&record, 39), ["10.0.0.3", "10.0.0.1"]);
     assert_eq!(cooled(&record, 40), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
     record.put(example("sub-9", "p", "10.0.0.2"), BootTime(1));
     assert_eq!(cooled(&record, 90), ["10.0.0.3", "10.0.0.1"]);
