@@ -4,6 +4,7 @@ mod claims;
 mod collect;
 mod facts;
 mod fork;
+mod gaps;
 mod local;
 mod merge;
 mod open;

@@ -160,3 +160,67 @@ fn a_round_does_not_wait_for_what_only_a_removed_member_had() {
     propose(&mut first, &[&second_has]);
     assert!(!first.replica.digest().collected.is_empty());
 }
+
+/// Seeds 12 and 543: the first write of a node was told to nobody, its second one was; then it was removed. The
+/// tombstone behind the gap stayed for ever, and so did its writer.
+#[test]
+fn what_nobody_has_of_a_removed_writer_holds_up_nothing() {
+    let mut first = founder();
+    let now = UnixMillis(START);
+    let change = first
+        .replica
+        .put(b"k", b"v", Default::default(), now)
+        .unwrap();
+    first.write(change);
+    let mut second = Node::boot(2, MemoryRows::default(), START);
+    second.pull(&first, START);
+    let mut removed = Node::boot(3, MemoryRows::default(), START);
+    removed.pull(&first, START);
+    let unheard = removed
+        .replica
+        .put(b"unheard", b"v", Default::default(), now)
+        .unwrap();
+    removed.write(unheard);
+    let heard = removed
+        .replica
+        .delete(b"k", Default::default(), now)
+        .unwrap();
+    let heard = heard.delta.unwrap();
+    for node in [&mut first, &mut second] {
+        let received = node.replica.receive(&heard, now).unwrap();
+        received.changes.into_iter().for_each(|c| node.write(c));
+    }
+    let gone = removed.replica.origin();
+
+    let later = START + 60_000;
+    let step = |first: &mut Node, second: &mut Node, current: &BTreeMap<_, _>| {
+        let has = second.replica.seen().clone();
+        let changes = first
+            .replica
+            .propose_collection_and_retirement(&[&has], current, UnixMillis(later))
+            .unwrap();
+        changes.into_iter().for_each(|change| first.write(change));
+        second.pull(first, later);
+        for node in [first, second] {
+            while let Some(change) = node.replica.collect().unwrap() {
+                node.write(change);
+            }
+        }
+    };
+    // As long as it is a member, what it has may come.
+    let all = boots(&[&first, &second, &removed]);
+    for _ in 0..4 {
+        step(&mut first, &mut second, &all);
+    }
+    assert_eq!(first.replica.tombstones(), 1);
+    // Then it cannot.
+    let left = boots(&[&first, &second]);
+    for _ in 0..4 {
+        step(&mut first, &mut second, &left);
+    }
+    for node in [&first, &second] {
+        assert_eq!(node.replica.tombstones(), 0);
+        assert!(!node.origins().contains(&gone), "it is forgotten as well");
+    }
+    assert_eq!(first.replica.seen(), second.replica.seen());
+}

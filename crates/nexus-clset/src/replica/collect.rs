@@ -130,6 +130,12 @@ impl<R: Rows> Replica<R> {
                 self.round = None;
             }
         }
+        if let Some(current) = current
+            && let Some(closed) = self.close_gaps(members, current)
+        {
+            // What it makes possible begins once all have it.
+            return Ok(vec![closed]);
+        }
         if self.round.is_none() {
             let candidates = self.candidates(members, now)?;
             let retirees = match current {

@@ -31,7 +31,6 @@ impl World {
             };
             let tombstones = tombstones
                 .filter(|(row, _)| Hlc(stamp(row)).millis().0 < old)
-                .filter(|(row, _)| !self.is_of_a_gapped_writer(host, &row[8..]))
                 .count();
             if tombstones > 0 {
                 out.push(format!("{tombstones} tombstones on node {}", host.id.0));
@@ -49,9 +48,6 @@ impl World {
                     .filter(|(of, _, _)| *of == origin)
                     .map(|(_, start, end)| start..=end)
                     .collect();
-                if runs.len() > 1 || runs.iter().any(|run| *run.start() > 1) {
-                    continue;
-                }
                 out.push(format!(
                     "writer {origin} on node {} with {runs:?}",
                     host.id.0
@@ -59,21 +55,6 @@ impl World {
             }
         }
         out
-    }
-}
-
-impl World {
-    /// Writes of a node that was removed before anybody had all of them leave gaps, behind which
-    /// tombstones stay.
-    fn is_of_a_gapped_writer(&self, host: &Host, key: &[u8]) -> bool {
-        let Some(running) = &host.running else {
-            return false;
-        };
-        let entry = running.replica.get_entry(key).unwrap();
-        entry.is_some_and(|entry| {
-            let upto = running.replica.seen().upto(entry.version.origin);
-            entry.seq > upto
-        })
     }
 }
 
