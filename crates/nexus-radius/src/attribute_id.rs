@@ -5,12 +5,14 @@ pub const VENDOR_ADSL_FORUM: u32 = 3561;
 /// Private enterprise number under which Nokia's service routers number their attributes.
 pub const VENDOR_NOKIA_SR: u32 = 6527;
 
-/// An attribute's place in the name space: an IETF number, or a vendor's number inside
-/// Vendor-Specific (RFC 2865 section 5.26).
+/// An attribute's place in the name space: an IETF number, a number inside an extended attribute (RFC 6929
+/// section 2.1), or a vendor's number inside Vendor-Specific (RFC 2865 section 5.26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AttributeId {
     /// The first octet of the attribute.
     Ietf(u8),
+    /// First octet, 241 to 244, and Extended-Type: `241.6`.
+    Extended(u8, u8),
     /// Private enterprise number and vendor type.
     Vendor(u32, u8),
 }
@@ -50,14 +52,25 @@ attributes! {
     NAS_IDENTIFIER = Self::Ietf(32), "NAS-Identifier", "RFC 2865 5.32";
     PROXY_STATE = Self::Ietf(33), "Proxy-State", "RFC 2865 5.33";
     ACCT_SESSION_ID = Self::Ietf(44), "Acct-Session-Id", "RFC 2866 5.5";
+    EGRESS_VLANID = Self::Ietf(56), "Egress-VLANID", "RFC 4675 2.1";
     CHAP_CHALLENGE = Self::Ietf(60), "CHAP-Challenge", "RFC 2865 5.40";
     NAS_PORT_TYPE = Self::Ietf(61), "NAS-Port-Type", "RFC 2865 5.41";
+    TUNNEL_TYPE = Self::Ietf(64), "Tunnel-Type", "RFC 2868 3.1";
+    TUNNEL_MEDIUM_TYPE = Self::Ietf(65), "Tunnel-Medium-Type", "RFC 2868 3.2";
     EAP_MESSAGE = Self::Ietf(79), "EAP-Message", "RFC 3579 3.1";
     MESSAGE_AUTHENTICATOR = Self::Ietf(80), "Message-Authenticator", "RFC 3579 3.2";
+    TUNNEL_PRIVATE_GROUP_ID = Self::Ietf(81), "Tunnel-Private-Group-Id", "RFC 2868 3.6";
     ACCT_INTERIM_INTERVAL = Self::Ietf(85), "Acct-Interim-Interval", "RFC 2869 5.16";
     NAS_PORT_ID = Self::Ietf(87), "NAS-Port-Id", "RFC 2869 5.17";
     FRAMED_POOL = Self::Ietf(88), "Framed-Pool", "RFC 2869 5.18";
     NAS_IPV6_ADDRESS = Self::Ietf(95), "NAS-IPv6-Address", "RFC 3162 2.1";
+    FRAMED_IPV6_PREFIX = Self::Ietf(97), "Framed-IPv6-Prefix", "RFC 3162 2.3";
+    FRAMED_IPV6_POOL = Self::Ietf(100), "Framed-IPv6-Pool", "RFC 3162 2.6";
+    DELEGATED_IPV6_PREFIX = Self::Ietf(123), "Delegated-IPv6-Prefix", "RFC 4818 3";
+    FRAMED_IPV6_ADDRESS = Self::Ietf(168), "Framed-IPv6-Address", "RFC 6911 3.1";
+    DELEGATED_IPV6_PREFIX_POOL = Self::Ietf(171), "Delegated-IPv6-Prefix-Pool", "RFC 6911 3.4";
+    STATEFUL_IPV6_ADDRESS_POOL = Self::Ietf(172), "Stateful-IPv6-Address-Pool", "RFC 6911 3.5";
+    IP_PORT_RANGE = Self::Extended(241, 6), "IP-Port-Range", "RFC 8045 3.1.2";
     AGENT_CIRCUIT_ID = Self::Vendor(VENDOR_ADSL_FORUM, 1), "Agent-Circuit-Id", "RFC 4679 3.3.1";
     AGENT_REMOTE_ID = Self::Vendor(VENDOR_ADSL_FORUM, 2), "Agent-Remote-Id", "RFC 4679 3.3.2";
     ALC_DHCP_VENDOR_CLASS_ID = Self::Vendor(VENDOR_NOKIA_SR, 36), "Alc-DHCP-Vendor-Class-Id", "dictionary of Nokia SR";

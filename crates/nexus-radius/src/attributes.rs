@@ -11,6 +11,8 @@ pub const MAX_ATTRIBUTES_LEN: usize = MAX_LEN - HEADER_LEN;
 pub const MAX_VALUE_LEN: usize = 253;
 /// Most octets of a vendor attribute's value: vendor id, type and length come off the value.
 const MAX_VENDOR_VALUE_LEN: usize = MAX_VALUE_LEN - 6;
+/// Most octets of an extended attribute's value: Extended-Type comes off the value (RFC 6929 section 2.1).
+const MAX_EXTENDED_VALUE_LEN: usize = MAX_VALUE_LEN - 1;
 
 /// An attribute that cannot be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +119,10 @@ impl Attributes {
         self.iter().flat_map(move |(number, value)| {
             let (plain, vendor) = match id {
                 AttributeId::Ietf(wanted) => ((number == wanted).then_some(value), None),
+                AttributeId::Extended(wanted, extended_type) => {
+                    let inner = value.split_first().filter(|(t, _)| **t == extended_type);
+                    (inner.filter(|_| number == wanted).map(|(_, v)| v), None)
+                }
                 AttributeId::Vendor(vendor, wanted) => {
                     let inner = vendor_run(number, value, vendor).unwrap_or_default();
                     (
@@ -152,11 +158,18 @@ impl Attributes {
     /// Adds an attribute behind the others.
     ///
     /// # Errors
-    /// If the value is longer than 253 octets (247 for a vendor attribute) or the packet is full;
-    /// nothing is added then.
+    /// If the value is longer than 253 octets (252 for an extended, 247 for a vendor attribute) or the packet
+    /// is full; nothing is added then.
     pub fn push(&mut self, id: AttributeId, value: &[u8]) -> Result<(), AttributeError> {
         match id {
             AttributeId::Ietf(number) => self.push_parts(number, &[value]),
+            AttributeId::Extended(number, extended_type) => {
+                if value.len() > MAX_EXTENDED_VALUE_LEN {
+                    let len = value.len() + 1;
+                    return Err(AttributeError::ValueTooLong { number, len });
+                }
+                self.push_parts(number, &[&[extended_type], value])
+            }
             AttributeId::Vendor(vendor, vendor_type) => {
                 let number = 26;
                 let too_long = AttributeError::ValueTooLong {
@@ -182,6 +195,7 @@ impl Attributes {
     pub fn push_text(&mut self, id: AttributeId, text: &str) -> Result<(), AttributeError> {
         let most = match id {
             AttributeId::Ietf(_) => MAX_VALUE_LEN,
+            AttributeId::Extended(..) => MAX_EXTENDED_VALUE_LEN,
             AttributeId::Vendor(..) => MAX_VENDOR_VALUE_LEN,
         };
         let end = text.floor_char_boundary(most.min(text.len()));

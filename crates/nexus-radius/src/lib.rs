@@ -4,6 +4,7 @@
 //! out as values. The sockets are in `nexus-sidecar`.
 //!
 //! - [`packet`], [`attributes`], [`attribute_id`]: the codec (RFC 2865 sections 3 and 5).
+//! - [`values`]: values that are more than a number or text: prefixes, tags, VLANs, TLVs.
 //! - [`authenticator`], [`password`]: the shared-secret cryptography (RFC 2865, RFC 3579).
 //! - [`server`]: what faces a NAS: clients, duplicates, replies.
 //! - [`upstream`]: what faces an AAA server: identifiers, retransmission, fail-over.
@@ -17,6 +18,7 @@ pub mod packet;
 pub mod password;
 pub mod server;
 pub mod upstream;
+pub mod values;
 
 #[cfg(test)]
 mod tests;
