@@ -1,7 +1,8 @@
 //! Which free shards of a pool go to which OLT, and which are asked back: a pure function of who is
 //! there, how large they are and who holds what.
 //!
-//! - An OLT needs shards for 1.25 times its subscribers, and gets at most 1.25 times its fair share.
+//! - An OLT needs shards for 1.25 times its subscribers, and gets at most 1.25 times its fair share; where
+//!   there are too few for all, it gets at least 0.8 times that, as far as others have more than theirs.
 //! - What is held stays where it is, unless its holder leaves or another would starve.
 //! - A free shard goes to the OLT that stands first for it on the ring; the lowest index wins ties.
 //! - The cluster keeps the highest shard for allocations of its own, and leaves a reserve free, which
@@ -110,21 +111,37 @@ pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) ->
         .filter(|m| !m.draining && serves_region(pool, &m.region))
         .collect();
     let leaving = leaving(held, members, &eligible);
-    let draining = held
-        .values()
-        .filter(|h| h.state == ShardState::Draining)
-        .count()
-        + leaving.len();
+    let coming = coming(held, members).saturating_add(count(leaving.len()));
     moves.extend(leaving);
 
     let mut demand = Demand::new(pool, &eligible, held);
-    if demand.anybody_short() {
-        let is_free = |shard: &ShardId| Some(*shard) != kept && !held.contains_key(shard);
-        let mut free = pool.shards().filter(is_free).collect();
-        grant(pool, &eligible, &mut demand, &mut free, &mut moves);
+    grant(pool, &eligible, &mut demand, held, &mut moves);
+    let shard_units = pool.units(ShardId(0));
+    for (place, shard) in demand.relief(shard_units, coming, held) {
+        if let Some(from) = demand.olt(place).cloned() {
+            moves.push(Move::Drain { shard, from });
+        }
     }
-    moves.extend(demand.relief(draining, held));
     moves
+}
+
+/// Shards that are on their way back. Those of an OLT that is offline come with the end of its lease, which is
+/// too late for those who wait now.
+fn coming(held: &BTreeMap<ShardId, Held>, members: &[Member]) -> u64 {
+    let draining: Vec<&OltId> = held
+        .values()
+        .filter(|held| held.state == ShardState::Draining)
+        .map(|held| &held.owner)
+        .collect();
+    if draining.is_empty() {
+        return 0;
+    }
+    let online: BTreeSet<&OltId> = members.iter().filter(|m| m.online).map(|m| &m.id).collect();
+    count(draining.iter().filter(|olt| online.contains(**olt)).count())
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Shards whose owner is draining or stands in another region than the pool.
@@ -148,64 +165,74 @@ fn grant(
     pool: &Pool,
     eligible: &[&Member],
     demand: &mut Demand<'_>,
-    free: &mut BTreeSet<ShardId>,
+    held: &BTreeMap<ShardId, Held>,
     moves: &mut Vec<Move>,
 ) {
     let reserve = usize::try_from(reserve(pool)).unwrap_or(usize::MAX);
-    if demand.next_short(free.len() > reserve).is_none() || free.is_empty() {
+    let kept = cluster_shard(pool);
+    let mut free: BTreeMap<ShardId, u64> = pool
+        .shards()
+        .filter(|shard| Some(*shard) != kept && !held.contains_key(shard))
+        .map(|shard| (shard, pool.allocatable_units(shard)))
+        .filter(|(_, units)| *units > 0)
+        .collect();
+    let mut queue = demand.queue(free.len() > reserve);
+    if queue.is_empty() || free.is_empty() {
         return;
     }
     let ring = Ring::new(
         pool.spec().sharding_factor,
         eligible.iter().map(|member| (&member.id, member.capacity)),
     );
-    let mut wishes = wishes(pool, &ring, free);
-    while let Some(olt) = demand.next_short(free.len() > reserve).cloned() {
-        let Some(shard) = best(pool, wishes.get_mut(&olt), free) else {
+    let mut wishes = wishes(pool, &ring, demand, &free);
+    while let Some(place) = demand.next(&mut queue, free.len() > reserve) {
+        let Some((shard, units)) = best(wishes.get_mut(&place), &mut free) else {
             break;
         };
-        free.remove(&shard);
-        demand.granted(&olt, pool.allocatable_units(shard));
-        moves.push(Move::Grant { shard, to: olt });
-    }
-}
-
-/// For each OLT the free shards that it stands near on the ring, best last.
-fn wishes(pool: &Pool, ring: &Ring, free: &BTreeSet<ShardId>) -> BTreeMap<OltId, Vec<ShardId>> {
-    let mut ranked: BTreeMap<&OltId, Vec<(usize, ShardId)>> = BTreeMap::new();
-    let usable = free
-        .iter()
-        .filter(|shard| pool.allocatable_units(**shard) > 0);
-    for shard in usable.take(COMPARED) {
-        for (rank, olt) in ring.candidates(pool.id(), *shard).take(RANKS).enumerate() {
-            ranked.entry(olt).or_default().push((rank, *shard));
+        demand.granted(place, units);
+        demand.wait_again(&mut queue, place);
+        if let Some(to) = demand.olt(place).cloned() {
+            moves.push(Move::Grant { shard, to });
         }
     }
-    ranked
-        .into_iter()
-        .map(|(olt, mut shards)| {
-            shards.sort_unstable_by(|a, b| b.cmp(a));
-            (
-                olt.clone(),
-                shards.into_iter().map(|(_, shard)| shard).collect(),
-            )
-        })
-        .collect()
 }
 
-fn best(
+/// For each OLT, by its place, the free shards that it stands near on the ring, best last.
+fn wishes(
     pool: &Pool,
-    wishes: Option<&mut Vec<ShardId>>,
-    free: &BTreeSet<ShardId>,
-) -> Option<ShardId> {
-    if let Some(wishes) = wishes {
-        while let Some(shard) = wishes.pop() {
-            if free.contains(&shard) {
-                return Some(shard);
+    ring: &Ring,
+    demand: &Demand<'_>,
+    free: &BTreeMap<ShardId, u64>,
+) -> BTreeMap<usize, Vec<ShardId>> {
+    let mut ranked: BTreeMap<usize, Vec<(usize, ShardId)>> = BTreeMap::new();
+    for shard in free.keys().take(COMPARED) {
+        for (rank, olt) in ring.candidates(pool.id(), *shard).take(RANKS).enumerate() {
+            if let Some(place) = demand.place(olt) {
+                ranked.entry(place).or_default().push((rank, *shard));
             }
         }
     }
-    free.iter()
-        .find(|shard| pool.allocatable_units(**shard) > 0)
-        .copied()
+    let best_last = |mut shards: Vec<(usize, ShardId)>| -> Vec<ShardId> {
+        shards.sort_unstable_by(|a, b| b.cmp(a));
+        shards.into_iter().map(|(_, shard)| shard).collect()
+    };
+    ranked
+        .into_iter()
+        .map(|(place, shards)| (place, best_last(shards)))
+        .collect()
+}
+
+/// Takes the shard that an OLT stands nearest to, or the lowest.
+fn best(
+    wishes: Option<&mut Vec<ShardId>>,
+    free: &mut BTreeMap<ShardId, u64>,
+) -> Option<(ShardId, u64)> {
+    if let Some(wishes) = wishes {
+        while let Some(shard) = wishes.pop() {
+            if let Some(units) = free.remove(&shard) {
+                return Some((shard, units));
+            }
+        }
+    }
+    free.pop_first()
 }

@@ -29,8 +29,10 @@ impl Ring {
         sorted.dedup_by(|a, b| a.0 == b.0);
         let mut points = Vec::new();
         for (index, (olt, capacity)) in (0u32..).zip(&sorted) {
-            for virtual_node in 0..virtual_nodes(sharding_factor, *capacity) {
-                points.push((node_position(olt, virtual_node), index));
+            let mut position = first_position(olt);
+            for _ in 0..virtual_nodes(sharding_factor, *capacity) {
+                points.push((mix(position), index));
+                position = position.wrapping_add(STEP);
             }
         }
         points.sort_unstable();
@@ -85,13 +87,21 @@ fn virtual_nodes(sharding_factor: u32, capacity: u32) -> u32 {
         .clamp(1, sharding_factor.saturating_mul(MAX_WEIGHT).max(1))
 }
 
-fn node_position(olt: &OltId, virtual_node: u32) -> u64 {
-    position(&[
-        b"olt\0",
-        olt.as_str().as_bytes(),
-        b"\0",
-        &virtual_node.to_le_bytes(),
-    ])
+/// Odd, and far from any pattern: the golden ratio of 2^64 (Steele, Lea and Flood, "Fast splittable
+/// pseudorandom number generators", 2014).
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Where the virtual nodes of an OLT start from. One hash for each OLT and one multiplication chain for
+/// each of its virtual nodes: a ring of 2000 OLTs is made for every join.
+fn first_position(olt: &OltId) -> u64 {
+    position(&[b"olt\0", olt.as_str().as_bytes()])
+}
+
+/// Scatters neighbouring numbers over the ring (the finisher of SplitMix64, same paper).
+fn mix(position: u64) -> u64 {
+    let mixed = (position ^ (position >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 fn shard_position(pool: &PoolId, shard: ShardId) -> u64 {

@@ -178,6 +178,102 @@ fn a_shard_that_is_excluded_as_a_whole_is_given_to_nobody() {
     );
 }
 
+/// Shards that had an owner before and have another one, or none, now.
+fn moved(before: &BTreeMap<ShardId, Held>, after: &BTreeMap<ShardId, Held>) -> usize {
+    let other = |(shard, was): &(&ShardId, &Held)| after.get(shard) != Some(*was);
+    before.iter().filter(other).count()
+}
+
+/// A pool that is too small for its OLTs, which have come one after another.
+fn scarce(olts: usize) -> (Pool, Vec<Member>, BTreeMap<ShardId, Held>) {
+    let pool = pool("10.0.0.0/16", 24);
+    let mut members = Vec::new();
+    let mut held = BTreeMap::new();
+    for n in 0..olts {
+        members.push(member(&format!("olt-{n:02}"), 100_000));
+        settle(&pool, &members, &mut held);
+    }
+    (pool, members, held)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_join_moves_shards_only_to_the_newcomer_and_no_more_than_its_share(olts in 1usize..40) {
+        let (pool, mut members, mut held) = scarce(olts);
+        let before = held.clone();
+        members.push(member("newcomer", 100_000));
+        settle(&pool, &members, &mut held);
+        let to_share = 256 - 1 - 13;
+        let share = to_share as f64 / (olts + 1) as f64;
+        // The least that could move is its share; a part of it comes out of the reserve or from nobody.
+        let moves = moved(&before, &held);
+        prop_assert!(moves as f64 <= 1.1 * share + 1.0, "{moves} moved for a share of {share}");
+        for m in &members[..olts] {
+            let (had, has) = (count(&before, m.id.as_str()), count(&held, m.id.as_str()));
+            prop_assert!(has <= had, "{} went from {had} to {has}", m.id);
+        }
+        for m in &members {
+            let has = count(&held, m.id.as_str()) as f64;
+            prop_assert!(has <= (1.25 * share).ceil(), "{} has {has} of {share}", m.id);
+            prop_assert!(has >= (0.8 * share).floor(), "{} has {has} of {share}", m.id);
+        }
+    }
+
+    #[test]
+    fn a_leave_moves_what_the_leaver_had_and_nothing_else(olts in 2usize..40, leaver in 0usize..40) {
+        let (pool, mut members, mut held) = scarce(olts);
+        let leaver = leaver % olts;
+        let before = held.clone();
+        members[leaver].draining = true;
+        settle(&pool, &members, &mut held);
+        let theirs = count(&before, members[leaver].id.as_str());
+        prop_assert_eq!(count(&held, members[leaver].id.as_str()), 0);
+        prop_assert_eq!(moved(&before, &held), theirs);
+    }
+
+    #[test]
+    fn what_is_given_does_not_depend_on_the_order_of_the_members(
+        capacities in proptest::collection::vec((1u32..5000, any::<bool>(), 0u64..3000), 1..12),
+        rotation in 0usize..12,
+    ) {
+        let pool = pool("10.0.0.0/18", 24);
+        let mut members: Vec<_> = capacities
+            .into_iter()
+            .enumerate()
+            .map(|(n, (capacity, online, in_use))| {
+                let mut new = member(&format!("olt-{n:02}"), capacity);
+                (new.online, new.in_use) = (online, in_use);
+                new
+            })
+            .collect();
+        let moves = place(&pool, &members, &BTreeMap::new());
+        let rotation = rotation % members.len();
+        members.rotate_left(rotation);
+        prop_assert_eq!(moves, place(&pool, &members, &BTreeMap::new()));
+    }
+
+    #[test]
+    fn an_absence_and_other_figures_within_the_marks_move_nothing(
+        olts in 2usize..20,
+        away in 0usize..20,
+        fill in 0u64..89,
+    ) {
+        let (pool, mut members, mut held) = scarce(olts);
+        let before = held.clone();
+        let away = away % olts;
+        members[away].online = false;
+        settle(&pool, &members, &mut held);
+        members[away].online = true;
+        for m in &mut members {
+            m.in_use = count(&held, m.id.as_str()) as u64 * 254 * fill / 100;
+        }
+        settle(&pool, &members, &mut held);
+        prop_assert_eq!(before, held);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
