@@ -429,7 +429,7 @@ impl Refused {
         match self {
             Self::Invalid { field, .. } => Some(field),
             Self::BadPool(PoolError::Value { field, .. }) => Some(field),
-            Self::BadPool(PoolError::ExclusionOutside { .. }) => Some("exclusions"),
+            Self::BadPool(PoolError::ExclusionOutside { field, .. }) => Some(field),
             _ => None,
         }
     }

@@ -302,15 +302,15 @@ fn pool_rows(body: &Value) -> String {
     let mut table = Table::new(&["id", "type", "space", "vrf", "exclusions", "metadata"]);
     for pool in array(body, "pools") {
         let value = |name: &str| cell(pool.get(name).unwrap_or(&Value::Null));
-        let space = if pool.get("cidr").is_some() {
-            "cidr"
-        } else {
-            "range"
+        let space = match (pool.get("cidr"), pool.get("addresses")) {
+            (Some(_), _) => value("cidr"),
+            (None, None) => value("range"),
+            (None, Some(_)) => format!("{}:{}", value("addresses"), value("range")),
         };
         table.row(vec![
             value("id"),
             value("type"),
-            value(space),
+            space,
             value("vrf"),
             value("exclusions"),
             value("metadata"),

@@ -2,10 +2,13 @@
 
 mod dhcp;
 mod error;
+mod part;
+mod ports;
 mod space;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod withheld;
 
 use std::time::Duration;
 
@@ -13,30 +16,33 @@ pub use dhcp::{Dhcp, MAX_OPTIONS, MAX_OPTIONS_LEN};
 pub use error::PoolError;
 pub use space::{MAX_SHARDS, MAX_UNITS_PER_SHARD};
 pub use spec::{
-    DEFAULT_COOL_DOWN, DEFAULT_DELEGATED_LENGTH, DEFAULT_LEASE_TIME, DEFAULT_SHARDING_FACTOR,
-    DhcpSpec, PoolSpec, Release,
+    Assign, DEFAULT_COOL_DOWN, DEFAULT_DELEGATED_LENGTH, DEFAULT_LEASE_TIME,
+    DEFAULT_SHARDING_FACTOR, DhcpSpec, PoolSpec, Release, Reserved,
 };
+pub use withheld::MAX_WITHHELD;
 
 use crate::id::{PoolId, ShardId};
 use crate::resource::{Resource, ResourceType};
 use crate::shard::ShardRange;
-use space::{Space, not_applicable, value};
+use space::Space;
+use withheld::Withheld;
 
-/// Most exclusions of a pool.
+/// Most exclusions of a pool, and most reserved parts.
 pub const MAX_EXCLUSIONS: usize = 1024;
+/// Longest reason of a reserved part, in bytes.
+pub const MAX_REASON_LEN: usize = 256;
 /// Most labels of a pool.
 pub const MAX_METADATA: usize = 64;
 /// Longest key or value of a label, in bytes.
 pub const MAX_METADATA_LEN: usize = 256;
 
 /// A pool that makes sense. Shards are numbered from 0, the units of a shard (what one subscriber
-/// gets: an address, a delegated prefix, a number) from 0 as well.
+/// gets: an address, a delegated prefix, a number, a block of ports) from 0 as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     spec: PoolSpec,
     space: Space,
-    /// Units that are never handed out, as ranges from the start of the pool: ordered, apart.
-    withheld: Vec<(u64, u64)>,
+    withheld: Withheld,
     dhcp: Option<Dhcp>,
 }
 
@@ -50,7 +56,14 @@ impl Pool {
         check_bounds(&spec)?;
         let mut withheld = Vec::new();
         for exclusion in &spec.exclusions {
-            withheld.push(space.parse_exclusion(&spec, exclusion)?);
+            withheld.extend(space.parse_part(&spec, "exclusions", exclusion)?);
+        }
+        for reserved in &spec.reserved {
+            withheld.extend(space.parse_part(&spec, "reserved", &reserved.resource)?);
+        }
+        if space.kind == ResourceType::Ipv6 && space.unit_shift == 0 {
+            // The first address of a prefix is every router on the link (RFC 4291 section 2.6.1).
+            withheld.push((0, 0));
         }
         let dhcp = if space.kind == ResourceType::Ipv4 {
             let dhcp = Dhcp::parse(&spec, &space)?;
@@ -65,7 +78,7 @@ impl Pool {
             return Err(not_applicable(&spec, "dhcp", ""));
         };
         Ok(Self {
-            withheld: merge(withheld),
+            withheld: Withheld::new(&spec, withheld)?,
             spec,
             space,
             dhcp,
@@ -123,7 +136,17 @@ impl Pool {
         self.dhcp.as_ref()
     }
 
-    /// Space of the pool as text: `100.64.0.0/10`, `1000-2000`.
+    /// When a subscriber gets something of the pool: as the pool says, else addresses and prefixes with
+    /// each session, and all else only if the pool is named.
+    #[must_use]
+    pub fn assign(&self) -> Assign {
+        self.spec.assign.unwrap_or(match self.kind() {
+            ResourceType::Ipv4 | ResourceType::Ipv6 => Assign::Session,
+            ResourceType::Vlan | ResourceType::Svlan | ResourceType::Port => Assign::OnRequest,
+        })
+    }
+
+    /// Space of the pool as text: `100.64.0.0/10`, `1000-2000`, `203.0.113.0/24:1024-65535`.
     #[must_use]
     pub fn space(&self) -> &str {
         &self.space.text
@@ -161,22 +184,27 @@ impl Pool {
         };
         let units = self.space.units_in(shard);
         let end = first.saturating_add(units);
-        let overlap = |&(low, high): &(u64, u64)| {
-            high.saturating_add(1)
-                .min(end)
-                .saturating_sub(low.max(first))
-        };
-        units.saturating_sub(self.withheld.iter().map(overlap).sum())
+        let withheld = self.withheld.below(end);
+        units.saturating_sub(withheld.saturating_sub(self.withheld.below(first)))
     }
 
     /// Units of the whole pool that may be handed out.
     #[must_use]
     pub fn allocatable_total(&self) -> u64 {
-        let withheld = self
-            .withheld
-            .iter()
-            .map(|(low, high)| high.abs_diff(*low).saturating_add(1));
-        self.space.units.saturating_sub(withheld.sum())
+        let units = self.space.units;
+        units.saturating_sub(self.withheld.below(units))
+    }
+
+    /// Units of a shard that may not be handed out, as first and last of each range, in order.
+    pub fn withheld_units(&self, shard: ShardId) -> impl Iterator<Item = (u64, u64)> + use<'_> {
+        let units = self.space.units_in(shard);
+        let ends = self.space.first_unit(shard).zip(units.checked_sub(1));
+        ends.into_iter().flat_map(|(first, last)| {
+            let in_shard = move |unit: u64| unit.saturating_sub(first);
+            self.withheld
+                .within(first, first.saturating_add(last))
+                .map(move |(low, high)| (in_shard(low), in_shard(high)))
+        })
     }
 
     /// The resource that is unit `unit` of `shard`; `None` beyond the end of either.
@@ -190,7 +218,7 @@ impl Pool {
     }
 
     /// Where a resource lies: the inverse of [`Pool::resource`]. `None` for a resource of another
-    /// type, outside of the pool, or (IPv6) of another prefix length.
+    /// type, outside of the pool, or of another size (prefix length, block of ports).
     #[must_use]
     pub fn locate(&self, resource: &Resource) -> Option<(ShardId, u64)> {
         let unit = self.space.unit_of(resource)?;
@@ -205,7 +233,7 @@ impl Pool {
     pub fn is_allocatable(&self, resource: &Resource) -> bool {
         self.space
             .unit_of(resource)
-            .is_some_and(|unit| !self.is_withheld(unit))
+            .is_some_and(|unit| !self.withheld.contains(unit))
     }
 
     /// Whether unit `unit` of `shard` may be handed out; see [`Pool::is_allocatable`].
@@ -216,16 +244,13 @@ impl Pool {
                 .space
                 .first_unit(shard)
                 .and_then(|first| first.checked_add(unit))
-                .is_some_and(|unit| !self.is_withheld(unit))
+                .is_some_and(|unit| !self.withheld.contains(unit))
     }
 
     /// Whether both pools could hand out the same resource in the same routing context.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.spec.vrf == other.spec.vrf
-            && self.spec.kind == other.spec.kind
-            && self.space.base <= other.space.last
-            && other.space.base <= self.space.last
+        self.spec.vrf == other.spec.vrf && self.space.meets(&other.space)
     }
 
     /// Whether both pools cut the same space into the same shards of the same routing context, so
@@ -233,14 +258,6 @@ impl Pool {
     #[must_use]
     pub fn same_geometry(&self, other: &Self) -> bool {
         self.spec.vrf == other.spec.vrf && self.space == other.space
-    }
-
-    fn is_withheld(&self, unit: u64) -> bool {
-        let after = self.withheld.partition_point(|&(low, _)| low <= unit);
-        after
-            .checked_sub(1)
-            .and_then(|index| self.withheld.get(index))
-            .is_some_and(|&(_, high)| unit <= high)
     }
 }
 
@@ -268,6 +285,19 @@ fn check_bounds(spec: &PoolSpec) -> Result<(), PoolError> {
             problem,
         ));
     }
+    if spec.reserved.len() > MAX_EXCLUSIONS {
+        let problem = format!("too many: at most {MAX_EXCLUSIONS}, join neighbours to ranges");
+        let count = spec.reserved.len().to_string();
+        return Err(value(spec, "reserved", &count, problem));
+    }
+    for Reserved { resource, reason } in &spec.reserved {
+        if reason.is_empty() || reason.len() > MAX_REASON_LEN {
+            let problem = format!(
+                "needs a `reason` of 1 to {MAX_REASON_LEN} bytes, so that the next operator knows what it serves"
+            );
+            return Err(value(spec, "reserved", resource, problem));
+        }
+    }
     if spec.metadata.len() > MAX_METADATA {
         let problem = format!("too many labels: at most {MAX_METADATA}");
         return Err(value(
@@ -288,15 +318,20 @@ fn check_bounds(spec: &PoolSpec) -> Result<(), PoolError> {
     Ok(())
 }
 
-/// Orders ranges and joins those that touch.
-fn merge(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
-    ranges.sort_unstable();
-    let mut merged: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
-    for (low, high) in ranges {
-        match merged.last_mut() {
-            Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
-            _ => merged.push((low, high)),
-        }
+fn not_applicable(spec: &PoolSpec, field: &'static str, instead: &'static str) -> PoolError {
+    PoolError::NotApplicable {
+        pool: spec.id.clone(),
+        kind: spec.kind,
+        field,
+        instead,
     }
-    merged
+}
+
+fn value(spec: &PoolSpec, field: &'static str, text: &str, problem: String) -> PoolError {
+    PoolError::Value {
+        pool: spec.id.clone(),
+        field,
+        value: text.escape_default().to_string(),
+        problem,
+    }
 }

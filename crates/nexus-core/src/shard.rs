@@ -1,6 +1,7 @@
 //! A shard: the part of a pool that has one owner at a time.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,18 @@ pub enum ShardRange {
         /// Highest number of the shard.
         last: u16,
     },
+    /// Ports of public addresses: the same ports of each of them. Prints as
+    /// `203.0.113.7:1024-65535` or `203.0.113.4-203.0.113.7:1024-65535`.
+    Ports {
+        /// Lowest address of the shard.
+        from: Ipv4Addr,
+        /// Highest address of the shard.
+        to: Ipv4Addr,
+        /// Lowest port.
+        first: u16,
+        /// Highest port.
+        last: u16,
+    },
 }
 
 impl fmt::Display for ShardRange {
@@ -29,6 +42,18 @@ impl fmt::Display for ShardRange {
             Self::Ipv4(net) => f.pad(&net.to_string()),
             Self::Ipv6(net) => f.pad(&net.to_string()),
             Self::Numbers { first, last } => f.pad(&format!("{first}-{last}")),
+            Self::Ports {
+                from,
+                to,
+                first,
+                last,
+            } if from == to => f.pad(&format!("{from}:{first}-{last}")),
+            Self::Ports {
+                from,
+                to,
+                first,
+                last,
+            } => f.pad(&format!("{from}-{to}:{first}-{last}")),
         }
     }
 }

@@ -72,12 +72,83 @@ fn holder(allocation: &Allocation) -> (String, String) {
     )
 }
 
-/// Whether the second of two resources is a part of the first. In the record's order a prefix comes right
-/// before everything that lies in it.
+/// Whether the second of two resources lies in the first, or begins in it. In the record's order a prefix and a
+/// block of ports come right before everything that does.
 fn contains(outer: &Place, inner: &Place) -> bool {
     outer.vrf == inner.vrf
         && match (outer.resource, inner.resource) {
             (Resource::Ipv6(outer), Resource::Ipv6(inner)) => outer.contains(&inner),
+            (
+                Resource::Port {
+                    address: outer,
+                    last,
+                    ..
+                },
+                Resource::Port {
+                    address: inner,
+                    first,
+                    ..
+                },
+            ) => outer == inner && first <= last,
             (outer, inner) => outer == inner,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_core::resource::ResourceType;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_in_another_resource_of_the_same_vrf_is_found_and_nothing_else() {
+        let place = |kind, text| Place {
+            vrf: "default".into(),
+            resource: Resource::parse(kind, text).unwrap(),
+        };
+        for (kind, outer, inner, is_part) in [
+            (ResourceType::Ipv6, "2001:db8::/56", "2001:db8::/64", true),
+            (ResourceType::Ipv6, "2001:db8::/56", "2001:db8::7/128", true),
+            (
+                ResourceType::Ipv6,
+                "2001:db8::/56",
+                "2001:db8:0:100::/56",
+                false,
+            ),
+            (
+                ResourceType::Port,
+                "192.0.2.1:1024-1535",
+                "192.0.2.1:1535",
+                true,
+            ),
+            (
+                ResourceType::Port,
+                "192.0.2.1:1024-1535",
+                "192.0.2.1:1024-2047",
+                true,
+            ),
+            (
+                ResourceType::Port,
+                "192.0.2.1:1024-1535",
+                "192.0.2.1:1536-2047",
+                false,
+            ),
+            (
+                ResourceType::Port,
+                "192.0.2.1:1024-1535",
+                "192.0.2.2:1024-1535",
+                false,
+            ),
+            (ResourceType::Vlan, "100", "101", false),
+        ] {
+            let (outer, inner) = (place(kind, outer), place(kind, inner));
+            assert!(outer < inner, "the record's order");
+            assert_eq!(contains(&outer, &inner), is_part, "{outer} {inner}");
+            let elsewhere = Place {
+                vrf: "blue".into(),
+                ..inner
+            };
+            assert!(!contains(&outer, &elsewhere));
+        }
+    }
 }

@@ -80,23 +80,36 @@ pub struct PoolDocument {
     /// Address space (ipv4, ipv6).
     #[schema(example = "100.64.0.0/10")]
     cidr: Option<String>,
-    /// Number space (vlan, svlan, port).
+    /// Number space (vlan, svlan, port), both ends included.
+    #[schema(example = "1000-2000")]
     range: Option<String>,
     /// Virtual nodes of an OLT on the ring; 100 if not given.
     #[schema(required = false)]
     sharding_factor: u32,
+    /// Public addresses whose ports are handed out (port).
+    #[schema(example = "203.0.113.0/24")]
+    addresses: Option<String>,
+    /// Ports of one subscriber, in a row (port); 1 if not given.
+    block_size: Option<u16>,
     /// Parts that are never handed out.
     #[schema(required = false, example = json!(["100.64.0.0/24"]))]
     exclusions: Vec<String>,
+    /// Parts that are never handed out because they serve something else.
+    #[schema(required = false)]
+    reserved: Vec<ReservedDocument>,
+    /// When a subscriber gets something of the pool: session (with each session) or on-request (if the pool is
+    /// named). If not given: session for ipv4 and ipv6, on-request for all others.
+    #[schema(example = "session")]
+    assign: Option<String>,
     /// Labels; `region` restricts the pool to the OLTs of that region.
     #[schema(required = false)]
     metadata: BTreeMap<String, String>,
     /// Routing context; `default` if not given.
     #[schema(required = false)]
     vrf: String,
-    /// Size of a shard: prefix length (ipv4, ipv6) or how many numbers.
+    /// Size of a shard: prefix length (ipv4, ipv6) or how many numbers (vlan, svlan) or blocks (port).
     shard_size: Option<u32>,
-    /// Length of the prefix of one subscriber (ipv6); 56 if not given.
+    /// Length of the prefix of one subscriber (ipv6): 48 to 64, or 128 for single addresses; 56 if not given.
     delegated_length: Option<u8>,
     /// How long a released resource rests; 10m if not given.
     #[schema(required = false, example = "10m")]
@@ -104,6 +117,18 @@ pub struct PoolDocument {
     /// What DHCP tells the subscribers (ipv4).
     #[schema(required = false)]
     dhcp: DhcpDocument,
+}
+
+/// A part of a pool that is kept for something else.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reserved)]
+pub struct ReservedDocument {
+    /// An address, prefix, number or range, as in `exclusions`.
+    #[schema(example = "100.64.7.10")]
+    resource: String,
+    /// What for.
+    #[schema(example = "monitoring probe")]
+    reason: String,
 }
 
 /// What DHCP tells the subscribers of a pool.
@@ -572,7 +597,14 @@ mod tests {
         let mut spec =
             PoolSpec::minimal(PoolId::new("p").unwrap(), ResourceType::Ipv4, "10.0.0.0/8");
         spec.range = Some(String::new());
+        spec.addresses = Some(String::new());
+        spec.block_size = Some(1);
         spec.exclusions = vec![String::new()];
+        spec.reserved = vec![nexus_core::pool::Reserved {
+            resource: String::new(),
+            reason: String::new(),
+        }];
+        spec.assign = Some(nexus_core::pool::Assign::Session);
         spec.metadata.insert(String::new(), String::new());
         spec.shard_size = Some(1);
         spec.delegated_length = Some(1);
@@ -592,5 +624,6 @@ mod tests {
         };
         assert_eq!(properties::<PoolDocument>(), keys(&json));
         assert_eq!(properties::<DhcpDocument>(), keys(&json["dhcp"]));
+        assert_eq!(properties::<ReservedDocument>(), keys(&json["reserved"][0]));
     }
 }

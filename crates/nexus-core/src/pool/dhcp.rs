@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::error::PoolError;
-use super::space::{Space, value};
+use super::space::Space;
 use super::spec::{PoolSpec, Release};
+use super::value;
 
 /// Most bytes that the options of a pool may take in a reply template.
 pub const MAX_OPTIONS_LEN: usize = 256;

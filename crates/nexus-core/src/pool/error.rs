@@ -46,17 +46,31 @@ pub enum PoolError {
         /// What is wrong and what would be right.
         problem: String,
     },
-    /// An exclusion that is not a part of the pool.
+    /// An exclusion or a reserved part that is not a part of the pool.
     #[error(
-        "pool {pool}: exclusion `{exclusion}` is not inside the pool's {space}: correct or remove it"
+        "pool {pool}: {field} `{exclusion}` is not inside the pool's {space}: correct or remove it"
     )]
     ExclusionOutside {
         /// The pool.
         pool: PoolId,
+        /// Field that it stands in.
+        field: &'static str,
         /// Exclusion that was given.
         exclusion: String,
         /// Space of the pool.
         space: String,
+    },
+    /// The pool is larger than the largest shards could make it.
+    #[error(
+        "pool {pool}: {space} holds {units} resources, more than 65536 shards of 1048576 can: divide it into several pools"
+    )]
+    TooLarge {
+        /// The pool.
+        pool: PoolId,
+        /// Space of the pool.
+        space: String,
+        /// Resources in it.
+        units: u128,
     },
     /// The pool would have too many shards.
     #[error(

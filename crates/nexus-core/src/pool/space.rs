@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::error::PoolError;
+use super::ports::Ports;
 use super::spec::{DEFAULT_DELEGATED_LENGTH, PoolSpec};
+use super::{not_applicable, value};
 use crate::id::ShardId;
 use crate::resource::{Resource, ResourceType, parse_number};
 use crate::shard::ShardRange;
@@ -14,6 +16,9 @@ use crate::shard::ShardRange;
 pub const MAX_SHARDS: u32 = 65_536;
 /// Most resources in a shard; a bitmap of one takes 128 KiB.
 pub const MAX_UNITS_PER_SHARD: u64 = 1 << 20;
+
+/// Numbers of a shard of VLANs, if the pool does not say.
+const DEFAULT_SHARD_VLANS: u32 = 100;
 
 /// Where a pool lies and how it is cut. A value is an address or number; a unit is what one
 /// subscriber gets, `1 << unit_shift` values.
@@ -30,17 +35,27 @@ pub(super) struct Space {
     pub prefix_len: u8,
     /// Prefix length of a shard (`ipv4`, `ipv6`).
     pub shard_len: u8,
+    /// How ports are laid out; only `port`. `base` and `last` are the ends of its ports.
+    pub ports: Option<Ports>,
     /// The space as text, for messages.
     pub text: String,
 }
 
 impl Space {
     pub fn parse(spec: &PoolSpec) -> Result<Self, PoolError> {
+        if spec.kind != ResourceType::Port {
+            if spec.addresses.is_some() {
+                return Err(not_applicable(spec, "addresses", ""));
+            }
+            if spec.block_size.is_some() {
+                return Err(not_applicable(spec, "block_size", ""));
+            }
+        }
         match spec.kind {
             ResourceType::Ipv4 => Self::parse_ipv4(spec),
             ResourceType::Ipv6 => Self::parse_ipv6(spec),
-            ResourceType::Vlan | ResourceType::Svlan => Self::parse_numbers(spec, 4094, 100),
-            ResourceType::Port => Self::parse_numbers(spec, 65_535, 1024),
+            ResourceType::Vlan | ResourceType::Svlan => Self::parse_vlans(spec),
+            ResourceType::Port => Self::parse_ports(spec),
         }
     }
 
@@ -98,9 +113,9 @@ impl Space {
             return Err(value(spec, "cidr", text, problem));
         }
         let delegated = spec.delegated_length.unwrap_or(DEFAULT_DELEGATED_LENGTH);
-        if delegated > 128 || delegated < net.prefix_len() {
+        if !matches!(delegated, 48..=64 | 128) || delegated < net.prefix_len() {
             let problem = format!(
-                "must lie between the pool's own /{} and 128: a subscriber gets one such prefix of {net}",
+                "must be 48 to 64, or 128 for single addresses, and no shorter than the pool's own /{}: a subscriber gets one such prefix of {net}",
                 net.prefix_len()
             );
             return Err(value(
@@ -112,9 +127,14 @@ impl Space {
         }
         let base = net.network().to_bits();
         let last = net.broadcast().to_bits();
-        // At least 16 delegated prefixes in a shard, where the pool has them.
+        // At least 16 units in a shard, where the pool has them. Single addresses are cut as IPv4 is, but
+        // into no more of them than a shard can hold.
         let finest = delegated.saturating_sub(4).max(net.prefix_len());
-        let default = net.prefix_len().saturating_add(16).min(finest);
+        let default = if delegated == 128 {
+            net.prefix_len().saturating_add(8).max(108).min(finest)
+        } else {
+            net.prefix_len().saturating_add(16).min(finest)
+        };
         Self::prefixes(
             spec,
             base,
@@ -165,6 +185,7 @@ impl Space {
             shards: 0,
             prefix_len,
             shard_len,
+            ports: None,
             text,
         }
         .cut(
@@ -175,49 +196,15 @@ impl Space {
         )
     }
 
-    fn parse_numbers(spec: &PoolSpec, highest: u16, default: u32) -> Result<Self, PoolError> {
-        let example = if spec.kind == ResourceType::Port {
-            "32768-65535"
-        } else {
-            "1000-2000"
-        };
-        if spec.cidr.is_some() {
-            return Err(not_applicable(spec, "cidr", " and use `range`"));
-        }
-        if spec.delegated_length.is_some() {
-            return Err(not_applicable(spec, "delegated_length", ""));
-        }
-        let text = spec
-            .range
-            .as_deref()
-            .ok_or_else(|| PoolError::SpaceMissing {
-                pool: spec.id.clone(),
-                kind: spec.kind,
-                expected: "range",
-                example,
-            })?;
-        let (first, last) = parse_number_range(text).ok_or_else(|| {
-            let problem = format!("not a range of numbers up to 65535: write it as {example}");
-            value(spec, "range", text, problem)
-        })?;
-        if first > last {
-            let problem = format!("is reversed: did you mean {last}-{first}?");
-            return Err(value(spec, "range", text, problem));
-        }
-        if first < 1 || last > highest {
-            let problem = format!(
-                "is out of bounds: a {} lies between 1 and {highest}",
-                spec.kind
-            );
-            return Err(value(spec, "range", text, problem));
-        }
-        let size = spec.shard_size.unwrap_or(default);
+    fn parse_vlans(spec: &PoolSpec) -> Result<Self, PoolError> {
+        let (first, last) = number_range(spec, 4094, "1000-2000")?;
+        let size = spec.shard_size.unwrap_or(DEFAULT_SHARD_VLANS);
         if size == 0 {
             let problem = "must be at least 1: it is how many numbers a shard holds".into();
             return Err(value(spec, "shard_size", "0", problem));
         }
         let units = u128::from(last.abs_diff(first)).saturating_add(1);
-        let size = u128::from(size).min(units);
+        let size = u128::from(size);
         Self {
             kind: spec.kind,
             base: u128::from(first),
@@ -228,23 +215,31 @@ impl Space {
             shards: 0,
             prefix_len: 0,
             shard_len: 0,
+            ports: None,
             text: format!("{first}-{last}"),
         }
         .cut(spec, units.div_ceil(size), size, units)
     }
 
-    fn cut(
+    pub(super) fn cut(
         mut self,
         spec: &PoolSpec,
         shards: u128,
         units_per_shard: u128,
         units: u128,
     ) -> Result<Self, PoolError> {
-        let shard = if self.is_address() {
-            format!("/{}", self.shard_len)
-        } else {
-            format!("{units_per_shard} numbers")
+        let shard = match (self.is_address(), &self.ports) {
+            (true, _) => format!("/{}", self.shard_len),
+            (false, None) => format!("{units_per_shard} numbers"),
+            (false, Some(ports)) => format!("{units_per_shard} blocks of {} ports", ports.block),
         };
+        if units > u128::from(MAX_SHARDS).saturating_mul(u128::from(MAX_UNITS_PER_SHARD)) {
+            return Err(PoolError::TooLarge {
+                pool: spec.id.clone(),
+                space: self.text,
+                units,
+            });
+        }
         self.shards = u32::try_from(shards)
             .ok()
             .filter(|count| *count <= MAX_SHARDS)
@@ -285,6 +280,9 @@ impl Space {
         if resource.kind() != self.kind {
             return None;
         }
+        if let Some(ports) = &self.ports {
+            return ports.unit_of(resource);
+        }
         let value = match resource {
             Resource::Ipv4(address) => u128::from(address.to_bits()),
             Resource::Ipv6(net) => {
@@ -294,7 +292,8 @@ impl Space {
                 }
                 net.network().to_bits()
             }
-            Resource::Vlan(n) | Resource::Svlan(n) | Resource::Port(n) => u128::from(*n),
+            Resource::Vlan(n) | Resource::Svlan(n) => u128::from(*n),
+            Resource::Port { .. } => return None,
         };
         self.unit_of_value(value)
     }
@@ -303,6 +302,9 @@ impl Space {
     pub fn resource(&self, unit: u64) -> Option<Resource> {
         if unit >= self.units {
             return None;
+        }
+        if let Some(ports) = &self.ports {
+            return ports.resource(unit);
         }
         let offset = u128::from(unit).checked_shl(self.unit_shift)?;
         let value = self.base.checked_add(offset)?;
@@ -315,7 +317,7 @@ impl Space {
             }
             ResourceType::Vlan => Resource::Vlan(number()?),
             ResourceType::Svlan => Resource::Svlan(number()?),
-            ResourceType::Port => Resource::Port(number()?),
+            ResourceType::Port => return None,
         })
     }
 
@@ -332,94 +334,77 @@ impl Space {
 
     pub fn shard_range(&self, shard: ShardId) -> Option<ShardRange> {
         let first = self.first_unit(shard)?;
-        match (self.resource(first)?, self.kind) {
-            (Resource::Ipv4(address), _) => Some(ShardRange::Ipv4(
+        let last = first.checked_add(self.units_in(shard).checked_sub(1)?)?;
+        match self.resource(first)? {
+            Resource::Ipv4(address) => Some(ShardRange::Ipv4(
                 Ipv4Net::new(address, self.shard_len).ok()?,
             )),
-            (Resource::Ipv6(net), _) => Some(ShardRange::Ipv6(
+            Resource::Ipv6(net) => Some(ShardRange::Ipv6(
                 Ipv6Net::new(net.addr(), self.shard_len).ok()?,
             )),
-            (Resource::Vlan(low) | Resource::Svlan(low) | Resource::Port(low), _) => {
-                let count = u16::try_from(self.units_in(shard).checked_sub(1)?).ok()?;
+            Resource::Vlan(low) | Resource::Svlan(low) => {
+                let count = u16::try_from(last.checked_sub(first)?).ok()?;
                 Some(ShardRange::Numbers {
                     first: low,
                     last: low.checked_add(count)?,
                 })
             }
+            Resource::Port { .. } => self.ports.as_ref()?.range(first, last),
         }
     }
 
-    /// Reads an exclusion and gives the first and last unit that it touches.
-    pub fn parse_exclusion(&self, spec: &PoolSpec, text: &str) -> Result<(u64, u64), PoolError> {
-        let (first, last) = match self.kind {
-            ResourceType::Ipv4 => parse_ipv4_exclusion(text),
-            ResourceType::Ipv6 => parse_ipv6_exclusion(text),
-            _ => parse_number_range(text)
-                .or_else(|| parse_number(text).map(|n| (n, n)))
-                .map(|(first, last)| (u128::from(first), u128::from(last))),
+    /// Whether both could hand out the same resource.
+    pub fn meets(&self, other: &Self) -> bool {
+        if self.kind != other.kind {
+            return false;
         }
-        .ok_or_else(|| {
-            let problem = if self.is_address() {
-                "not an address, a prefix without host bits, or a range first-last"
-            } else {
-                "not a number or a range first-last"
-            };
-            value(
-                spec,
-                "exclusions",
-                text,
-                format!("{problem}, as this {} pool needs", self.kind),
-            )
+        match (&self.ports, &other.ports) {
+            (Some(ports), Some(others)) => ports.meets(others),
+            _ => self.base <= other.last && other.base <= self.last,
+        }
+    }
+}
+
+/// The field `range` of a pool of numbers, from 1 to `highest`.
+pub(super) fn number_range(
+    spec: &PoolSpec,
+    highest: u16,
+    example: &'static str,
+) -> Result<(u16, u16), PoolError> {
+    if spec.cidr.is_some() {
+        return Err(not_applicable(spec, "cidr", " and use `range`"));
+    }
+    if spec.delegated_length.is_some() {
+        return Err(not_applicable(spec, "delegated_length", ""));
+    }
+    let text = spec
+        .range
+        .as_deref()
+        .ok_or_else(|| PoolError::SpaceMissing {
+            pool: spec.id.clone(),
+            kind: spec.kind,
+            expected: "range",
+            example,
         })?;
-        if first > last {
-            return Err(value(
-                spec,
-                "exclusions",
-                text,
-                "is reversed: swap both ends".into(),
-            ));
-        }
-        match (self.unit_of_value(first), self.unit_of_value(last)) {
-            (Some(first), Some(last)) => Ok((first, last)),
-            _ => Err(PoolError::ExclusionOutside {
-                pool: spec.id.clone(),
-                exclusion: text.escape_default().to_string(),
-                space: self.text.clone(),
-            }),
-        }
+    let (first, last) = parse_number_range(text).ok_or_else(|| {
+        let problem = format!("not a range of numbers up to 65535: write it as {example}");
+        value(spec, "range", text, problem)
+    })?;
+    if first > last {
+        let problem = format!("is reversed: did you mean {last}-{first}?");
+        return Err(value(spec, "range", text, problem));
     }
+    if first < 1 || last > highest {
+        let problem = format!(
+            "is out of bounds: a {} lies between 1 and {highest}",
+            spec.kind
+        );
+        return Err(value(spec, "range", text, problem));
+    }
+    Ok((first, last))
 }
 
-fn parse_ipv4_exclusion(text: &str) -> Option<(u128, u128)> {
-    if let Some((first, last)) = text.split_once('-') {
-        let bits = |part: &str| Some(u128::from(part.parse::<Ipv4Addr>().ok()?.to_bits()));
-        return Some((bits(first)?, bits(last)?));
-    }
-    let net = match text.parse::<Ipv4Addr>() {
-        Ok(address) => Ipv4Net::from(address),
-        Err(_) => text.parse().ok()?,
-    };
-    (net.addr() == net.network()).then(|| {
-        (
-            u128::from(net.network().to_bits()),
-            u128::from(net.broadcast().to_bits()),
-        )
-    })
-}
-
-fn parse_ipv6_exclusion(text: &str) -> Option<(u128, u128)> {
-    if let Some((first, last)) = text.split_once('-') {
-        let bits = |part: &str| Some(part.parse::<Ipv6Addr>().ok()?.to_bits());
-        return Some((bits(first)?, bits(last)?));
-    }
-    let net = match text.parse::<Ipv6Addr>() {
-        Ok(address) => Ipv6Net::from(address),
-        Err(_) => text.parse().ok()?,
-    };
-    (net.addr() == net.network()).then(|| (net.network().to_bits(), net.broadcast().to_bits()))
-}
-
-fn parse_number_range(text: &str) -> Option<(u16, u16)> {
+pub(super) fn parse_number_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-')?;
     Some((parse_number(first)?, parse_number(last)?))
 }
@@ -434,31 +419,4 @@ fn cidr_field<'a>(spec: &'a PoolSpec, example: &'static str) -> Result<&'a str, 
         expected: "cidr",
         example,
     })
-}
-
-pub(super) fn not_applicable(
-    spec: &PoolSpec,
-    field: &'static str,
-    instead: &'static str,
-) -> PoolError {
-    PoolError::NotApplicable {
-        pool: spec.id.clone(),
-        kind: spec.kind,
-        field,
-        instead,
-    }
-}
-
-pub(super) fn value(
-    spec: &PoolSpec,
-    field: &'static str,
-    text: &str,
-    problem: String,
-) -> PoolError {
-    PoolError::Value {
-        pool: spec.id.clone(),
-        field,
-        value: text.escape_default().to_string(),
-        problem,
-    }
 }

@@ -37,19 +37,35 @@ pub struct PoolSpec {
     /// Virtual nodes on the ring of an OLT for 2000 subscribers, 1 to 1000; others in proportion.
     #[serde(default = "default_sharding_factor")]
     pub sharding_factor: u32,
+    /// Public addresses whose ports the pool hands out (`port` only), such as `203.0.113.0/24`. Without
+    /// them the ports are of an address that the pool does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<String>,
+    /// Ports that one subscriber gets, in a row (`port` only; 1 if not given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u16>,
     /// Parts that are never handed out: addresses, prefixes, numbers, or `first-last`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclusions: Vec<String>,
+    /// Parts that are never handed out because they serve something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Reserved>,
+    /// Whether each session gets something of the pool; if not given, as
+    /// [`Pool::assign`](super::Pool::assign) says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assign: Option<Assign>,
     /// Labels; `region` restricts the pool to the OLTs of that region.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// Routing context: the same resource may exist once in each.
     #[serde(default = "default_vrf")]
     pub vrf: String,
-    /// Size of a shard: prefix length (`ipv4`, `ipv6`), or how many numbers.
+    /// Size of a shard: prefix length (`ipv4`, `ipv6`), or how many numbers (`vlan`, `svlan`) or blocks
+    /// (`port`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard_size: Option<u32>,
-    /// Length of the prefix that one subscriber gets (`ipv6` only; 56 if not given).
+    /// Length of the prefix that one subscriber gets (`ipv6` only; 56 if not given): 48 to 64, or 128
+    /// for single addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegated_length: Option<u8>,
     /// How long a released resource rests before another subscriber may get it; longer where its client
@@ -62,6 +78,26 @@ pub struct PoolSpec {
     /// What DHCP tells the subscribers of the pool (`ipv4` only).
     #[serde(default, skip_serializing_if = "DhcpSpec::is_default")]
     pub dhcp: DhcpSpec,
+}
+
+/// A part of a pool that is kept for something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reserved {
+    /// What is kept, as in `exclusions`.
+    pub resource: String,
+    /// What for, in words for the next operator; 1 to 256 bytes.
+    pub reason: String,
+}
+
+/// When a subscriber gets something of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Assign {
+    /// With each session, without being named.
+    Session,
+    /// Only if the pool is named, by the users file or the AAA server.
+    OnRequest,
 }
 
 /// What DHCP tells the subscribers of a pool, as written.
@@ -163,7 +199,11 @@ impl PoolSpec {
             cidr: is_address.then(|| space.to_owned()),
             range: (!is_address).then(|| space.to_owned()),
             sharding_factor: DEFAULT_SHARDING_FACTOR,
+            addresses: None,
+            block_size: None,
             exclusions: Vec::new(),
+            reserved: Vec::new(),
+            assign: None,
             metadata: BTreeMap::new(),
             vrf: default_vrf(),
             shard_size: None,

@@ -10,6 +10,13 @@ fn pool(yaml: &str) -> Result<Pool, String> {
     Pool::new(spec).map_err(|error| error.to_string())
 }
 
+/// A valid pool of ports of 256 public addresses with `extra` appended.
+fn nat(extra: &str) -> Result<Pool, String> {
+    pool(&format!(
+        "id: nat\ntype: port\nrange: 1024-65535\naddresses: 203.0.113.0/24\n{extra}\n"
+    ))
+}
+
 /// A valid IPv4 pool with `extra` appended.
 fn with(extra: &str) -> Result<Pool, String> {
     pool(&format!(
@@ -76,6 +83,85 @@ fn an_ipv6_pool_is_cut_into_48s_that_hand_out_56s() {
     );
     let other_length = Resource::parse(ResourceType::Ipv6, "2001:db8:1:200::/60").unwrap();
     assert_eq!(pool.locate(&other_length), None);
+}
+
+#[test]
+fn a_pool_of_port_blocks_has_a_shard_for_each_public_address() {
+    let pool = nat("block_size: 512").unwrap();
+    assert_eq!(pool.shard_count(), 256);
+    assert_eq!(pool.units(ShardId(0)), 126);
+    assert_eq!(
+        pool.shard_range(ShardId(7)).unwrap().to_string(),
+        "203.0.113.7:1024-65535"
+    );
+    assert_eq!(
+        pool.resource(ShardId(7), 1).unwrap().to_string(),
+        "203.0.113.7:1536-2047"
+    );
+    assert_eq!(pool.allocatable_total(), 256 * 126);
+    assert_eq!(pool.assign(), Assign::OnRequest);
+    for other in [
+        "1536-2047",
+        "203.0.113.7:1536-2046",
+        "203.0.113.7:1537-2048",
+        "203.0.114.7:1536-2047",
+        "203.0.113.7:512-1023",
+    ] {
+        let other = Resource::parse(ResourceType::Port, other).unwrap();
+        assert_eq!(pool.locate(&other), None, "{other}");
+    }
+}
+
+#[test]
+fn a_shard_of_port_blocks_may_be_several_addresses_or_an_equal_part_of_one() {
+    let wide = nat("block_size: 512\nshard_size: 1008").unwrap();
+    assert_eq!(wide.shard_count(), 32);
+    assert_eq!(
+        wide.shard_range(ShardId(1)).unwrap().to_string(),
+        "203.0.113.8-203.0.113.15:1024-65535"
+    );
+    let narrow = nat("block_size: 512\nshard_size: 63").unwrap();
+    assert_eq!(
+        narrow.shard_range(ShardId(3)).unwrap().to_string(),
+        "203.0.113.1:33280-65535"
+    );
+    let short = nat("block_size: 512\nshard_size: 18900").unwrap();
+    let last = short.shard_range(ShardId(1)).unwrap();
+    assert_eq!(last.to_string(), "203.0.113.150-203.0.113.255:1024-65535");
+    let unnamed = pool("id: p\ntype: port\nrange: 1024-65535\nblock_size: 64").unwrap();
+    assert_eq!(unnamed.shard_count(), 63);
+    assert_eq!(
+        unnamed.shard_range(ShardId(1)).unwrap().to_string(),
+        "2048-3071"
+    );
+}
+
+#[test]
+fn ports_are_excluded_on_one_address_or_on_each_and_addresses_as_a_whole() {
+    let pool = nat("block_size: 512\nexclusions: [203.0.113.0/31, 1030]\nreserved: [{resource: \"203.0.113.9:2000-3000\", reason: web server}]").unwrap();
+    let withheld = |text| !pool.is_allocatable(&Resource::parse(ResourceType::Port, text).unwrap());
+    assert!(withheld("203.0.113.1:65024-65535") && withheld("203.0.113.77:1024-1535"));
+    assert!(withheld("203.0.113.9:1536-2047") && withheld("203.0.113.9:2560-3071"));
+    assert!(!withheld("203.0.113.9:3072-3583") && !withheld("203.0.113.2:1536-2047"));
+    assert_eq!(pool.allocatable_total(), 254 * 125 - 3);
+    assert_eq!(
+        pool.withheld_units(ShardId(9)).collect::<Vec<_>>(),
+        [(0, 3)]
+    );
+}
+
+#[test]
+fn single_ipv6_addresses_are_cut_like_ipv4_and_the_routers_own_is_kept() {
+    let pool = pool("id: p\ntype: ipv6\ncidr: 2001:db8::/112\ndelegated_length: 128").unwrap();
+    assert_eq!((pool.shard_count(), pool.units(ShardId(0))), (256, 256));
+    assert_eq!(pool.allocatable_units(ShardId(0)), 255);
+    assert_eq!(
+        pool.resource(ShardId(1), 2).unwrap().to_string(),
+        "2001:db8::102/128"
+    );
+    assert_eq!(pool.assign(), Assign::Session);
+    let large = super::tests::pool("id: p\ntype: ipv6\ncidr: 2001:db8::/92\ndelegated_length: 128");
+    assert_eq!(large.unwrap().units(ShardId(0)), 1 << 20);
 }
 
 #[test]
@@ -239,8 +325,87 @@ fn every_mistake_in_a_pool_is_named_with_field_value_and_remedy() {
         ),
         (
             pool("id: p\ntype: ipv6\ncidr: ::/0\ndelegated_length: 128\nshard_size: 0"),
-            &["more than 1048576"],
+            &["65536 shards of 1048576", "several pools"],
         ),
+        (
+            pool("id: p\ntype: ipv6\ncidr: 2001:db8::/32\ndelegated_length: 65"),
+            &["delegated_length `65`", "48 to 64, or 128"],
+        ),
+        (
+            pool("id: p\ntype: ipv6\ncidr: 2001:db8::/91\ndelegated_length: 128"),
+            &["2001:db8::/91", "several pools"],
+        ),
+        (
+            with("addresses: 203.0.113.0/24"),
+            &["`addresses` does not apply"],
+        ),
+        (
+            pool("id: p\ntype: vlan\nrange: 10-20\nblock_size: 2"),
+            &["`block_size` does not apply"],
+        ),
+        (nat("block_size: 0"), &["block_size `0`", "at least 1"]),
+        (
+            nat("block_size: 500"),
+            &["block_size `500`", "64512 ports", "1024-65523"],
+        ),
+        (nat("block_size: 64513"), &["more than the 64512 ports"]),
+        (
+            nat("block_size: 512\nshard_size: 100"),
+            &["shard_size `100`", "126 blocks"],
+        ),
+        (nat("shard_size: 0"), &["at least 1"]),
+        (
+            pool("id: p\ntype: port\nrange: 1-10\naddresses: 203.0.113.1/24"),
+            &["addresses `203.0.113.1/24`", "203.0.113.0/24"],
+        ),
+        (
+            pool("id: p\ntype: port\nrange: 1-10\naddresses: public"),
+            &["addresses `public`", "203.0.113.0/24"],
+        ),
+        (
+            pool("id: p\ntype: port\nrange: 1-10\naddresses: 0.0.0.0/15"),
+            &["131072 shards", "shard_size"],
+        ),
+        (
+            pool("id: p\ntype: port\nrange: 1-65535\naddresses: 0.0.0.0/8\nshard_size: 65535"),
+            &["0.0.0.0/8:1-65535", "several pools"],
+        ),
+        (
+            nat("exclusions: [203.0.114.7]"),
+            &["exclusions `203.0.114.7`", "203.0.113.0/24:1024-65535"],
+        ),
+        (
+            nat("exclusions: [\"203.0.113.7:80\"]"),
+            &["exclusions `203.0.113.7:80`", "not inside"],
+        ),
+        (
+            nat("exclusions: [\"203.0.113.7:\"]"),
+            &["a port, ports first-last"],
+        ),
+        (
+            nat("exclusions: [\"203.0.113.9-203.0.113.7\"]"),
+            &["reversed"],
+        ),
+        (
+            pool("id: p\ntype: port\nrange: 1-100\nexclusions: [203.0.113.7]"),
+            &["exclusions `203.0.113.7`", "not inside"],
+        ),
+        (
+            pool(
+                "id: p\ntype: port\nrange: 1-100\naddresses: 10.0.0.0/15\nshard_size: 1000\nexclusions: [80]",
+            ),
+            &["exclusions `80`", "131072 addresses", "narrow `range`"],
+        ),
+        (
+            with("reserved: [{resource: 100.128.0.1, reason: printer}]"),
+            &["reserved `100.128.0.1`", "not inside"],
+        ),
+        (
+            with("reserved: [{resource: 100.64.0.9, reason: \"\"}]"),
+            &["reserved `100.64.0.9`", "`reason`"],
+        ),
+        (with("reserved: [{resource: 100.64.0.9}]"), &["reason"]),
+        (with("assign: always"), &["always", "session", "on-request"]),
         (
             with("delegated_length: 56"),
             &["`delegated_length` does not apply"],
@@ -403,6 +568,14 @@ fn pools_overlap_only_in_one_vrf_and_type() {
     let d = pool("id: d\ntype: ipv4\ncidr: 100.128.0.0/16").unwrap();
     assert!(a.overlaps(&b) && b.overlaps(&a) && a.overlaps(&a));
     assert!(!a.overlaps(&c) && !a.overlaps(&d) && !d.overlaps(&a));
+    let nat = nat("").unwrap();
+    let ports = |range: &str, addresses: &str| {
+        pool(&format!("id: q\ntype: port\nrange: {range}\n{addresses}")).unwrap()
+    };
+    assert!(nat.overlaps(&ports("65535-65535", "addresses: 203.0.113.9/32")));
+    assert!(nat.overlaps(&ports("1-2000", "")), "of any address");
+    assert!(!nat.overlaps(&ports("1-1023", "addresses: 203.0.113.9/32")));
+    assert!(!nat.overlaps(&ports("1-65535", "addresses: 203.0.114.0/24")));
     let vlan = pool("id: v\ntype: vlan\nrange: 100-200").unwrap();
     let svlan = pool("id: s\ntype: svlan\nrange: 100-200").unwrap();
     assert!(!vlan.overlaps(&svlan));
@@ -441,17 +614,26 @@ fn any_pool() -> impl Strategy<Value = Pool> {
             }
             Pool::new(spec).ok()
         });
-    let v6 = (any::<u128>(), 20u8..=64, 0u32..=12, 0u8..=12).prop_filter_map(
-        "valid",
-        |(bits, len, more, delegated)| {
+    let v6 = (
+        any::<u128>(),
+        30u8..=64,
+        0u32..=16,
+        48u8..=64,
+        any::<bool>(),
+    )
+        .prop_filter_map("valid", |(bits, len, more, delegated, single)| {
+            let (len, delegated) = if single {
+                (len + 50, 128)
+            } else {
+                (len, delegated)
+            };
             let net = ipnet::Ipv6Net::new(bits.into(), len).ok()?.trunc();
             let mut spec =
                 PoolSpec::minimal("p".parse().ok()?, ResourceType::Ipv6, &net.to_string());
             spec.shard_size = Some(u32::from(len) + more);
-            spec.delegated_length = Some(len + u8::try_from(more).ok()? + delegated);
+            spec.delegated_length = Some(delegated);
             Pool::new(spec).ok()
-        },
-    );
+        });
     let numbers = (1u16..=4094, 1u16..=4094, 1u32..=500, any::<bool>()).prop_filter_map(
         "valid",
         |(a, b, size, port)| {
@@ -466,7 +648,39 @@ fn any_pool() -> impl Strategy<Value = Pool> {
             Pool::new(spec).ok()
         },
     );
-    prop_oneof![v4, v6, numbers]
+    let blocks = (
+        any::<u32>(),
+        20u8..=32,
+        1u16..=2000,
+        (1u16..=600, 1u32..=120),
+        proptest::collection::vec((0u32..3000, 0u32..40, any::<bool>()), 0..4),
+    )
+        .prop_filter_map("valid", |(bits, len, first, (block, times), exclusions)| {
+            let net = ipnet::Ipv4Net::new(bits.into(), len).ok()?.trunc();
+            let last = u32::from(first) + u32::from(block) * times - 1;
+            let range = format!("{first}-{last}");
+            let mut spec = PoolSpec::minimal("p".parse().ok()?, ResourceType::Port, &range);
+            spec.addresses = Some(net.to_string());
+            spec.block_size = Some(block);
+            spec.shard_size = (times % 3 == 0).then_some(times / 3);
+            for (start, more, everywhere) in exclusions {
+                let ports = format!(
+                    "{}-{}",
+                    u32::from(first) + start,
+                    u32::from(first) + start + more
+                );
+                let address = if everywhere {
+                    String::new()
+                } else {
+                    format!("{}:", net.addr())
+                };
+                if u32::from(first) + start + more <= last {
+                    spec.exclusions.push(format!("{address}{ports}"));
+                }
+            }
+            Pool::new(spec).ok()
+        });
+    prop_oneof![v4, v6, numbers, blocks]
 }
 
 proptest! {
@@ -498,6 +712,8 @@ proptest! {
         prop_assume!(pool.units(shard) <= 4096);
         let listed = (0..pool.units(shard)).filter(|unit| pool.is_allocatable_unit(shard, *unit)).count();
         prop_assert_eq!(pool.allocatable_units(shard), listed as u64);
+        let withheld: u64 = pool.withheld_units(shard).map(|(low, high)| high - low + 1).sum();
+        prop_assert_eq!(withheld, pool.units(shard) - listed as u64);
         if pool.shard_count() <= 256 {
             let all: u64 = pool.shards().map(|shard| pool.allocatable_units(shard)).sum();
             prop_assert_eq!(pool.allocatable_total(), all);
