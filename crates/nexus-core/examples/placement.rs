@@ -56,11 +56,11 @@ fn measure(olts: usize, shards: usize) -> Result<Value> {
         let before = world.owners();
 
         let started = Instant::now();
-        let planned = world.table.plan(PlannedChange::Join {
+        let planned = world.table.plan([PlannedChange::Join {
             olt: OltId::new("olt-new")?,
             region: "east".into(),
             capacity: CAPACITY,
-        })?;
+        }])?;
         plan.push(started.elapsed());
 
         let started = Instant::now();

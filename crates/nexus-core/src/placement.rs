@@ -93,6 +93,12 @@ pub fn serves_region(pool: &Pool, region: &str) -> bool {
     pool.region().is_none_or(|of_pool| of_pool == region)
 }
 
+/// Whether an OLT may have shards of a pool at all.
+#[must_use]
+pub fn may_have(pool: &Pool, member: &Member) -> bool {
+    !member.draining && serves_region(pool, &member.region)
+}
+
 /// Says what to do next for one pool. `held` has every shard that is not free.
 ///
 /// Doing it and asking again gives nothing more to do, unless something else has changed.
@@ -108,7 +114,7 @@ pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) ->
     }
     let eligible: Vec<&Member> = members
         .iter()
-        .filter(|m| !m.draining && serves_region(pool, &m.region))
+        .filter(|member| may_have(pool, member))
         .collect();
     let leaving = leaving(held, members, &eligible);
     let coming = coming(held, members).saturating_add(count(leaving.len()));

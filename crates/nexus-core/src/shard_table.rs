@@ -34,7 +34,7 @@ pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew, Un
 pub(crate) use image::Image;
 pub use image::RestoreError;
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
-pub use plan::{Plan, PlannedChange, PlannedMove};
+pub use plan::{Balance, Plan, PlannedChange, PlannedMove};
 pub use pools::MAX_POOLS;
 pub use refusal::Refusal;
 pub use row::{OltRow, Owner, ShardRow};

@@ -1,11 +1,12 @@
-//! What a change would move, found out on a copy of the table.
+//! What changes would move, found out on a copy of the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::{Command, MoveReason, Register};
 use super::refusal::Refusal;
 use super::{ShardTable, Touched};
 use crate::id::{OltId, PoolId, Seq, SessionId};
+use crate::placement;
 use crate::pool::PoolSpec;
 use crate::shard::{ShardKey, ShardState};
 
@@ -57,30 +58,49 @@ pub struct PlannedMove {
     pub to: Option<OltId>,
 }
 
-/// What a change would move.
+/// How evenly the shards of a pool lie on the OLTs that may have some, in thousandths of the share that
+/// each of them has by its capacity. An OLT that needs less than its share has less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// OLTs that may have shards of the pool.
+    pub olts: u64,
+    /// Shards that they have.
+    pub shards: u64,
+    /// What the OLT with the smallest part of its share has.
+    pub least: u64,
+    /// What the OLT with the greatest part of its share has.
+    pub most: u64,
+}
+
+/// What changes would move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Every shard that would have another owner, in order.
     pub moves: Vec<PlannedMove>,
+    /// Each pool before and after the change; only pools that are there at that time.
+    pub balance: BTreeMap<PoolId, (Option<Balance>, Option<Balance>)>,
     /// Whether the table comes to rest; if not, more would move.
     pub complete: bool,
 }
 
 impl ShardTable {
-    /// What `change` would move beyond what moves anyway, once all OLTs that are online have given back what
-    /// they are asked for. Shards of OLTs that are offline stay where they are. Changes nothing.
+    /// What `changes`, made one after another, would move beyond what moves anyway, once all OLTs that are
+    /// online have given back what they are asked for. Shards of OLTs that are offline stay where they are.
+    /// Changes nothing.
     ///
     /// # Errors
-    /// Why the change would be refused.
-    pub fn plan(&self, change: PlannedChange) -> Result<Plan, Refusal> {
+    /// Why one of the changes would be refused.
+    pub fn plan(&self, changes: impl IntoIterator<Item = PlannedChange>) -> Result<Plan, Refusal> {
         let mut without = self.clone();
         let at_rest = without.come_to_rest();
         let mut with = without.clone();
-        let command = with.command_of(change)?;
-        let _ = with.apply(self.now, command)?;
+        for change in changes {
+            let command = with.command_of(change)?;
+            let _ = with.apply(self.now, command)?;
+        }
         let complete = with.come_to_rest() && at_rest;
         let (before, after) = (without.owners(), with.owners());
-        let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
         let moves = keys.into_iter().filter_map(|key| {
             let (from, to) = (before.get(key), after.get(key));
             (from != to).then(|| PlannedMove {
@@ -89,9 +109,48 @@ impl ShardTable {
                 to: to.cloned(),
             })
         });
+        let pools: BTreeSet<_> = without.pools.keys().chain(with.pools.keys()).collect();
+        let both = |pool: &PoolId| (without.balance(pool), with.balance(pool));
         Ok(Plan {
             moves: moves.collect(),
+            balance: pools
+                .into_iter()
+                .map(|pool| (pool.clone(), both(pool)))
+                .collect(),
             complete,
+        })
+    }
+
+    /// How evenly a pool lies on its OLTs; `None` if there is no such pool.
+    #[must_use]
+    pub fn balance(&self, pool: &PoolId) -> Option<Balance> {
+        let entry = self.pools.get(pool)?;
+        let members = self.members(pool);
+        let mut shares: BTreeMap<&OltId, (u64, u64)> = members
+            .iter()
+            .filter(|member| placement::may_have(&entry.pool, member))
+            .map(|member| (&member.id, (u64::from(member.capacity.max(1)), 0)))
+            .collect();
+        let mut shards = 0_u64;
+        for owner in entry.shards.values().filter_map(|row| row.owner.as_ref()) {
+            if let Some((_, has)) = shares.get_mut(&owner.olt) {
+                *has = has.saturating_add(1);
+                shards = shards.saturating_add(1);
+            }
+        }
+        let weights: u64 = shares.values().map(|(weight, _)| weight).sum();
+        let part = |(weight, has): &(u64, u64)| {
+            let whole = u128::from(shards).saturating_mul(u128::from(*weight));
+            let here = u128::from(*has)
+                .saturating_mul(u128::from(weights))
+                .saturating_mul(1000);
+            u64::try_from(here.checked_div(whole).unwrap_or(0)).unwrap_or(u64::MAX)
+        };
+        Some(Balance {
+            olts: u64::try_from(shares.len()).unwrap_or(u64::MAX),
+            shards,
+            least: shares.values().map(part).min().unwrap_or(0),
+            most: shares.values().map(part).max().unwrap_or(0),
         })
     }
 
