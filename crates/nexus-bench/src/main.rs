@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 enum Plan {
     /// Writes, a healed split and a cold start, over entries on disk.
     Replicas(measure::Plan),
+    /// The first copy of a second replica.
+    Cold(measure::ColdPlan),
     /// Creating and deleting the same keys again and again, with rows in memory and time of its own.
     Cycles(cycles::Plan),
 }
@@ -27,6 +29,7 @@ enum Plan {
 #[serde(untagged)]
 enum Report {
     Replicas(measure::Report),
+    Cold(measure::ColdReport),
     Cycles(cycles::Report),
 }
 
@@ -47,6 +50,7 @@ fn run() -> Result<String> {
     let text = std::env::args().nth(1).context("give the plan (JSON)")?;
     let report = match serde_json::from_str(&text).context("the plan cannot be read")? {
         Plan::Replicas(plan) => Report::Replicas(measure::run(&plan)?),
+        Plan::Cold(plan) => Report::Cold(measure::cold(&plan)?),
         Plan::Cycles(plan) => Report::Cycles(cycles::run(&plan)?),
     };
     serde_json::to_string(&report).context("cannot write the report")

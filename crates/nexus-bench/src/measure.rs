@@ -52,12 +52,9 @@ pub struct Report {
     pub heal: Healed,
     /// The same with one entry.
     pub heal_one: Healed,
-    /// Of the cold start: seconds, bytes in and out.
-    pub bootstrap: Healed,
-    /// Memory that it took, in bytes, store and replica together.
-    pub bootstrap_resident: u64,
-    /// Its disk, in bytes.
-    pub bootstrap_disk: u64,
+    /// Of the cold start of a fourth one.
+    #[serde(flatten)]
+    pub cold: ColdReport,
 }
 
 /// How a replica came up to the others.
@@ -73,17 +70,82 @@ pub struct Healed {
     pub payload: u64,
 }
 
+/// A first copy alone: how large it is, and where the stores shall lie.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ColdPlan {
+    /// Entries of the one that has them.
+    pub entries: u64,
+    /// Where the stores shall lie.
+    pub directory: std::path::PathBuf,
+}
+
+/// What came of that.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ColdReport {
+    /// Seconds, bytes in and out.
+    pub bootstrap: Healed,
+    /// Memory that it took, in bytes, store and replica together.
+    pub bootstrap_resident: u64,
+    /// Its disk, in bytes.
+    pub bootstrap_disk: u64,
+}
+
 /// Carries out a plan.
 pub fn run(plan: &Plan) -> Result<Report> {
+    within(&plan.directory, async |directory| {
+        measure(plan, directory).await
+    })
+}
+
+/// One replica writes, a second one fetches all of it.
+pub fn cold(plan: &ColdPlan) -> Result<ColdReport> {
+    within(&plan.directory, async |directory| {
+        let first = Station::start(1, directory, Vec::new()).await?;
+        first.members(std::slice::from_ref(&first), 1).await?;
+        write(&first, 0..plan.entries, 0).await?;
+        let mut stations = vec![first];
+        let peers = stations.first().map(Station::addresses).unwrap_or_default();
+        cold_start(&mut stations, 2, directory, peers, plan.entries).await
+    })
+}
+
+/// In a directory and a runtime of its own.
+fn within<T>(place: &Path, work: impl AsyncFnOnce(&Path) -> Result<T>) -> Result<T> {
     let directory = tempfile::Builder::new()
         .prefix("replicas-")
-        .tempdir_in(&plan.directory)
+        .tempdir_in(place)
         .context("cannot make a directory")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot make a runtime")?;
-    runtime.block_on(measure(plan, directory.path()))
+    runtime.block_on(work(directory.path()))
+}
+
+/// One more replica, with nothing, among those that have everything.
+async fn cold_start(
+    stations: &mut Vec<Station>,
+    epoch: u64,
+    directory: &Path,
+    peers: Vec<String>,
+    entries: u64,
+) -> Result<ColdReport> {
+    let number = u32::try_from(stations.len())?.saturating_add(1);
+    let (before, began) = (resident(), Instant::now());
+    stations.push(Station::start(number, directory, peers).await?);
+    admit(stations, epoch).await?;
+    same(stations).await?;
+    let (bytes_in, bytes_out) = stations.last().map(Station::bytes).unwrap_or_default();
+    Ok(ColdReport {
+        bootstrap: Healed {
+            seconds: began.elapsed().as_secs_f64(),
+            bytes_in,
+            bytes_out,
+            payload: payload(entries)?,
+        },
+        bootstrap_resident: resident().saturating_sub(before),
+        bootstrap_disk: disk(&directory.join(format!("r{number}"))),
+    })
 }
 
 async fn measure(plan: &Plan, directory: &Path) -> Result<Report> {
@@ -116,20 +178,7 @@ async fn measure(plan: &Plan, directory: &Path) -> Result<Report> {
     report.heal_one = split(&stations, 1, 2).await?;
     eprintln!("- healed of one entry: {:?}", report.heal_one);
 
-    let (before, began) = (resident(), Instant::now());
-    let fourth = Station::start(4, directory, peers).await?;
-    stations.push(fourth);
-    admit(&stations, 2).await?;
-    same(&stations).await?;
-    let (bytes_in, bytes_out) = stations.last().map(Station::bytes).unwrap_or_default();
-    report.bootstrap = Healed {
-        seconds: began.elapsed().as_secs_f64(),
-        bytes_in,
-        bytes_out,
-        payload: payload(plan.entries)?,
-    };
-    report.bootstrap_resident = resident().saturating_sub(before);
-    report.bootstrap_disk = disk(&directory.join("r4"));
+    report.cold = cold_start(&mut stations, 2, directory, peers, plan.entries).await?;
     Ok(report)
 }
 
