@@ -1,5 +1,6 @@
 //! A pool: a space of resources, checked once, cut into shards, with constant-time arithmetic.
 
+mod change;
 mod dhcp;
 mod error;
 mod part;
@@ -12,6 +13,7 @@ mod withheld;
 
 use std::time::Duration;
 
+pub use change::{Change, ChangeError};
 pub use dhcp::{Dhcp, MAX_OPTIONS, MAX_OPTIONS_LEN};
 pub use error::PoolError;
 pub use space::{MAX_SHARDS, MAX_UNITS_PER_SHARD};
@@ -253,8 +255,8 @@ impl Pool {
         self.spec.vrf == other.spec.vrf && self.space.meets(&other.space)
     }
 
-    /// Whether both pools cut the same space into the same shards of the same routing context, so
-    /// that one may replace the other while shards are owned.
+    /// Whether both pools cut the same space into the same shards of the same routing context; see
+    /// [`Pool::change_to`] for what else may replace a pool while shards are owned.
     #[must_use]
     pub fn same_geometry(&self, other: &Self) -> bool {
         self.spec.vrf == other.spec.vrf && self.space == other.space

@@ -228,11 +228,7 @@ impl Space {
         units_per_shard: u128,
         units: u128,
     ) -> Result<Self, PoolError> {
-        let shard = match (self.is_address(), &self.ports) {
-            (true, _) => format!("/{}", self.shard_len),
-            (false, None) => format!("{units_per_shard} numbers"),
-            (false, Some(ports)) => format!("{units_per_shard} blocks of {} ports", ports.block),
-        };
+        let shard = self.shard_text_of(units_per_shard);
         if units > u128::from(MAX_SHARDS).saturating_mul(u128::from(MAX_UNITS_PER_SHARD)) {
             return Err(PoolError::TooLarge {
                 pool: spec.id.clone(),
@@ -260,6 +256,20 @@ impl Space {
             .ok_or_else(too_large)?;
         self.units = u64::try_from(units).map_err(|_| too_large())?;
         Ok(self)
+    }
+
+    /// Size of a shard as text: `/18`, `100 numbers`.
+    pub fn shard_text(&self) -> String {
+        self.shard_text_of(u128::from(self.units_per_shard))
+    }
+
+    fn shard_text_of(&self, units: u128) -> String {
+        match &self.ports {
+            _ if self.is_address() => format!("/{}", self.shard_len),
+            Some(ports) if ports.block > 1 => format!("{units} blocks of {} ports", ports.block),
+            Some(_) => format!("{units} ports"),
+            None => format!("{units} numbers"),
+        }
     }
 
     pub fn is_address(&self) -> bool {

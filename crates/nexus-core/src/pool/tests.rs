@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::resource::Resource;
 
+mod change;
+
 fn pool(yaml: &str) -> Result<Pool, String> {
     let spec: PoolSpec = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
     Pool::new(spec).map_err(|error| error.to_string())
