@@ -15,6 +15,7 @@ mod pools;
 mod queries;
 pub mod replication;
 mod restore;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -38,6 +39,7 @@ pub use olts::{Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration, S
 pub use pools::{PoolStats, etag};
 pub use queries::{Filter, MAX_PAGE, StateFilter};
 pub use replication::Heard;
+pub use shards::{MAX_SHARDS, PoolPlan, ShardFilter, ShardInfo, ShardPage, ShardPlan};
 
 use crate::allocation::{Allocation, AllocationState, Place};
 use crate::centre::effects::{ChangeLog, Effects, META_ROWS, REVISION_KEY};

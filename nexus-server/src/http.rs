@@ -8,6 +8,7 @@ mod health;
 mod nodes;
 mod pools;
 pub mod problem;
+mod shards;
 pub mod views;
 
 use std::net::SocketAddr;
@@ -89,6 +90,7 @@ impl App {
         (name = "pools", description = "What is handed out"),
         (name = "allocations", description = "Who has what"),
         (name = "nodes", description = "The OLT hosts"),
+        (name = "shards", description = "Which OLT host owns which part of a pool"),
         (name = "cluster", description = "The servers among each other"),
     )
 )]
@@ -110,6 +112,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::read, nodes::delete))
         .routes(routes!(nodes::drain))
+        .routes(routes!(shards::list))
+        .routes(routes!(shards::plan))
         .routes(routes!(cluster::status))
         .routes(routes!(cluster::members, cluster::admit))
         .routes(routes!(cluster::remove))
@@ -286,6 +290,8 @@ mod tests {
             ("/api/v1/nodes", &["get"]),
             ("/api/v1/nodes/{id}", &["get", "delete"]),
             ("/api/v1/nodes/{id}/drain", &["post"]),
+            ("/api/v1/shards", &["get"]),
+            ("/api/v1/shards/plan", &["post"]),
             ("/api/v1/cluster", &["get"]),
             ("/api/v1/cluster/members", &["get", "post"]),
             ("/api/v1/cluster/members/{name}", &["delete"]),

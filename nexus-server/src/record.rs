@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use nexus_core::id::{OltId, PoolId, SubscriberId};
+use nexus_core::id::{OltId, PoolId, ShardId, SubscriberId};
 use nexus_core::resource::Resource;
 use nexus_core::time::BootTime;
 
@@ -18,6 +18,7 @@ pub struct Record {
     cooling: BTreeSet<(BootTime, Place)>,
     counts: BTreeMap<PoolId, Counts>,
     olt_counts: BTreeMap<OltId, Counts>,
+    shard_counts: BTreeMap<(PoolId, ShardId), Counts>,
 }
 
 #[derive(Debug)]
@@ -87,6 +88,8 @@ impl Record {
             .insert(place.clone());
         count(&mut self.counts, &allocation.pool, allocation.state);
         count(&mut self.olt_counts, &allocation.olt, allocation.state);
+        let shard = (allocation.pool.clone(), allocation.shard);
+        count(&mut self.shard_counts, &shard, allocation.state);
         let cool_until = (allocation.state == AllocationState::Released).then_some(cool_until);
         if let Some(until) = cool_until {
             self.cooling.insert((until, place.clone()));
@@ -122,6 +125,8 @@ impl Record {
         }
         uncount(&mut self.counts, &allocation.pool, allocation.state);
         uncount(&mut self.olt_counts, &allocation.olt, allocation.state);
+        let shard = (allocation.pool.clone(), allocation.shard);
+        uncount(&mut self.shard_counts, &shard, allocation.state);
         Some(allocation)
     }
 
@@ -194,6 +199,13 @@ impl Record {
     #[must_use]
     pub fn olt_counts(&self, olt: &OltId) -> Counts {
         self.olt_counts.get(olt).copied().unwrap_or_default()
+    }
+
+    /// How many allocations lie in a shard of a pool.
+    #[must_use]
+    pub fn shard_counts(&self, pool: &PoolId, shard: ShardId) -> Counts {
+        let key = (pool.clone(), shard);
+        self.shard_counts.get(&key).copied().unwrap_or_default()
     }
 
     /// At most `limit` released allocations whose cool-down has ended, those that ended first coming first.

@@ -4,6 +4,7 @@
 mod allocations;
 mod pools;
 mod registry;
+mod shards;
 
 use tokio::sync::watch;
 

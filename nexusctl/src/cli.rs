@@ -47,6 +47,9 @@ pub enum Command {
     /// The OLT hosts.
     #[command(subcommand)]
     Nodes(Nodes),
+    /// Who owns which part of which pool.
+    #[command(subcommand, visible_alias = "shards")]
+    Shard(Shard),
     /// The servers of the cluster.
     #[command(subcommand)]
     Cluster(Cluster),
@@ -164,6 +167,44 @@ pub enum Nodes {
         /// OLT.
         id: String,
     },
+}
+
+/// What to do with shards.
+#[derive(Debug, Subcommand)]
+pub enum Shard {
+    /// All shards, or those that the filters leave.
+    List(ShardFilter),
+    /// What OLT hosts that come or go, or a new or changed pool, would move. Changes nothing.
+    Plan(ShardPlan),
+}
+
+/// Filters of a list of shards.
+#[derive(Debug, Args)]
+pub struct ShardFilter {
+    /// Of this pool.
+    #[arg(long)]
+    pub pool: Option<String>,
+    /// Of this OLT; nexus for those that the cluster keeps.
+    #[arg(long)]
+    pub olt: Option<String>,
+    /// free, owned, draining or frozen.
+    #[arg(long)]
+    pub state: Option<String>,
+}
+
+/// Changes to plan.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct ShardPlan {
+    /// An OLT host that comes, or that gets another capacity or region; can be given several times.
+    #[arg(long, value_name = "ID:CAPACITY[:REGION]")]
+    pub join: Vec<String>,
+    /// An OLT host that is drained; can be given several times.
+    #[arg(long, value_name = "ID")]
+    pub leave: Vec<String>,
+    /// A file with a new pool, or with another specification of one that is there; - reads standard input.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub pool: Option<PathBuf>,
 }
 
 /// What to do with the servers of the cluster.

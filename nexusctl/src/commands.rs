@@ -1,15 +1,15 @@
 //! What each subcommand asks of the server, and how the answer looks.
 
 mod cluster;
+mod nodes;
+mod pools;
+mod shards;
 
-use std::io::Read as _;
-use std::path::Path;
-
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use crate::api::{Answer, Api, escape};
-use crate::cli::{Allocate, Allocations, Cli, Command, ListFilter, Nodes, Pools};
+use crate::api::{Api, escape};
+use crate::cli::{Allocate, Allocations, Cli, Command, ListFilter};
 use crate::table::{Table, cell, fields};
 
 /// Columns of a list of allocations, as the server names them.
@@ -31,8 +31,6 @@ const NODE: &[&str] = &[
     "allocations",
     "last_heartbeat",
 ];
-/// Largest file with pools, in bytes.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Most allocations of one page.
 const PAGE: usize = 1000;
 
@@ -58,7 +56,7 @@ impl From<String> for Shown {
 pub fn run(api: &Api, cli: &Cli) -> anyhow::Result<Shown> {
     let json = cli.json;
     let text = match &cli.command {
-        Command::Pools(pools) => run_pools(api, json, pools),
+        Command::Pools(command) => pools::run(api, json, command),
         Command::Allocations(Allocations::List(filter)) => list(api, json, filter),
         Command::Allocations(Allocations::Get { subscriber }) => {
             let answer = api.get(&format!("/api/v1/allocations/{}", escape(subscriber)))?;
@@ -80,95 +78,12 @@ pub fn run(api: &Api, cli: &Cli) -> anyhow::Result<Shown> {
                 format!("{word}:\n{table}")
             }))
         }
-        Command::Nodes(nodes) => run_nodes(api, json, nodes),
+        Command::Nodes(command) => nodes::run(api, json, command),
+        Command::Shard(command) => shards::run(api, json, command),
         Command::Cluster(command) => return cluster::run(api, json, command),
         Command::Status => status(api, json),
     }?;
     Ok(text.into())
-}
-
-fn run_pools(api: &Api, json: bool, command: &Pools) -> anyhow::Result<String> {
-    match command {
-        Pools::List => {
-            let answer = api.get("/api/v1/pools")?;
-            Ok(shown(json, &answer.body, pool_rows))
-        }
-        Pools::Get { id } => {
-            let answer = api.get(&pool_path(id))?;
-            Ok(shown(json, &answer.body, |body| {
-                with_etag(&answer, fields(body))
-            }))
-        }
-        Pools::Create { file } => {
-            let mut made = Vec::new();
-            for pool in read_pools(file)? {
-                let name = cell(pool.get("id").unwrap_or(&Value::Null));
-                let answer = api
-                    .send("POST", "/api/v1/pools", Some(&pool), &[])
-                    .with_context(|| format!("pool {name} was not created"))?;
-                made.push(answer.body);
-            }
-            let body = json!({ "pools": made });
-            Ok(shown(json, &body, pool_rows))
-        }
-        Pools::Update { id, file, if_match } => {
-            let mut pools = read_pools(file)?;
-            let (Some(mut pool), true) = (pools.pop(), pools.is_empty()) else {
-                bail!(
-                    "{} must hold exactly one pool for an update",
-                    file.display()
-                );
-            };
-            if let Some(pool) = pool.as_object_mut() {
-                pool.entry("id").or_insert_with(|| json!(id));
-            }
-            let headers: Vec<(&str, &str)> = if_match
-                .iter()
-                .map(|tag| ("if-match", tag.as_str()))
-                .collect();
-            let answer = api.send("PUT", &pool_path(id), Some(&pool), &headers)?;
-            Ok(shown(json, &answer.body, |body| {
-                with_etag(&answer, fields(body))
-            }))
-        }
-        Pools::Delete { id } => {
-            let answer = api.send("DELETE", &pool_path(id), None, &[])?;
-            Ok(shown(json, &answer.body, |_| match answer.status {
-                202 => {
-                    format!("pool {id} goes as soon as the OLT hosts have given back its shards\n")
-                }
-                _ => format!("pool {id} removed\n"),
-            }))
-        }
-        Pools::Stats { id } => {
-            let answer = api.get(&format!("{}/stats", pool_path(id)))?;
-            Ok(shown(json, &answer.body, fields))
-        }
-    }
-}
-
-fn run_nodes(api: &Api, json: bool, command: &Nodes) -> anyhow::Result<String> {
-    let path = |id: &str| format!("/api/v1/nodes/{}", escape(id));
-    match command {
-        Nodes::List => {
-            let answer = api.get("/api/v1/nodes")?;
-            Ok(shown(json, &answer.body, |body| rows(NODE, body, "nodes")))
-        }
-        Nodes::Get { id } => {
-            let answer = api.get(&path(id))?;
-            Ok(shown(json, &answer.body, node_fields))
-        }
-        Nodes::Drain { id } => {
-            let answer = api.send("POST", &format!("{}/drain", path(id)), None, &[])?;
-            Ok(shown(json, &answer.body, node_fields))
-        }
-        Nodes::Delete { id } => {
-            let answer = api.send("DELETE", &path(id), None, &[])?;
-            Ok(shown(json, &answer.body, |_| {
-                format!("node {id} deleted\n")
-            }))
-        }
-    }
 }
 
 fn allocate(api: &Api, json: bool, request: &Allocate) -> anyhow::Result<String> {
@@ -298,49 +213,6 @@ fn rows(columns: &[&str], body: &Value, name: &str) -> String {
     table.text()
 }
 
-fn pool_rows(body: &Value) -> String {
-    let mut table = Table::new(&["id", "type", "space", "vrf", "exclusions", "metadata"]);
-    for pool in array(body, "pools") {
-        let value = |name: &str| cell(pool.get(name).unwrap_or(&Value::Null));
-        let space = match (pool.get("cidr"), pool.get("addresses")) {
-            (Some(_), _) => value("cidr"),
-            (None, None) => value("range"),
-            (None, Some(_)) => format!("{}:{}", value("addresses"), value("range")),
-        };
-        table.row(vec![
-            value("id"),
-            value("type"),
-            space,
-            value("vrf"),
-            value("exclusions"),
-            value("metadata"),
-        ]);
-    }
-    table.text()
-}
-
-fn node_fields(body: &Value) -> String {
-    let mut node = body.clone();
-    let shards: Vec<String> = array(body, "assigned_shards")
-        .iter()
-        .map(|part| {
-            let value = |name: &str| cell(part.get(name).unwrap_or(&Value::Null));
-            format!("{}:{}", value("pool"), value("shards"))
-        })
-        .collect();
-    if let Some(node) = node.as_object_mut() {
-        node.insert("assigned_shards".to_owned(), json!(shards.join(" ")));
-    }
-    fields(&node)
-}
-
-fn with_etag(answer: &Answer, text: String) -> String {
-    match &answer.etag {
-        Some(etag) => format!("{text}\netag  {etag}\n"),
-        None => text,
-    }
-}
-
 fn pool_path(id: &str) -> String {
     format!("/api/v1/pools/{}", escape(id))
 }
@@ -357,62 +229,9 @@ fn query(parts: &[(&str, Option<&str>)]) -> String {
     }
 }
 
-/// The pools of a file: one, a list, or a document with `pools:`.
-fn read_pools(file: &Path) -> anyhow::Result<Vec<Value>> {
-    let cannot = || format!("cannot read {}", file.display());
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().take(MAX_FILE).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file)
-            .with_context(cannot)?
-            .take(MAX_FILE)
-            .read_to_string(&mut text)
-    }
-    .with_context(cannot)?;
-    parse_pools(&text).with_context(|| format!("{} holds no pools", file.display()))
-}
-
-/// JSON is YAML, too.
-fn parse_pools(text: &str) -> anyhow::Result<Vec<Value>> {
-    let value: Value = serde_saphyr::from_str(text)?;
-    let pools = match value {
-        Value::Object(mut fields) => match fields.remove("pools") {
-            Some(Value::Array(pools)) => pools,
-            Some(_) => bail!("`pools` must be a list"),
-            None => vec![Value::Object(fields)],
-        },
-        Value::Array(pools) => pools,
-        _ => bail!("expected a pool, a list of pools, or `pools:` with a list"),
-    };
-    if pools.is_empty() || !pools.iter().all(Value::is_object) {
-        bail!("expected at least one pool, each with fields such as id, type and cidr");
-    }
-    Ok(pools)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pools_are_read_from_every_shape_of_file() {
-        for text in [
-            "id: a\ntype: ipv4\ncidr: 10.0.0.0/16\n",
-            "- id: a\n  type: ipv4\n  cidr: 10.0.0.0/16\n",
-            "pools:\n  - id: a\n    type: ipv4\n    cidr: 10.0.0.0/16\n",
-            "{\"id\": \"a\", \"type\": \"ipv4\", \"cidr\": \"10.0.0.0/16\"}",
-        ] {
-            let pools = parse_pools(text).unwrap();
-            assert_eq!(
-                pools,
-                [json!({"id": "a", "type": "ipv4", "cidr": "10.0.0.0/16"})]
-            );
-        }
-        for bad in ["", "pools: 3", "[]", "[1]", "text", "a: [", "pools: []"] {
-            assert!(parse_pools(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn queries_hold_what_was_given_and_escape_it() {

@@ -12,5 +12,6 @@ mod concurrency;
 mod durability;
 mod harness;
 mod ownership;
+mod shards;
 mod startup;
 mod watching;
