@@ -11,7 +11,7 @@ use openraft::{CommittedLeaderId, EmptyNode, EntryPayload};
 
 use crate::error::QuorumError;
 use crate::store::{Cluster, Store};
-use crate::types::{LogId, Membership, RaftEntry, Vote};
+use crate::types::{Batch, Command, LogId, Membership, ProposalId, RaftEntry, Vote};
 
 /// What going on alone has made of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +33,11 @@ pub fn last_entry(path: &Path, number: u32) -> Result<Option<(u64, u64)>, Quorum
 }
 
 /// Make node `number`, whose quorum must not be open, the only member of a new cluster that has all the node has.
+/// `command` is the first one of the new cluster: what the machine must know of this before anything else.
 ///
-/// For when a majority of the voters is lost for good, and only then: used while the others live, it makes two clusters.
-pub fn go_on_alone(path: &Path, number: u32) -> Result<Recovered, QuorumError> {
+/// For when a majority of the voters is lost for good, or all there is is an old copy, and only then: used while the
+/// others live, it makes two clusters.
+pub fn go_on_alone(path: &Path, number: u32, command: Vec<u8>) -> Result<Recovered, QuorumError> {
     let store = existing(path, number)?;
     let (Some(last), Some(vote)) = (store.log_ends().1, store.vote()) else {
         return Err(QuorumError::NeverMember {
@@ -47,24 +49,41 @@ pub fn go_on_alone(path: &Path, number: u32) -> Result<Recovered, QuorumError> {
         .term
         .max(last.leader_id.term)
         .saturating_add(1);
-    let place = LogId::new(
-        CommittedLeaderId::new(term, number),
-        last.index.saturating_add(1),
-    );
+    let leader = CommittedLeaderId::new(term, number);
+    let place = |offset| LogId::new(leader, last.index.saturating_add(offset));
     let alone = Membership::new(
         vec![BTreeSet::from([number])],
         std::collections::BTreeMap::from([(number, EmptyNode::default())]),
     );
-    let entry = RaftEntry {
-        log_id: place,
+    let members = RaftEntry {
+        log_id: place(1),
         payload: EntryPayload::Membership(alone),
+    };
+    let first = RaftEntry {
+        log_id: place(2),
+        payload: EntryPayload::Normal(Batch {
+            term,
+            leader: number,
+            // The time goes on where the state stands.
+            at: 0,
+            commands: vec![Command {
+                // Opening the file has counted a start, which proposes nothing else.
+                id: ProposalId {
+                    origin: number,
+                    boot: store.boot(),
+                    seq: 1,
+                    floor: 1,
+                },
+                bytes: command,
+            }],
+        }),
     };
     let name = Cluster {
         name: rand::random(),
         own: true,
     };
     // One transaction: after a crash it is done or not begun.
-    let done = store.replace_members(entry, Vote::new_committed(term, number), name);
+    let done = store.replace_members([members, first], Vote::new_committed(term, number), name);
     done.and_then(|()| store.close())
         .map_err(|error| store.named(error))?;
     Ok(Recovered {

@@ -191,27 +191,36 @@ impl Store {
         Ok(())
     }
 
-    /// Append `entry`, take all before it for committed, and belong to another cluster with another vote, all at once.
+    /// Append `entries`, take them and all before them for committed, and belong to another cluster with another vote, all at once.
     pub fn replace_members(
         &self,
-        entry: RaftEntry,
+        entries: [RaftEntry; 2],
         vote: Vote,
         cluster: Cluster,
     ) -> Result<(), StoreError> {
-        let row = EntryRow::from(entry);
-        let committed = LogId::from(row.id);
-        let bytes = seal_row("log", &row.id.index.to_be_bytes(), &row)?;
+        let [members, first] = entries.map(EntryRow::from);
+        let committed = LogId::from(first.id);
+        let mut sealed = Vec::new();
+        for row in [&members, &first] {
+            let bytes = seal_row("log", &row.id.index.to_be_bytes(), row)?;
+            sealed.push((row.id.index, bytes));
+        }
         self.write(|tx| {
             let mut log = tx.open_table(LOG).map_err(fits)?;
-            log.insert(row.id.index, bytes.as_slice()).map_err(fits)?;
+            for (index, bytes) in &sealed {
+                log.insert(*index, bytes.as_slice()).map_err(fits)?;
+            }
             drop(log);
-            put_meta(tx, "committed", &Some(row.id))?;
+            put_meta(tx, "committed", &Some(first.id))?;
             put_meta(tx, "vote", &VoteRow::from(vote))?;
             put_meta(tx, "cluster", &cluster)
         })?;
         let mut known = self.known();
         known.last = Some(committed);
-        known.log_bytes += bytes.len() as u64;
+        known.log_bytes += sealed
+            .iter()
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum::<u64>();
         known.committed = Some(committed);
         known.committed_saved = Some(committed);
         known.vote = Some(vote);

@@ -389,7 +389,7 @@ fn when_a_majority_is_lost_for_good_one_node_goes_on_alone_and_others_join_it() 
     }
     cluster.expect_equal();
     let file = cluster.nodes[&1].path.clone();
-    let in_use = nexus_quorum::go_on_alone(&file, 1);
+    let in_use = nexus_quorum::go_on_alone(&file, 1, add(100).bytes());
     assert!(
         matches!(in_use, Err(QuorumError::InUse { .. })),
         "{in_use:?}"
@@ -401,12 +401,13 @@ fn when_a_majority_is_lost_for_good_one_node_goes_on_alone_and_others_join_it() 
     assert!(last.is_some_and(|(_, index)| index >= 10), "{last:?}");
     assert!(nexus_quorum::last_entry(&file.with_file_name("none.redb"), 1).is_err());
 
-    let recovered = nexus_quorum::go_on_alone(&file, 1).unwrap();
+    let recovered = nexus_quorum::go_on_alone(&file, 1, add(100).bytes()).unwrap();
     assert_eq!(Some(recovered.last_index), last.map(|(_, index)| index));
     cluster.nodes.get_mut(&1).unwrap().start().unwrap();
     assert_eq!(
         read(&cluster.nodes[&1].propose(&add(1)).unwrap().answer),
-        (true, 11)
+        (true, 111),
+        "the command that came with it counts once, before all others"
     );
     let status = cluster.nodes[&1].status();
     assert_eq!((status.voters, status.learners), (set(&[1]), set(&[])));
@@ -422,7 +423,7 @@ fn when_a_majority_is_lost_for_good_one_node_goes_on_alone_and_others_join_it() 
     cluster.add(12, Limits::default());
     cluster.admit(12);
     cluster.nodes[&12].propose(&add(1)).unwrap();
-    assert_eq!(cluster.nodes[&12].ledger.counter("n"), 12);
+    assert_eq!(cluster.nodes[&12].ledger.counter("n"), 112);
     cluster.expect_equal();
 }
 
@@ -432,7 +433,7 @@ fn a_node_that_was_never_in_a_cluster_has_nothing_to_go_on_with() {
     let mut node = Node::new(&Net::default(), directory.path(), 1);
     node.start().unwrap();
     node.stop();
-    let refused = nexus_quorum::go_on_alone(&node.path, 1);
+    let refused = nexus_quorum::go_on_alone(&node.path, 1, add(100).bytes());
     assert!(
         matches!(refused, Err(QuorumError::NeverMember { .. })),
         "{refused:?}"
