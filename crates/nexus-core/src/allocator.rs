@@ -1,18 +1,23 @@
 //! Hands out the units of one pool from the shards that this host owns, with memory bounded by what is in use.
 //!
 //! A unit is given in this order: the one the subscriber has or had; units that were never given, lowest
-//! first; units that came back, oldest first, after their rest. Nothing is kept for units that were
-//! never touched, so a shard of a million costs as much as one of a hundred.
+//! first; units that came back, oldest first, after their rest. What that costs grows with the logarithm
+//! of what is held, and with nothing else: not with how full a shard is, nor with how many there are. An
+//! open shard takes a bit for each of its units besides.
 
+mod bitmap;
+mod index;
 mod shard;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::id::{ShardId, SubscriberId};
 use crate::pool::Pool;
 use crate::time::BootTime;
+use index::{Entry, Index};
 pub use shard::IDLE_LIMIT;
 use shard::{Rest, ShardUnits};
 
@@ -35,10 +40,13 @@ pub struct ShardUsage {
 pub struct Allocator {
     pool: Pool,
     shards: BTreeMap<ShardId, ShardUnits>,
-    /// Where each subscriber sits or sat last.
-    seats: BTreeMap<SubscriberId, Unit>,
+    /// Where each subscriber sits, or sat last as long as that is remembered there.
+    seats: BTreeMap<Arc<SubscriberId>, Unit>,
     /// Numbers the returns of units over all shards, so that the oldest can be told.
     returns: u64,
+    index: Index,
+    /// Most returned units of a shard that are remembered.
+    idle_limit: usize,
 }
 
 impl Allocator {
@@ -50,6 +58,8 @@ impl Allocator {
             shards: BTreeMap::new(),
             seats: BTreeMap::new(),
             returns: 0,
+            index: Index::default(),
+            idle_limit: IDLE_LIMIT,
         }
     }
 
@@ -59,23 +69,31 @@ impl Allocator {
         &self.pool
     }
 
-    /// Takes over another specification of the same geometry: exclusions and DHCP data may differ.
-    /// Units that are held stay held; an excluded one is never given again.
+    /// Takes over another specification, one that [`Pool::change_to`] allows. Units that are held stay held;
+    /// one that is excluded or gone is never given again.
     pub fn set_pool(&mut self, pool: Pool) {
         self.pool = pool;
+        for (shard, units) in &mut self.shards {
+            for (who, unit) in units.set_pool(&self.pool, *shard) {
+                forget_seat(&mut self.seats, &who, (*shard, unit));
+            }
+        }
+        let shards: Vec<ShardId> = self.shards.keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.relist(shard));
     }
 
     /// Lets units of `shard` be given, the never given ones from `fresh` on.
     pub fn open(&mut self, shard: ShardId, fresh: u64) {
         let units = self.shards.entry(shard).or_default();
-        units.open = true;
-        units.fresh = units.fresh.max(fresh);
+        units.open(&self.pool, shard, fresh);
+        self.relist(shard);
     }
 
     /// Gives nothing more from `shard`. What is held stays held.
     pub fn close(&mut self, shard: ShardId) {
         if let Some(units) = self.shards.get_mut(&shard) {
             units.open = false;
+            self.relist(shard);
         }
     }
 
@@ -85,18 +103,11 @@ impl Allocator {
         let Some(units) = self.shards.get_mut(&shard) else {
             return Vec::new();
         };
-        let resting = units.abandon();
-        let kept = std::mem::take(&mut self.seats);
-        self.seats = kept
-            .into_iter()
-            .filter(|(who, seat)| {
-                seat.0 != shard
-                    || self
-                        .shards
-                        .get(&shard)
-                        .is_some_and(|units| units.holders.get(&seat.1) == Some(who))
-            })
-            .collect();
+        let (resting, formers) = units.abandon();
+        for (who, unit) in formers {
+            forget_seat(&mut self.seats, &who, (shard, unit));
+        }
+        self.relist(shard);
         if self
             .shards
             .get(&shard)
@@ -128,7 +139,8 @@ impl Allocator {
     /// Who holds a unit.
     #[must_use]
     pub fn holder(&self, unit: Unit) -> Option<&SubscriberId> {
-        self.shards.get(&unit.0)?.holders.get(&unit.1)
+        let holders = &self.shards.get(&unit.0)?.holders;
+        holders.get(&unit.1).map(|holder| &**holder)
     }
 
     /// Whether a unit rests.
@@ -161,7 +173,7 @@ impl Allocator {
             .own_seat(subscriber)
             .or_else(|| self.fresh_unit())
             .or_else(|| self.oldest_idle())
-            .or_else(|| self.swept_unit())?;
+            .or_else(|| self.loose_unit())?;
         self.seat(unit, subscriber);
         Some(unit)
     }
@@ -186,7 +198,7 @@ impl Allocator {
         self.seat(unit, subscriber);
         match seat {
             Some(seat) if seat != unit => {
-                self.seats.insert(subscriber.clone(), seat);
+                self.seats.insert(Arc::new(subscriber.clone()), seat);
             }
             _ => {
                 self.seats.remove(subscriber);
@@ -210,23 +222,29 @@ impl Allocator {
         if self.holder(unit).is_some() {
             return;
         }
+        self.shards.entry(unit.0).or_default();
         if let Some(former) = former {
             self.seat(unit, former);
         }
         self.rest(unit, until, former.is_some());
     }
 
-    /// Ends the rest of units whose time has come and returns them, in order.
+    /// Ends the rest of units whose time has come and returns them, in the order in which they ended.
     pub fn settle(&mut self, now: BootTime) -> Vec<Unit> {
         let mut rested = Vec::new();
-        for (shard, units) in &mut self.shards {
-            for (unit, forgotten) in units.settle(now, &mut self.returns) {
-                rested.push((*shard, unit));
-                if let Some((who, unit)) = forgotten
-                    && self.seats.get(&who) == Some(&(*shard, unit))
-                {
-                    self.seats.remove(&who);
-                }
+        while let Some(shard) = self.index.rested(now) {
+            self.returns = self.returns.saturating_add(1);
+            let ended = self
+                .shards
+                .get_mut(&shard)
+                .and_then(|units| units.end_rest(&self.pool, shard, self.returns, self.idle_limit));
+            self.relist(shard);
+            let Some(ended) = ended else {
+                continue;
+            };
+            rested.push((shard, ended.unit));
+            if let Some((who, unit)) = ended.forgotten {
+                forget_seat(&mut self.seats, &who, (shard, unit));
             }
         }
         rested
@@ -244,11 +262,7 @@ impl Allocator {
         };
         let held = count(units.holders.len());
         let resting = count(units.resting.len());
-        let available = if units.open {
-            units.available(&self.pool, shard)
-        } else {
-            0
-        };
+        let available = if units.open { units.available() } else { 0 };
         ShardUsage {
             held,
             resting,
@@ -258,10 +272,10 @@ impl Allocator {
 
     /// The subscriber's own unit, if it may be given: it holds it, or it cools down from it, or
     /// nobody has got it since.
-    fn own_seat(&mut self, subscriber: &SubscriberId) -> Option<Unit> {
+    fn own_seat(&self, subscriber: &SubscriberId) -> Option<Unit> {
         let seat = *self.seats.get(subscriber)?;
         let units = self.shards.get(&seat.0)?;
-        if units.holders.get(&seat.1) == Some(subscriber) {
+        if units.holders.get(&seat.1).map(|who| &**who) == Some(subscriber) {
             return units.open.then_some(seat);
         }
         let free = units.open
@@ -271,75 +285,71 @@ impl Allocator {
     }
 
     fn fresh_unit(&mut self) -> Option<Unit> {
-        for (shard, units) in &mut self.shards {
-            if !units.open || units.idle_is_full() {
-                continue;
-            }
-            if let Some(unit) = units.next_fresh(&self.pool, *shard) {
-                return Some((*shard, unit));
-            }
-        }
-        None
+        let shard = self.index.fresh()?;
+        let unit = self.shards.get_mut(&shard)?.next_fresh()?;
+        Some((shard, unit))
     }
 
-    fn oldest_idle(&mut self) -> Option<Unit> {
-        let pool = &self.pool;
-        self.shards
-            .iter_mut()
-            .filter(|(_, units)| units.open)
-            .filter_map(|(shard, units)| {
-                units
-                    .oldest_idle(pool, *shard)
-                    .map(|(order, unit)| (order, (*shard, unit)))
-            })
-            .min()
-            .map(|(_, unit)| unit)
+    fn oldest_idle(&self) -> Option<Unit> {
+        let shard = self.index.oldest_idle()?;
+        Some((shard, self.shards.get(&shard)?.oldest_idle()?))
     }
 
-    fn swept_unit(&mut self) -> Option<Unit> {
-        for (shard, units) in &mut self.shards {
-            if !units.open {
-                continue;
-            }
-            if let Some(unit) = units.sweep(&self.pool, *shard) {
-                return Some((*shard, unit));
-            }
+    fn loose_unit(&mut self) -> Option<Unit> {
+        let shard = self.index.loose()?;
+        let unit = self.shards.get_mut(&shard)?.sweep()?;
+        Some((shard, unit))
+    }
+
+    /// Tells the index what has become of a shard; to be called after every change of it.
+    fn relist(&mut self, shard: ShardId) {
+        if let Some(units) = self.shards.get_mut(&shard) {
+            let entry = units.entry(self.idle_limit);
+            let before: Entry = std::mem::replace(&mut units.listed, entry);
+            self.index.replace(shard, before, entry);
         }
-        None
+    }
+
+    /// The name of a subscriber as it is kept already, or a new one.
+    fn kept(&self, subscriber: &SubscriberId) -> Arc<SubscriberId> {
+        match self.seats.get_key_value(subscriber) {
+            Some((kept, _)) => Arc::clone(kept),
+            None => Arc::new(subscriber.clone()),
+        }
     }
 
     /// Makes `subscriber` the holder and ends every other claim on the unit.
     fn seat(&mut self, unit: Unit, subscriber: &SubscriberId) {
+        let subscriber = self.kept(subscriber);
         let units = self.shards.entry(unit.0).or_default();
-        if let Some(former) = units.take(unit.1, subscriber)
-            && former != *subscriber
-            && self.seats.get(&former) == Some(&unit)
+        if let Some(former) = units.take(unit.1, Arc::clone(&subscriber))
+            && former != subscriber
         {
-            self.seats.remove(&former);
+            forget_seat(&mut self.seats, &former, unit);
         }
-        self.seats.insert(subscriber.clone(), unit);
+        self.seats.insert(subscriber, unit);
+        self.relist(unit.0);
     }
 
     fn rest(&mut self, unit: Unit, until: BootTime, keep_former: bool) {
         let Some(units) = self.shards.get_mut(&unit.0) else {
             return;
         };
-        let Some(holder) = units.holders.remove(&unit.1) else {
-            // In quarantine without a holder: nobody is remembered.
-            units.put_to_rest(
-                unit.1,
-                Rest {
-                    until,
-                    former: None,
-                },
-            );
-            return;
-        };
-        let former = keep_former.then(|| holder.clone());
+        // In quarantine without a holder nobody is remembered.
+        let holder = units.holders.remove(&unit.1);
+        let former = holder.clone().filter(|_| keep_former);
         units.put_to_rest(unit.1, Rest { until, former });
-        if !keep_former && self.seats.get(&holder) == Some(&unit) {
-            self.seats.remove(&holder);
+        if let Some(holder) = holder.filter(|_| !keep_former) {
+            forget_seat(&mut self.seats, &holder, unit);
         }
+        self.relist(unit.0);
+    }
+}
+
+/// Forgets that `who` sits or sat on `unit`, if that is what is kept.
+fn forget_seat(seats: &mut BTreeMap<Arc<SubscriberId>, Unit>, who: &SubscriberId, unit: Unit) {
+    if seats.get(who) == Some(&unit) {
+        seats.remove(who);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Properties of the allocator against a plain model of who has what.
 
+mod reference;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -114,6 +116,48 @@ fn memory_stays_bounded_however_many_units_come_and_go() {
     }
     assert!(allocator.seats.len() <= IDLE_LIMIT + 2);
     assert!(allocator.fresh(ShardId(0)) <= 4096 + 16);
+}
+
+#[test]
+fn a_grown_pool_gives_what_is_new_and_a_shrunk_one_nothing_of_what_is_gone() {
+    let vlans = |range: &str| {
+        let mut spec = PoolSpec::minimal(PoolId::new("p").unwrap(), ResourceType::Vlan, range);
+        spec.shard_size = Some(10);
+        Pool::new(spec).unwrap()
+    };
+    let mut allocator = Allocator::new(vlans("1-15"));
+    allocator.open(ShardId(1), 0);
+    let old: Vec<_> = (0..5)
+        .map(|n| allocator.allocate(at(0), &subscriber(n)).unwrap())
+        .collect();
+    assert_eq!(allocator.allocate(at(0), &subscriber(9)), None);
+    allocator.set_pool(vlans("1-40"));
+    allocator.open(ShardId(2), 0);
+    let more: Vec<_> = (10..25)
+        .map(|n| allocator.allocate(at(0), &subscriber(n)).unwrap())
+        .collect();
+    assert_eq!(
+        more[..5],
+        (5..10).map(|n| (ShardId(1), n)).collect::<Vec<_>>()
+    );
+    assert_eq!(allocator.allocate(at(0), &subscriber(99)), None);
+    allocator.release(old[4], at(1));
+    allocator.release(old[0], at(1));
+    allocator.set_pool(vlans("1-13"));
+    assert_eq!(
+        allocator.holder(more[14]),
+        Some(&subscriber(24)),
+        "held stays held"
+    );
+    assert_eq!(allocator.usage(ShardId(1)).available, 0);
+    assert_eq!(allocator.settle(at(2)).len(), 2);
+    assert_eq!(allocator.usage(ShardId(1)).available, 1);
+    assert_eq!(
+        allocator.allocate(at(2), &subscriber(4)),
+        Some(old[0]),
+        "its own is gone"
+    );
+    assert_eq!(allocator.allocate(at(2), &subscriber(98)), None);
 }
 
 #[derive(Clone, Debug)]
