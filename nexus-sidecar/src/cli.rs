@@ -12,7 +12,7 @@ use nexus_radius::identity::parse_mac;
 
 use crate::config::{SidecarConfig, default_control_socket};
 use crate::control::{self, Answer, Request};
-use crate::{fastpath, run};
+use crate::{fastpath, routes, run};
 
 /// Where the configuration is looked for.
 const CONFIG: &str = "/etc/nexus-sidecar/sidecar.yaml";
@@ -70,7 +70,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take the program off its interfaces and remove its maps: nobody is answered in the kernel then.
+    /// Take the program off its interfaces and remove its maps and routes: nobody is answered in the kernel then,
+    /// and nothing is announced. For a sidecar that does not run.
     Detach(ConfigArgs),
     /// Read the configuration and the files that it names, and say whether they can be used.
     CheckConfig(ConfigArgs),
@@ -123,7 +124,7 @@ pub async fn main() -> anyhow::Result<()> {
             mac,
         } => watch(&socket.path()?, json, &Request::Trace { subscriber, mac }).await,
         Command::Events { socket, json } => watch(&socket.path()?, json, &Request::Events).await,
-        Command::Detach(args) => detach(&args.config),
+        Command::Detach(args) => detach(&args.config).await,
         Command::CheckConfig(args) => {
             SidecarConfig::load(&args.config)?;
             print(&format!("{} can be used", args.config.display()))
@@ -202,7 +203,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-fn detach(config: &Path) -> anyhow::Result<()> {
+async fn detach(config: &Path) -> anyhow::Result<()> {
     let config = SidecarConfig::load(config)?;
     let root = &config.fast_path.pin_path;
     let removed = if root.exists() {
@@ -210,12 +211,16 @@ fn detach(config: &Path) -> anyhow::Result<()> {
     } else {
         Vec::new()
     };
-    if removed.is_empty() {
-        return print(&format!("nothing is pinned under {}", root.display()));
-    }
-    let lines: Vec<String> = removed
+    let mut lines: Vec<String> = removed
         .iter()
         .map(|pin| format!("removed {}", pin.display()))
         .collect();
+    if lines.is_empty() {
+        lines.push(format!("nothing is pinned under {}", root.display()));
+    }
+    let routes = routes::detach(&config.routes).await.context("detach")?;
+    if routes > 0 {
+        lines.push(format!("removed {routes} routes"));
+    }
     print(&lines.join("\n"))
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub use interfaces::{Identity, InterfaceSection, MAX_INTERFACES, PoliciesSection, XdpMode};
 
 use crate::radius::{RadiusConfig, RadiusConfigError};
+use crate::routes::RoutesSection;
 use crate::yaml;
 
 /// Longest configuration file in bytes.
@@ -44,6 +45,9 @@ pub struct SidecarConfig {
     pub fast_path: FastPathSection,
     /// RADIUS; without it no subscriber can authenticate.
     pub radius: Option<RadiusConfig>,
+    /// Routes of what this host owns, for a routing daemon to announce.
+    #[serde(default)]
+    pub routes: RoutesSection,
     /// Prometheus metrics.
     #[serde(default)]
     pub metrics: MetricsSection,
@@ -330,6 +334,9 @@ impl SidecarConfig {
         interfaces::check(&self.interfaces)?;
         interfaces::check_ipoe(&self.interfaces, self.radius.as_ref())?;
         self.policies.check("policies")?;
+        self.routes
+            .check()
+            .map_err(|(field, problem)| (format!("routes.{field}"), problem))?;
         let limits = self.fast_path.slow_path_limits;
         for (field, burst) in [
             ("line_burst", limits.line_burst),

@@ -7,6 +7,7 @@
 //!                                      durable rows, then the map, then:  |
 //! centre client <--commands (64, as many as may be on their way)----------+
 //! centre client <--pull (a number that grows: read all records again)-----+
+//! routes task <--what is to be announced (the newest only)----------------+
 //! ```
 //! What waits in the queues is taken together, at most [`BATCH`] events, made durable with one flush, and
 //! only then done and answered. If the store fails, the process ends: it goes on from the rows.
@@ -36,6 +37,7 @@ use crate::fastpath::FastPathError;
 use crate::interfaces;
 use crate::metrics::Metrics;
 use crate::profiles::{Gateway, Profiles};
+use crate::routes;
 use crate::rows::{self, RowsError, Writer};
 use crate::served::Served;
 use crate::shutdown::Shutdown;
@@ -146,6 +148,8 @@ pub struct EdgeTask<M> {
     events: mpsc::Receiver<CentreEvent>,
     commands: mpsc::Sender<Outgoing>,
     pull: watch::Sender<u64>,
+    /// Where what is to be announced goes, if it is.
+    routes: Option<routes::Feed>,
     endpoint: Option<String>,
     /// When it was last read who was seen.
     seen_read: BootTime,
@@ -205,6 +209,7 @@ impl<M: BindingMap> EdgeTask<M> {
             events,
             commands,
             pull,
+            routes: None,
             endpoint: None,
             seen_read: BootTime::ZERO,
             map_errors: BTreeMap::new(),
@@ -239,6 +244,17 @@ impl<M: BindingMap> EdgeTask<M> {
     /// The kernel's map, to attach the program once the map is right.
     pub const fn map_mut(&mut self) -> &mut M {
         &mut self.map
+    }
+
+    /// From now on `feed` hears what is to be announced.
+    ///
+    /// # Errors
+    /// If the clock cannot be read.
+    pub fn announce(&mut self, mut feed: routes::Feed) -> Result<(), EdgeTaskError> {
+        feed.serve_interfaces(self.access.interfaces().map(|one| one.name.as_str()));
+        feed.observe(&self.edge, boot_now()?, true);
+        self.routes = Some(feed);
+        Ok(())
     }
 
     /// Works until `shutdown`. The map and what is attached stay as they are.
@@ -286,6 +302,7 @@ impl<M: BindingMap> EdgeTask<M> {
         {
             self.take(Input::Request(request), &mut effects, &mut answers)?;
         }
+        let touched = routes::touches(&effects);
         self.settle(effects).await?;
         let now = boot_now()?;
         let withdrawn = self.withdraw_unserved(now, &mut answers);
@@ -297,6 +314,9 @@ impl<M: BindingMap> EdgeTask<M> {
         }
         self.map_errors.clear();
         self.mend();
+        if let Some(feed) = &mut self.routes {
+            feed.observe(&self.edge, now, touched);
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub mod metrics_http;
 pub mod packet_events;
 pub mod profiles;
 pub mod radius;
+pub mod routes;
 pub mod rows;
 pub mod run;
 pub mod served;

@@ -148,6 +148,17 @@ impl Metrics {
         })
     }
 
+    /// Adds metrics of another module.
+    ///
+    /// # Errors
+    /// If a metric of that name is there already.
+    pub(crate) fn register(
+        &self,
+        collector: Box<dyn prometheus::core::Collector>,
+    ) -> Result<(), prometheus::Error> {
+        self.registry.register(collector)
+    }
+
     /// Counts a RADIUS packet; `outcome` is one of a fixed set of labels (`accept`, `reject`, `bad-secret`, ...).
     pub fn radius(&self, outcome: &str) {
         self.radius.with_label_values(&[outcome]).inc();

@@ -25,6 +25,7 @@ use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
 use crate::packet_events::Hub;
 use crate::radius::RadiusServer;
+use crate::routes::RoutesTask;
 use crate::shutdown::{self, Shutdown};
 use crate::status::{Mode, StatusReport};
 use crate::{host, metrics_http, slowpath};
@@ -56,6 +57,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     )
     .await?;
     attach(&mut task)?;
+    let (routes, feed) = RoutesTask::new(config.routes.clone(), &metrics)?;
+    task.announce(feed)?;
     let access = task.access().clone();
     let events = task.map_mut().events()?;
     let control = ControlServer::bind(&config.control.socket).await?;
@@ -77,6 +80,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         .map(|interface| (interface.number, interface.name.clone()));
     let (hub, packets) = Hub::new(events, edge.clone(), names.collect())?;
     tasks.spawn(named("packet events", hub.run(front.clone())));
+    tasks.spawn(named("routes", routes.run(front.clone())));
     let centre = CentreClient::new(&config, side, metrics.clone());
     tasks.spawn(named("centre client", centre.run(front.clone())));
     tasks.spawn(named(

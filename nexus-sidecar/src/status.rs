@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::routes::RoutesReport;
+
 /// How the host stands towards the centre (part 6 of the design).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +79,9 @@ pub struct StatusReport {
     pub pending_releases: u64,
     /// Interfaces towards the subscribers, by name.
     pub interfaces: Vec<InterfaceReport>,
+    /// Routes in the kernel's tables.
+    #[serde(default)]
+    pub routes: RoutesReport,
     /// Packets seen by the XDP program, by outcome label.
     pub kernel_outcomes: BTreeMap<String, u64>,
     /// Packets handled by the slow path, by outcome label.

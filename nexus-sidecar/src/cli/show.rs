@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::packet_events::PacketReport;
+use crate::routes::RoutesReport;
 use crate::status::{BindingReport, Mode, StatusReport};
 
 /// `status` as text.
@@ -66,6 +67,7 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
             shard.available
         )?;
     }
+    write_routes(text, &status.routes)?;
     for (name, outcomes) in [
         ("DHCP in the kernel", &status.kernel_outcomes),
         ("DHCP slow path", &status.slow_outcomes),
@@ -82,6 +84,28 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
         writeln!(text, "{name}: {counts}")?;
     }
     Ok(())
+}
+
+fn write_routes(text: &mut String, routes: &RoutesReport) -> std::fmt::Result {
+    let tables: Vec<String> = routes.tables.iter().map(u32::to_string).collect();
+    if tables.is_empty() && routes.last_error.is_none() {
+        return writeln!(text, "Routes       none are kept");
+    }
+    write!(
+        text,
+        "Routes       {} aggregates, {} hosts in table {}",
+        routes.aggregates,
+        routes.hosts,
+        tables.join(", ")
+    )?;
+    if routes.missing > 0 {
+        write!(text, "; {} missing", routes.missing)?;
+    }
+    writeln!(text)?;
+    match &routes.last_error {
+        Some(error) => writeln!(text, "             {error}"),
+        None => Ok(()),
+    }
 }
 
 /// `bindings` as a table.
@@ -191,6 +215,13 @@ mod tests {
                 xdp_mode: "native".to_owned(),
                 identity: vec!["circuit-id".to_owned(), "mac".to_owned()],
             }],
+            routes: RoutesReport {
+                tables: vec![179, 180],
+                aggregates: 2,
+                hosts: 1,
+                missing: 1,
+                last_error: Some("there is no interface eth9".to_owned()),
+            },
             kernel_outcomes: BTreeMap::from([("ack".to_owned(), 12)]),
             slow_outcomes: BTreeMap::new(),
         });
@@ -198,6 +229,7 @@ mod tests {
             "cut-off, allocates for another 23h 59m",
             "residential-ipv4 #1 100.64.64.0/18 epoch 2 owned: 7 held, 16377 free",
             "5 acknowledged, 2 not yet",
+            "2 aggregates, 1 hosts in table 179, 180; 1 missing\n             there is no interface eth9",
             "DHCP in the kernel: ack 12",
             "DHCP slow path: no packets",
             "not reached yet",

@@ -8,6 +8,7 @@ use nexus_core::time::BootTime;
 
 use super::EdgeTask;
 use crate::binding_map::{BindingMap, Interface};
+use crate::routes::Feed;
 use crate::status::{BindingReport, InterfaceReport, Mode, ShardReport, StatusReport};
 
 impl<M: BindingMap> EdgeTask<M> {
@@ -60,6 +61,7 @@ impl<M: BindingMap> EdgeTask<M> {
             suspended: view.suspended,
             pending_releases: view.pending_releases,
             interfaces: self.access.interfaces().map(interface_report).collect(),
+            routes: self.routes.as_ref().map(Feed::report).unwrap_or_default(),
             kernel_outcomes: self.kernel_outcomes(),
             slow_outcomes: Outcome::ALL
                 .iter()

@@ -45,6 +45,10 @@ const GATES: &[Gate] = &[
         name: "redb",
         places: &["crates/nexus-quorum/"],
     },
+    Gate {
+        name: "rtnetlink",
+        places: &["nexus-sidecar/src/routes"],
+    },
 ];
 
 const GRPC_CLIENT: Gate = Gate {
