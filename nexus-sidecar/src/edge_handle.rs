@@ -9,9 +9,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv6Net;
 use nexus_abi::{Binding, BindingKey, Profile};
-use nexus_core::edge::Conflict;
+use nexus_core::edge::{Conflict, Kind};
 use nexus_core::id::{PoolId, SubscriberId};
+use nexus_core::resource::Resource;
 use nexus_core::time::BootTime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +24,9 @@ use crate::status::{BindingReport, StatusReport};
 
 /// Most requests that wait for the edge task at a time.
 pub const QUEUE_LIMIT: usize = 1024;
+
+/// Most pools that may be named for one subscriber besides that of its IPv4 address.
+pub const MAX_NAMED_POOLS: usize = 16;
 
 /// A subscriber that has proved who it is, and the line that DHCP will see it on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +49,32 @@ pub struct AuthorizedSubscriber {
     /// Pool where nothing else names one; `None`: the pool that the subscriber has an address of, else
     /// the first IPv4 pool in which this host owns shards.
     pub default_pool: Option<PoolId>,
+    /// Pools of other kinds that it gets a unit of, besides those that every session gets one of.
+    pub pools: Vec<PoolId>,
+    /// What it gets from elsewhere: nothing of these kinds is given here.
+    pub elsewhere: Vec<Elsewhere>,
     /// What shall stand in the record at the centre: `circuit_id`, `mac`, `nas_port_id`, ...
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Something that an AAA server gives a subscriber itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// What it is used as.
+    pub kind: Kind,
+    /// The prefix or address, if it is one that can be read.
+    pub prefix: Option<Ipv6Net>,
+}
+
+/// What a subscriber has besides its IPv4 address, durable on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its pool.
+    pub pool: PoolId,
+    /// What it is.
+    pub resource: Resource,
+    /// The pool's label `framed` is `true`: a prefix of it is that of the link.
+    pub framed: bool,
 }
 
 /// The address of one subscriber: durable on this host and in the kernel's map.
@@ -63,6 +92,8 @@ pub struct Grant {
     pub profile_id: u16,
     /// The subscriber had this address before.
     pub known: bool,
+    /// Whatever else it has.
+    pub further: Vec<Delivered>,
 }
 
 /// Why the edge did not do it. The text is for the log; RADIUS answers Reject or nothing as
@@ -89,6 +120,11 @@ pub enum EdgeError {
     /// The pool is not in this host's configuration.
     #[error("pool {0} is not in this host's configuration")]
     UnknownPool(PoolId),
+    /// The AAA server gives what this host's pools hold.
+    #[error(
+        "the AAA server gave {0}, which lies in pool {1}: this host might give it to somebody else; let the AAA server name a pool, or exclude it from this one"
+    )]
+    InPool(Ipv6Net, PoolId),
     /// The pool is not of type ipv4.
     #[error("pool {0} does not hold IPv4 addresses")]
     NotIpv4(PoolId),
@@ -137,6 +173,7 @@ impl EdgeError {
             Self::NotReady(_) => "not-ready",
             Self::LeaseEnded => "lease-ended",
             Self::UnknownPool(_) => "unknown-pool",
+            Self::InPool(..) => "static-address",
             Self::NotIpv4(_) => "not-ipv4",
             Self::NoPool => "no-pool",
             Self::Exhausted(_) => "exhausted",
@@ -209,7 +246,8 @@ impl EdgeHandle {
         answer.await.map_err(|_| EdgeError::Stopped)
     }
 
-    /// Gives the subscriber an address, the one it has if it has one. Returns once the row is durable
+    /// Gives the subscriber an address and whatever else its pools say, what it has if it has it. Returns once
+    /// all rows are durable
     /// and the kernel's map has been written, so an Access-Accept may leave at once. Idempotent: the
     /// same subscriber gets the same address as long as this host can keep it. As far as the
     /// policies of the interface let it, a new line moves the binding there, and a line that another

@@ -121,6 +121,8 @@ mod tests {
             remote_id: known.contains('r').then(|| vec![0]),
             pool: None,
             default_pool: None,
+            pools: Vec::new(),
+            elsewhere: Vec::new(),
             metadata: BTreeMap::new(),
         };
         let access = Access::new([interface("eth1", identity)]);
@@ -163,6 +165,8 @@ mod tests {
             remote_id: None,
             pool: None,
             default_pool: None,
+            pools: Vec::new(),
+            elsewhere: Vec::new(),
             metadata: BTreeMap::new(),
         };
         let access = Access::new([interface("eth1", &[Identity::CircuitId])]);
@@ -183,6 +187,8 @@ mod tests {
             remote_id: None,
             pool: None,
             default_pool: None,
+            pools: Vec::new(),
+            elsewhere: Vec::new(),
             metadata: BTreeMap::new(),
         };
         let error = access.key_of(&subscriber).unwrap_err();

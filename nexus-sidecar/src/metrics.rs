@@ -27,6 +27,7 @@ pub struct Metrics {
     centre: IntCounterVec,
     line_conflicts: IntCounterVec,
     map_repairs: IntCounterVec,
+    resources_missing: IntCounterVec,
     queue_full: IntCounter,
 }
 
@@ -120,6 +121,11 @@ impl Metrics {
             "Subscribers on another line (moved), with another MAC (mac-changed) or on another one's line (line-taken), by the policy that decided: take-over, refuse, quarantine.",
             &["conflict", "policy"],
         )?;
+        let resources_missing = counters(
+            "nexus_sidecar_resources_missing_total",
+            "Units that subscribers went without, by the pool that had none; unknown: a pool that is not in the configuration.",
+            &["pool_id"],
+        )?;
         let queue_full = IntCounter::new(
             "nexus_sidecar_edge_queue_full_total",
             "Requests dropped because the edge task's queue was full.",
@@ -144,6 +150,7 @@ impl Metrics {
             centre,
             line_conflicts,
             map_repairs,
+            resources_missing,
             queue_full,
         })
     }
@@ -207,6 +214,11 @@ impl Metrics {
     /// Counts entries of the map that were put right.
     pub fn map_repairs(&self, kind: &str, count: u64) {
         self.map_repairs.with_label_values(&[kind]).inc_by(count);
+    }
+
+    /// Counts something that a subscriber went without; `pool` is of the configuration, or `unknown`.
+    pub fn resource_missing(&self, pool: &str) {
+        self.resources_missing.with_label_values(&[pool]).inc();
     }
 
     /// Counts a request that found the queue full.

@@ -11,6 +11,7 @@
 mod access;
 mod authorizer;
 mod config;
+mod delivery;
 mod interface;
 mod line_access;
 mod listener;

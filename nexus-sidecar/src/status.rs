@@ -93,16 +93,18 @@ pub struct StatusReport {
 pub struct BindingReport {
     /// Who.
     pub subscriber: String,
-    /// Pool of the address.
+    /// Pool of the resource.
     pub pool: String,
-    /// The address.
+    /// Its type: `ipv4`, `ipv6`, ...
+    pub kind: String,
+    /// The resource: an address, a prefix, a VLAN, a block of ports.
     pub address: String,
     /// Interface, place on it, and MAC: `eth1 100.7 02:00:00:00:00:01`, as [`LineKey`](nexus_core::edge::LineKey)
     /// prints it.
     pub line: String,
     /// The client's MAC address; `None`: it has no line yet.
     pub mac: Option<[u8; 6]>,
-    /// Shard of the address.
+    /// Shard of the resource.
     pub shard: u32,
     /// Epoch it was given under.
     pub epoch: u64,

@@ -13,9 +13,12 @@ mod centre;
 mod command;
 mod configure;
 mod effect;
+mod further;
 mod holding;
 mod idle;
 mod key;
+mod kind;
+mod places;
 mod policy;
 mod records;
 mod report;
@@ -37,6 +40,7 @@ pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
 pub use effect::{Action, Change, Effects, MapEntry, Note};
 use holding::Rest;
 pub use key::{At, CIRCUIT_LIMIT, Circuit, KeyError, KeyProblem, LineKey, Place, Vlans};
+pub use kind::Kind;
 use policy::KeptAway;
 pub use policy::{Conflict, KEEP_AWAY, KEPT_AWAY_LIMIT, Policies, Policy};
 use records::Snapshot;
@@ -50,7 +54,8 @@ pub use row::{
 
 use crate::allocator::Allocator;
 use crate::id::{OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
-use crate::resource::{Resource, ResourceType};
+use crate::pool::Assign;
+use crate::resource::Resource;
 use crate::time::BootTime;
 
 /// Longest time that an unacknowledged binding is given at once.
@@ -68,11 +73,14 @@ pub const RESEND_AFTER: Duration = Duration::from_secs(2);
 pub struct Authorized {
     /// Who.
     pub subscriber: SubscriberId,
-    /// What it is to get.
-    pub kind: ResourceType,
-    /// From which pool; `None`: the one it has something of, else the first of this kind with an
-    /// open shard.
+    /// From which pool it gets its IPv4 address; `None`: the one it has one of, else the first of such a pool
+    /// with an open shard.
     pub pool: Option<PoolId>,
+    /// Pools of other kinds that it gets a unit of besides those that every session does, in the order of
+    /// preference: of several of one kind the first counts.
+    pub named: Vec<PoolId>,
+    /// What it gets from elsewhere: nothing of these kinds is given.
+    pub without: BTreeSet<Kind>,
     /// The line that it is on.
     pub key: LineKey,
     /// For the centre's record.
@@ -96,6 +104,35 @@ pub struct Granted {
     pub known: bool,
 }
 
+/// All that a subscriber has been given, at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// Its IPv4 address.
+    pub ipv4: Granted,
+    /// One for each further kind, in the order of the kinds.
+    pub further: Vec<Granted>,
+    /// What it should have got besides and did not.
+    pub missing: Vec<Missing>,
+}
+
+impl Grants {
+    /// All of them, the IPv4 address first.
+    pub fn all(&self) -> impl Iterator<Item = &Granted> {
+        std::iter::once(&self.ipv4).chain(&self.further)
+    }
+}
+
+/// Something of a kind that does not decide whether a subscriber is let in, and that it did not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// From this pool.
+    pub pool: PoolId,
+    /// The pool is in the configuration.
+    pub configured: bool,
+    /// Why not.
+    pub why: Denied,
+}
+
 /// Why a subscriber got nothing. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Denied {
@@ -108,9 +145,13 @@ pub enum Denied {
     /// The pool is not in the configuration.
     #[error("pool {0} is not in the configuration")]
     UnknownPool(PoolId),
-    /// The pool holds something else.
+    /// The pool holds something else: no IPv4 addresses where its IPv4 pool was named, or such where another
+    /// one was.
     #[error("pool {0} holds resources of another type")]
     WrongType(PoolId),
+    /// Of the pools that were named, another one of the same kind came first.
+    #[error("pool {0} is the second that was named for a {1}: a subscriber gets one")]
+    SecondOfKind(PoolId, Kind),
     /// No pool was named and there is none to take.
     #[error("no pool was named and this host owns shards of no pool of this type")]
     NoPool,
@@ -183,7 +224,7 @@ pub struct Edge {
     pools: BTreeMap<PoolId, PoolState>,
     shards: BTreeMap<(PoolId, ShardId), ShardRow>,
     bindings: BTreeMap<Who, Held>,
-    keys: BTreeMap<(ResourceType, Place), Who>,
+    keys: BTreeMap<(Kind, Place), Who>,
     unacked: BTreeSet<Who>,
     /// No unacknowledged binding ends before.
     next_end: BootTime,
@@ -213,57 +254,62 @@ impl Edge {
         self.served = Some(names.into_iter().collect());
     }
 
-    /// Gives the subscriber a resource, the one it has if it has one. Idempotent. As far as the policies
-    /// let it, a new line or MAC moves the binding there, and a line of another subscriber is taken from it
-    /// first.
+    /// Gives the subscriber an IPv4 address and one unit of each further kind that it is to get, those it has
+    /// if it has them. Idempotent. As far as the policies let it, a new line or MAC moves its bindings
+    /// there, and a line of another subscriber is taken from it first. The IPv4 address decides: whatever
+    /// else cannot be given is in [`Grants::missing`].
     ///
     /// # Errors
     /// Why it gets nothing.
     pub fn authorize(
         &mut self,
         now: BootTime,
-        request: Authorized,
+        request: &Authorized,
         fx: &mut Effects,
-    ) -> Result<Granted, Denied> {
+    ) -> Result<Grants, Denied> {
         request.key.check()?;
         self.settle(now, fx);
         let who = Who {
-            pool: self.choose_pool(&request)?,
+            pool: self.choose_pool(request)?,
             subscriber: request.subscriber.clone(),
         };
-        self.judge(now, &request, fx)?;
-        let granted = if self.bindings.contains_key(&who) {
-            self.give_again(now, &who, request, fx)?
-        } else {
-            self.give(now, &who, request, fx)?
-        };
-        self.end_elsewhere(now, &who, granted.resource.kind(), fx);
+        self.judge(now, request, fx)?;
+        let ipv4 = self.give_or_again(now, &who, request, fx)?;
+        self.take_place(now, request, fx);
+        self.end_elsewhere(now, &who, Kind::Ipv4, fx);
+        let (further, missing) = self.give_further(now, request, fx);
         self.pump(fx);
-        Ok(granted)
+        Ok(Grants {
+            ipv4,
+            further,
+            missing,
+        })
     }
 
     /// Takes back what was just given to a subscriber on this line, as if it had not been: the map did not
-    /// take it and nobody was told.
+    /// take it and nobody was told. What it had before stays.
     pub fn withdraw(
         &mut self,
         now: BootTime,
-        pool: &PoolId,
+        grants: &Grants,
         subscriber: &SubscriberId,
         key: &LineKey,
         fx: &mut Effects,
     ) {
-        let who = Who {
-            pool: pool.clone(),
-            subscriber: subscriber.clone(),
-        };
-        let there = self
-            .bindings
-            .get(&who)
-            .is_some_and(|held| held.row.key.as_ref() == Some(key));
-        if there {
-            self.release(now, &who, "not-served", Rest::CoolDown, fx);
-            self.pump(fx);
+        for granted in grants.all().filter(|granted| !granted.known) {
+            let who = Who {
+                pool: granted.pool.clone(),
+                subscriber: subscriber.clone(),
+            };
+            let there = self
+                .bindings
+                .get(&who)
+                .is_some_and(|held| held.row.key.as_ref() == Some(key));
+            if there {
+                self.release(now, &who, "not-served", Rest::CoolDown, fx);
+            }
         }
+        self.pump(fx);
     }
 
     /// Ends every binding of a subscriber; `false`: it had none.
@@ -275,21 +321,14 @@ impl Edge {
         fx: &mut Effects,
     ) -> bool {
         self.settle(now, fx);
-        let all: Vec<Who> = self
-            .bindings
-            .keys()
-            .filter(|who| who.subscriber == *subscriber)
-            .cloned()
-            .collect();
-        for who in &all {
-            self.release(now, who, reason, Rest::Unheard, fx);
-        }
+        let had = self.bindings_of(subscriber).next().is_some();
+        self.end_session_of(now, subscriber, reason, Rest::Unheard, fx);
         self.pump(fx);
-        !all.is_empty()
+        had
     }
 
     /// DHCPRELEASE: does what the pool's rule says with the binding of this place, if `resource` is its
-    /// own; `false` if not, and nothing has changed.
+    /// own, and with whatever else its subscriber has; `false` if not, and nothing has changed.
     pub fn dhcp_release(
         &mut self,
         now: BootTime,
@@ -305,7 +344,7 @@ impl Edge {
             self.seen(place, now);
             return true;
         }
-        self.release(now, &who, "dhcp-release", Rest::CoolDown, fx);
+        self.end_session_of(now, &who.subscriber, "dhcp-release", Rest::CoolDown, fx);
         self.pump(fx);
         true
     }
@@ -329,15 +368,16 @@ impl Edge {
         let (key, metadata) = (row.key.clone()?, row.metadata.clone());
         self.release(now, &who, "dhcp-decline", Rest::Quarantine, fx);
         let again = Authorized {
-            subscriber: who.subscriber,
-            kind: resource.kind(),
-            pool: Some(who.pool),
+            subscriber: who.subscriber.clone(),
+            pool: None,
+            named: Vec::new(),
+            without: BTreeSet::new(),
             key,
             metadata,
             timestamp,
             policies: Policies::default(),
         };
-        let granted = self.authorize(now, again, fx);
+        let granted = self.give(now, &who, &again, fx);
         self.pump(fx);
         Some(granted)
     }
@@ -354,7 +394,7 @@ impl Edge {
             .map(|(who, _)| who.clone())
             .collect();
         for who in late {
-            self.release(now, &who, "line-taken-over", Rest::Unheard, fx);
+            self.end_with_session(now, &who, "line-taken-over", fx);
         }
         self.end_idle(now, fx);
         self.give_back(fx);
@@ -376,20 +416,25 @@ impl Edge {
                 .pools
                 .get(pool)
                 .ok_or_else(|| Denied::UnknownPool(pool.clone()))?;
-            if state.allocator.pool().kind() != request.kind {
+            if Kind::of_pool(state.allocator.pool()) != Kind::Ipv4 {
                 return Err(Denied::WrongType(pool.clone()));
             }
             return Ok(pool.clone());
         }
         let has = |(who, held): (&Who, &Held)| {
-            (who.subscriber == request.subscriber && held.resource.kind() == request.kind)
-                .then(|| who.pool.clone())
+            (Kind::of(&held.resource) == Kind::Ipv4).then(|| who.pool.clone())
         };
-        if let Some(pool) = self.bindings_of(&request.subscriber).find_map(has) {
+        let bound = self.bindings_of(&request.subscriber).find_map(has);
+        let recorded = || self.recorded_ipv4(&request.subscriber);
+        if let Some(pool) = bound.or_else(recorded).filter(|pool| self.goes_on(pool)) {
             return Ok(pool);
         }
-        let of_kind =
-            |state: &&PoolState| state.configured && state.allocator.pool().kind() == request.kind;
+        let of_kind = |state: &&PoolState| {
+            let pool = state.allocator.pool();
+            state.configured
+                && Kind::of_pool(pool) == Kind::Ipv4
+                && pool.assign() == Assign::Session
+        };
         let mut candidates = self.pools.values().filter(of_kind);
         let open = candidates
             .clone()
@@ -398,6 +443,19 @@ impl Edge {
             return Ok(state.allocator.pool().id().clone());
         }
         Err(Denied::NoPool)
+    }
+
+    /// The pool of an IPv4 address that the centre's record says is this subscriber's on this host.
+    fn recorded_ipv4(&self, subscriber: &SubscriberId) -> Option<PoolId> {
+        let recorded = |id: &PoolId, state: &PoolState| {
+            let who = Who {
+                pool: id.clone(),
+                subscriber: subscriber.clone(),
+            };
+            Kind::of_pool(state.allocator.pool()) == Kind::Ipv4 && self.reserved.of(&who).is_some()
+        };
+        let mut pools = self.pools.iter();
+        pools.find_map(|(id, state)| recorded(id, state).then(|| id.clone()))
     }
 
     /// The bindings of one subscriber: one look-up for each pool.
@@ -414,7 +472,7 @@ impl Edge {
     }
 
     fn who_on(&self, place: &Place, resource: Resource) -> Option<Who> {
-        let who = self.keys.get(&(resource.kind(), place.clone()))?;
+        let who = self.keys.get(&(Kind::of(&resource), place.clone()))?;
         (self.bindings.get(who)?.resource == resource).then(|| who.clone())
     }
 

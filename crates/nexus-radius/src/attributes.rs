@@ -218,16 +218,16 @@ impl Attributes {
         self.push(id, &value.octets())
     }
 
-    /// Adds all of `others` that `keep` says yes to, by their first octet, unchanged and in order.
+    /// Adds all of `others` that `keep` says yes to, by their first octet and value, unchanged and in order.
     ///
     /// # Errors
     /// If the packet is full; those that fitted stay.
     pub fn extend(
         &mut self,
         others: &Self,
-        mut keep: impl FnMut(u8) -> bool,
+        mut keep: impl FnMut(u8, &[u8]) -> bool,
     ) -> Result<(), AttributeError> {
-        for (number, value) in others.iter().filter(|(number, _)| keep(*number)) {
+        for (number, value) in others.iter().filter(|(number, value)| keep(*number, value)) {
             self.push_parts(number, &[value])?;
         }
         Ok(())

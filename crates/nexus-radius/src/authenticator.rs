@@ -212,7 +212,7 @@ fn with_message_authenticator(
 ) -> Result<Attributes, AttributeError> {
     let mut all = Attributes::new();
     all.push(AttributeId::MESSAGE_AUTHENTICATOR, digest)?;
-    all.extend(attributes, |number| {
+    all.extend(attributes, |number, _| {
         AttributeId::Ietf(number) != AttributeId::MESSAGE_AUTHENTICATOR
     })?;
     Ok(all)

@@ -180,7 +180,7 @@ pub fn next_hop_attributes(
     request: &Packet,
 ) -> Result<Attributes, crate::attributes::AttributeError> {
     let mut attributes = Attributes::new();
-    attributes.extend(&request.attributes, |number| {
+    attributes.extend(&request.attributes, |number, _| {
         let id = AttributeId::Ietf(number);
         id != AttributeId::USER_PASSWORD && id != AttributeId::MESSAGE_AUTHENTICATOR
     })?;

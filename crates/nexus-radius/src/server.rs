@@ -244,7 +244,7 @@ impl Server {
         }
         let mut proxy_state = Attributes::new();
         // A part of a packet fits a packet.
-        let _ = proxy_state.extend(&packet.attributes, is_proxy_state);
+        let _ = proxy_state.extend(&packet.attributes, |number, _| is_proxy_state(number));
         self.exchanges
             .start(now, key, index, proxy_state)
             .ok_or(DropReason::Overloaded)?;
@@ -271,8 +271,8 @@ impl Server {
         let (index, proxy_state) = self.exchanges.working(key).ok_or(AnswerError::NotWaiting)?;
         let client = self.clients.get(index).ok_or(AnswerError::NotWaiting)?;
         let mut all = Attributes::new();
-        all.extend(attributes, |number| !is_proxy_state(number))?;
-        all.extend(proxy_state, |_| true)?;
+        all.extend(attributes, |number, _| !is_proxy_state(number))?;
+        all.extend(proxy_state, |_, _| true)?;
         let reply = sign_reply(
             code,
             key.identifier,

@@ -51,6 +51,8 @@ pub(super) fn registration(olt: &OltSection, report: &Heartbeat) -> v1::Register
         capacity: olt.capacity,
         session: report.session.to_string(),
         last_seq: report.last_seq.0,
+        config_revision: report.config_revision,
+        ..v1::RegisterRequest::default()
     }
 }
 

@@ -285,6 +285,8 @@ impl World {
             remote_id: None,
             pool: None,
             default_pool: None,
+            pools: Vec::new(),
+            elsewhere: Vec::new(),
             metadata: BTreeMap::new(),
         };
         self.edge.authorize(subscriber).await.unwrap();

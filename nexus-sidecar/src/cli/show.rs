@@ -110,8 +110,18 @@ fn write_routes(text: &mut String, routes: &RoutesReport) -> std::fmt::Result {
 
 /// `bindings` as a table.
 pub(super) fn bindings(bindings: &[BindingReport]) -> String {
-    let mut rows =
-        vec![["SUBSCRIBER", "ADDRESS", "POOL", "LINE", "STATE", "SEQ"].map(str::to_owned)];
+    let mut rows = vec![
+        [
+            "SUBSCRIBER",
+            "TYPE",
+            "RESOURCE",
+            "POOL",
+            "LINE",
+            "STATE",
+            "SEQ",
+        ]
+        .map(str::to_owned),
+    ];
     for binding in bindings {
         let state = match (binding.acked, binding.suspended, binding.valid_for_secs) {
             (true, ..) => "acked".to_owned(),
@@ -120,6 +130,7 @@ pub(super) fn bindings(bindings: &[BindingReport]) -> String {
         };
         rows.push([
             binding.subscriber.clone(),
+            binding.kind.clone(),
             binding.address.clone(),
             binding.pool.clone(),
             binding.line.clone(),
@@ -127,7 +138,7 @@ pub(super) fn bindings(bindings: &[BindingReport]) -> String {
             binding.seq.to_string(),
         ]);
     }
-    let mut widths = [0_usize; 6];
+    let mut widths = [0_usize; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -244,6 +255,7 @@ mod tests {
         let binding = |subscriber: &str, acked| BindingReport {
             subscriber: subscriber.to_owned(),
             pool: "p".to_owned(),
+            kind: "ipv4".to_owned(),
             address: "10.0.0.2".to_owned(),
             line: "eth1 100.7 02:00:00:00:00:01".to_owned(),
             mac: Some([2, 0, 0, 0, 0, 1]),
@@ -257,7 +269,7 @@ mod tests {
         let text = bindings(&[binding("s", true), binding("a-longer-one", false)]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
-        let column = lines[0].find("ADDRESS").unwrap();
+        let column = lines[0].find("RESOURCE").unwrap();
         assert!(
             lines
                 .iter()

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nexus_core::edge::{Authorized, Denied, Effects, Granted, Heartbeat, LineKey, Place};
-use nexus_core::id::SubscriberId;
+use ipnet::Ipv6Net;
+use nexus_core::edge::{Authorized, Denied, Effects, Granted, Grants, Heartbeat, LineKey, Place};
+use nexus_core::id::{PoolId, SubscriberId};
 use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::time::BootTime;
 use tokio::sync::oneshot;
@@ -12,9 +13,13 @@ use tokio::sync::oneshot;
 use super::EdgeTask;
 use crate::binding_map::BindingMap;
 use crate::clock::wall_now;
-use crate::edge_handle::{AuthorizedSubscriber, EdgeError, EdgeRequest, Grant, Reply};
+use crate::edge_handle::{
+    AuthorizedSubscriber, Delivered, EdgeError, EdgeRequest, Elsewhere, Grant, Reply,
+};
 use crate::status::{BindingReport, StatusReport};
 
+/// Label of a pool whose prefixes are those of links.
+const FRAMED_LABEL: &str = "framed";
 /// Label in the centre's record: the line of a subscriber.
 const LINE_LABEL: &str = "line";
 /// Most labels that the centre takes, and their longest key or value in bytes. It refuses an allocation
@@ -27,7 +32,7 @@ pub(super) enum Answer {
     Authorize(
         Reply<Result<Grant, EdgeError>>,
         Option<(LineKey, SubscriberId)>,
-        Result<Granted, EdgeError>,
+        Result<Grants, EdgeError>,
     ),
     EndSession(Reply<Result<bool, EdgeError>>, bool),
     DhcpRelease(Reply<Result<bool, EdgeError>>, Option<Place>, bool),
@@ -93,30 +98,53 @@ impl<M: BindingMap> EdgeTask<M> {
             Ok(found) => found,
             Err(why) => return Answer::Authorize(reply, None, Err(EdgeError::BadKey(why))),
         };
+        if let Some((prefix, pool)) = self.in_a_pool(&subscriber.elsewhere) {
+            return Answer::Authorize(reply, None, Err(EdgeError::InPool(prefix, pool)));
+        }
         let metadata = labels(subscriber.metadata, &key);
+        let without = subscriber.elsewhere.iter().map(|one| one.kind);
         let on = (key.clone(), subscriber.subscriber.clone());
         let request = Authorized {
             subscriber: subscriber.subscriber,
-            kind: ResourceType::Ipv4,
             pool: subscriber
                 .pool
                 .or_else(|| interface.pool.clone())
                 .or(subscriber.default_pool),
+            named: subscriber.pools,
+            without: without.collect(),
             key,
             metadata,
             timestamp: wall_now(),
             policies: interface.policies,
         };
-        let granted = self.edge.authorize(now, request, fx).map_err(refusal);
-        Answer::Authorize(reply, Some(on), granted)
+        let grants = self.edge.authorize(now, &request, fx).map_err(refusal);
+        if let Ok(grants) = &grants {
+            self.note_missing(&request.subscriber, &grants.missing);
+        }
+        Answer::Authorize(reply, Some(on), grants)
+    }
+
+    /// The first prefix that an AAA server gives by itself out of what a pool of this host holds.
+    fn in_a_pool(&self, elsewhere: &[Elsewhere]) -> Option<(Ipv6Net, PoolId)> {
+        let prefixes = elsewhere.iter().filter_map(|one| one.prefix);
+        let of_pool = |prefix: Ipv6Net| {
+            self.edge.pools().find_map(|pool| {
+                let space: Ipv6Net = pool.space().parse().ok()?;
+                (pool.kind() == ResourceType::Ipv6
+                    && (space.contains(&prefix) || prefix.contains(&space)))
+                .then(|| (prefix, pool.id().clone()))
+            })
+        };
+        let mut found = prefixes.filter_map(of_pool);
+        found.next()
     }
 
     /// Gives an answer. Somebody who does not wait any more does not get it.
     pub(super) fn answer(&mut self, now: BootTime, answer: Answer) {
         match answer {
-            Answer::Authorize(reply, on, granted) => {
+            Answer::Authorize(reply, on, grants) => {
                 let place = on.as_ref().map(|(key, _)| key.place());
-                let grant = granted.and_then(|granted| self.grant(now, place.as_ref(), &granted));
+                let grant = grants.and_then(|grants| self.grants(now, place.as_ref(), &grants));
                 self.metrics.allocation(match &grant {
                     Ok(grant) if grant.known => "known",
                     Ok(_) => "new",
@@ -154,6 +182,27 @@ impl<M: BindingMap> EdgeTask<M> {
         }
     }
 
+    /// What the subscriber is told of everything that it has.
+    fn grants(
+        &self,
+        now: BootTime,
+        place: Option<&Place>,
+        grants: &Grants,
+    ) -> Result<Grant, EdgeError> {
+        let mut grant = self.grant(now, place, &grants.ipv4)?;
+        let framed = |pool: &PoolId| {
+            let labels = self.edge.pool(pool).map(|pool| &pool.spec().metadata);
+            labels.and_then(|labels| labels.get(FRAMED_LABEL)) == Some(&"true".to_owned())
+        };
+        let further = grants.further.iter().map(|one| Delivered {
+            pool: one.pool.clone(),
+            resource: one.resource,
+            framed: framed(&one.pool),
+        });
+        grant.further = further.collect();
+        Ok(grant)
+    }
+
     /// What the subscriber is told, if its entry is in the map.
     fn grant(
         &self,
@@ -165,6 +214,10 @@ impl<M: BindingMap> EdgeTask<M> {
         let Resource::Ipv4(address) = granted.resource else {
             return Err(EdgeError::NotIpv4(granted.pool.clone()));
         };
+        // The process may have stood still since it was given.
+        if granted.valid_until.is_some_and(|end| end <= now) {
+            return Err(EdgeError::LeaseEnded);
+        }
         let no_profile = || EdgeError::Map(format!("pool {} has no DHCP profile", granted.pool));
         let profile_id = place
             .and_then(|place| self.profiles.id(&granted.pool, &place.interface))
@@ -186,6 +239,7 @@ impl<M: BindingMap> EdgeTask<M> {
             lease_secs: profile.lease_secs.min(left),
             profile_id,
             known: granted.known,
+            further: Vec::new(),
         })
     }
 
@@ -218,7 +272,7 @@ fn refusal(denied: Denied) -> EdgeError {
         Denied::NotReady(why) => EdgeError::NotReady(why.to_owned()),
         Denied::LeaseEnded => EdgeError::LeaseEnded,
         Denied::UnknownPool(pool) => EdgeError::UnknownPool(pool),
-        Denied::WrongType(pool) => EdgeError::NotIpv4(pool),
+        Denied::WrongType(pool) | Denied::SecondOfKind(pool, _) => EdgeError::NotIpv4(pool),
         Denied::NoPool => EdgeError::NoPool,
         Denied::Exhausted(pool) => EdgeError::Exhausted(pool),
         Denied::Key(problem) => EdgeError::BadKey(problem.to_string()),

@@ -95,12 +95,11 @@ impl<M: BindingMap> EdgeTask<M> {
         let mut fx = Effects::new();
         for answer in answers {
             if let Answer::Authorize(_, Some((key, subscriber)), result) = answer
-                && let Ok(granted) = result
-                && !granted.known
+                && let Ok(grants) = result
+                && !grants.ipv4.known
                 && let Some(error) = self.map_errors.get(&key.place())
             {
-                self.edge
-                    .withdraw(now, &granted.pool, subscriber, key, &mut fx);
+                self.edge.withdraw(now, grants, subscriber, key, &mut fx);
                 *result = Err(EdgeError::Map(error.clone()));
             }
         }

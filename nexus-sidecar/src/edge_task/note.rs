@@ -1,6 +1,7 @@
 //! What a person is told of what the machine did.
 
-use nexus_core::edge::{Conflict, Note};
+use nexus_core::edge::{Conflict, Missing, Note};
+use nexus_core::id::SubscriberId;
 
 use super::EdgeTask;
 use crate::binding_map::BindingMap;
@@ -8,7 +9,27 @@ use crate::binding_map::BindingMap;
 /// Label of a conflict that the newcomer won.
 const TAKEN_OVER: &str = "take-over";
 
+/// Label of pools that are not in this host's configuration: their names come from elsewhere, and there may be
+/// any number.
+const UNKNOWN_POOL: &str = "unknown";
+
 impl<M: BindingMap> EdgeTask<M> {
+    /// A subscriber was let in without something that it should have.
+    pub(super) fn note_missing(&self, subscriber: &SubscriberId, missing: &[Missing]) {
+        for one in missing {
+            let label = if one.configured {
+                one.pool.as_str()
+            } else {
+                UNKNOWN_POOL
+            };
+            self.metrics.resource_missing(label);
+            tracing::warn!(
+                %subscriber, pool = %one.pool, why = %one.why,
+                "a subscriber goes without something"
+            );
+        }
+    }
+
     pub(super) fn note(&self, note: &Note) {
         match note {
             Note::KeyTaken { key, from, to } => {

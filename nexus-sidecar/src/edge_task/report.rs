@@ -82,6 +82,7 @@ impl<M: BindingMap> EdgeTask<M> {
             .map(|binding| BindingReport {
                 subscriber: binding.row.subscriber.to_string(),
                 pool: binding.pool.to_string(),
+                kind: binding.resource.kind().to_string(),
                 address: binding.resource.to_string(),
                 line: binding
                     .row

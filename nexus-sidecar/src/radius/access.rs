@@ -9,6 +9,7 @@ use nexus_radius::upstream::UpstreamError;
 use nexus_radius::{AttributeError, AttributeId, Attributes, Code, Packet};
 
 use super::authorizer::{Authorizer, FramedAddress};
+use super::delivery;
 use super::subscriber::Identity;
 use super::upstream_client::UpstreamClient;
 use super::users::{User, Users};
@@ -104,7 +105,7 @@ impl<A: Authorizer> Access<A> {
         let subscriber =
             match self
                 .identity
-                .subscriber(from, attributes, proof.user(), proof.framed_pool())
+                .subscriber(from, attributes, proof.user(), proof.upstream())
             {
                 Ok(subscriber) => subscriber,
                 Err(error) => return Answer::refuse("bad-identity", error),
@@ -116,7 +117,7 @@ impl<A: Authorizer> Access<A> {
                     code: Code::ACCESS_ACCEPT,
                     attributes,
                     outcome: "accept",
-                    note: format!("{note}: {} of {}", grant.address, grant.pool),
+                    note: format!("{note}: {}", given(&grant)),
                 },
                 Err(error) => Answer::refuse("reply-too-long", error),
             },
@@ -171,10 +172,6 @@ impl Proof<'_> {
             Self::File(_) => None,
             Self::Upstream(attributes) => Some(attributes),
         }
-    }
-
-    pub(super) fn framed_pool(&self) -> Option<&[u8]> {
-        self.upstream()?.get(AttributeId::FRAMED_POOL)
     }
 
     /// Whether an address can be given on it.
@@ -250,7 +247,7 @@ async fn ask_upstream(
 fn passed_on(code: Code, theirs: &Attributes) -> Answer {
     let mut attributes = Attributes::new();
     // A part of a packet fits a packet.
-    let _ = attributes.extend(theirs, passes_on);
+    let _ = attributes.extend(theirs, |number, _| passes_on(number));
     let outcome = if code == Code::ACCESS_CHALLENGE {
         "challenge"
     } else {
@@ -277,7 +274,8 @@ fn passes_on(number: u8) -> bool {
 }
 
 /// Ours first, then the upstream server's. Framed-Pool has been used up: a NAS that gets it besides
-/// Framed-IP-Address does not know which to take. Of two ends of the session the earlier counts.
+/// Framed-IP-Address does not know which to take, and likewise for IPv6. Of two ends of the session the earlier
+/// counts.
 fn accept_attributes(
     proof: &Proof<'_>,
     grant: &FramedAddress,
@@ -298,10 +296,24 @@ fn accept_attributes(
     if let Some(end) = grant.ends_in_secs.into_iter().chain(their_end).min() {
         attributes.push_u32(AttributeId::SESSION_TIMEOUT, end)?;
     }
-    attributes.extend(theirs, |number| {
-        passes_on(number) && !replaced.contains(&AttributeId::Ietf(number))
+    for one in &grant.further {
+        delivery::push(&mut attributes, one)?;
+    }
+    attributes.extend(theirs, |number, value| {
+        passes_on(number)
+            && !replaced.contains(&AttributeId::Ietf(number))
+            && !delivery::is_used_up(number, value, &grant.further)
     })?;
     Ok(attributes)
+}
+
+/// What was given, in words.
+pub(super) fn given(grant: &FramedAddress) -> String {
+    let mut text = format!("{} of {}", grant.address, grant.pool);
+    for one in &grant.further {
+        text.push_str(&format!(", {} of {}", one.resource, one.pool));
+    }
+    text
 }
 
 pub(super) fn describe(subscriber: &AuthorizedSubscriber) -> String {

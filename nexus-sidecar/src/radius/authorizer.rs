@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use nexus_core::id::PoolId;
 
-use crate::edge_handle::{AuthorizedSubscriber, EdgeError, EdgeHandle, Grant};
+use crate::edge_handle::{AuthorizedSubscriber, Delivered, EdgeError, EdgeHandle, Grant};
 
-/// What an Access-Accept says of the address.
+/// What an Access-Accept says of the address and of what comes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FramedAddress {
     /// Pool of the address.
@@ -19,6 +19,8 @@ pub struct FramedAddress {
     /// Whole seconds until the right to the address ends for good, for Session-Timeout; `None`: it has
     /// no end that is known.
     pub ends_in_secs: Option<u32>,
+    /// Whatever else the subscriber has.
+    pub further: Vec<Delivered>,
 }
 
 /// Gives out addresses. [`EdgeHandle`] does; a test of RADIUS alone may do it itself.
@@ -39,6 +41,7 @@ impl Authorizer for EdgeHandle {
             pool,
             address,
             mask,
+            further,
             ..
         } = Self::authorize(self, subscriber).await?;
         Ok(FramedAddress {
@@ -46,6 +49,7 @@ impl Authorizer for EdgeHandle {
             address,
             mask,
             ends_in_secs: None,
+            further,
         })
     }
 }

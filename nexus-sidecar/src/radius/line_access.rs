@@ -11,7 +11,7 @@ use nexus_radius::password::Credentials;
 use nexus_radius::{AttributeId, Attributes, Code, Packet};
 use tokio::sync::Semaphore;
 
-use super::access::{Answer, Backend, Proof, describe};
+use super::access::{Answer, Backend, Proof, describe, given};
 use super::authorizer::Authorizer;
 use super::subscriber::{Identity, Line};
 use crate::edge_handle::EdgeError;
@@ -128,7 +128,7 @@ impl LineAccess {
             subscriber_id,
             &attributes,
             proof.user(),
-            proof.framed_pool(),
+            proof.upstream(),
         );
         let subscriber = match subscriber {
             Ok(subscriber) => subscriber,
@@ -142,15 +142,16 @@ impl LineAccess {
         let note = describe(&subscriber);
         match edge.authorize(subscriber).await {
             Ok(grant) => Verdict::Granted {
-                note: format!("{note}: {} of {}", grant.address, grant.pool),
+                note: format!("{note}: {}", given(&grant)),
             },
             Err(error) => {
                 let (outcome, note) = (error.label(), format!("{note}: {error}"));
                 match error {
                     // What a policy says of the line, it will say again.
-                    EdgeError::Conflict(_) | EdgeError::KeptAway(_) | EdgeError::BadKey(_) => {
-                        Verdict::Refused { outcome, note }
-                    }
+                    EdgeError::Conflict(_)
+                    | EdgeError::KeptAway(_)
+                    | EdgeError::BadKey(_)
+                    | EdgeError::InPool(..) => Verdict::Refused { outcome, note },
                     _ => Verdict::Unanswered { outcome, note },
                 }
             }
@@ -189,9 +190,11 @@ fn said(
     let named = [AttributeId::USER_NAME, AttributeId::CLASS];
     let mut attributes = Attributes::new();
     if let Some(theirs) = proof.upstream() {
-        attributes.extend(theirs, |number| named.contains(&AttributeId::Ietf(number)))?;
+        attributes.extend(theirs, |number, _| {
+            named.contains(&AttributeId::Ietf(number))
+        })?;
     }
-    attributes.extend(request, |_| true)?;
+    attributes.extend(request, |_, _| true)?;
     Ok(attributes)
 }
 

@@ -9,9 +9,10 @@ use nexus_radius::identity::{
 };
 use nexus_radius::{AttributeId, Attributes};
 
+use super::delivery;
 use super::interface::InterfaceChoice;
 use super::users::User;
-use crate::edge_handle::AuthorizedSubscriber;
+use crate::edge_handle::{AuthorizedSubscriber, MAX_NAMED_POOLS};
 
 /// A request that does not say who or where the subscriber is; answered with Access-Reject.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(super) enum SubscriberError {
     SubscriberId(#[from] IdError),
     #[error("Framed-Pool of the upstream server cannot be used: {0}")]
     Pool(IdError),
+    #[error("{0} of the upstream server cannot be used: {1}")]
+    NamedPool(&'static str, IdError),
     #[error("Framed-Pool of the upstream server is not text")]
     PoolNotText,
     #[error("the request has no Calling-Station-Id, which must carry the MAC address")]
@@ -55,21 +58,21 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The subscriber of a request that came `from` a client. `user` is its entry in the users file,
-    /// `framed_pool` the pool that the upstream server named.
+    /// The subscriber of a request that came `from` a client. `user` is its entry in the users file, `theirs`
+    /// what the upstream server said of it.
     pub(super) fn subscriber(
         &self,
         from: IpAddr,
         request: &Attributes,
         user: Option<&User>,
-        framed_pool: Option<&[u8]>,
+        theirs: Option<&Attributes>,
     ) -> Result<AuthorizedSubscriber, SubscriberError> {
         let line = Line {
             interface: self.interfaces.choose(from, request).map(str::to_owned),
             mac: mac(request)?,
             vlans: self.vlans(request)?,
         };
-        self.on_line(&line, &self.subscriber_id, request, user, framed_pool)
+        self.on_line(&line, &self.subscriber_id, request, user, theirs)
     }
 
     /// The subscriber on a line that is known already; `subscriber_id` makes its id, unless the users
@@ -80,19 +83,25 @@ impl Identity {
         subscriber_id: &Template,
         request: &Attributes,
         user: Option<&User>,
-        framed_pool: Option<&[u8]>,
+        theirs: Option<&Attributes>,
     ) -> Result<AuthorizedSubscriber, SubscriberError> {
         let subscriber = match user.and_then(|user| user.subscriber_id.clone()) {
             Some(id) => id,
             None => SubscriberId::new(subscriber_id.render(request)?)?,
         };
-        let framed_pool = framed_pool.map(|name| {
+        let none = Attributes::new();
+        let theirs = theirs.unwrap_or(&none);
+        let framed_pool = theirs.get(AttributeId::FRAMED_POOL).map(|name| {
             let name = std::str::from_utf8(name).map_err(|_| SubscriberError::PoolNotText)?;
             PoolId::new(name).map_err(SubscriberError::Pool)
         });
         let pool = framed_pool
             .transpose()?
             .or_else(|| user.and_then(|user| user.pool.clone()));
+        let mut pools = delivery::named_pools(theirs)
+            .map_err(|(name, error)| SubscriberError::NamedPool(name, error))?;
+        pools.extend(user.iter().flat_map(|user| user.pools.clone()));
+        pools.truncate(MAX_NAMED_POOLS);
         let octets = |id| request.get(id).map(<[u8]>::to_vec);
         Ok(AuthorizedSubscriber {
             subscriber,
@@ -103,6 +112,8 @@ impl Identity {
             remote_id: octets(AttributeId::AGENT_REMOTE_ID),
             pool,
             default_pool: self.default_pool.clone(),
+            pools,
+            elsewhere: delivery::elsewhere(theirs),
             metadata: metadata(request, line.mac, user),
         })
     }

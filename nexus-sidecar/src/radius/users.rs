@@ -7,6 +7,7 @@ use nexus_core::id::{PoolId, SubscriberId};
 use serde::Deserialize;
 
 use super::config::SecretText;
+use crate::edge_handle::MAX_NAMED_POOLS;
 use crate::yaml;
 
 /// Most octets of a users file: a file for a few ten thousand subscribers, not for a network.
@@ -26,6 +27,9 @@ pub struct User {
     /// Default: `radius.default_pool`.
     #[serde(default)]
     pub pool: Option<PoolId>,
+    /// Pools of other kinds that it gets a unit of, besides those that every session gets one of.
+    #[serde(default)]
+    pub pools: Vec<PoolId>,
     /// Goes into the record at the centre.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -146,6 +150,9 @@ impl Users {
                     "the password ends in a zero octet, which User-Password cannot carry",
                 );
             }
+            if user.pools.len() > MAX_NAMED_POOLS {
+                return wrong("more than 16 pools; a subscriber gets one unit of each kind");
+            }
             if users
                 .by_name
                 .insert(username.clone().into_bytes(), user)
@@ -178,7 +185,7 @@ mod tests {
             "users:\n\
              - {username: alice, password: wonderland}\n\
              - username: bob\n  password: '12345'\n  subscriber_id: sub-12345\n  \
-               pool: business\n  metadata: {circuit_id: 0/1/5/32}\n",
+               pool: business\n  pools: [business-v6, ports]\n  metadata: {circuit_id: 0/1/5/32}\n",
         )
         .unwrap();
         let alice = users.get(b"alice").unwrap();
@@ -192,6 +199,8 @@ mod tests {
             Some(SubscriberId::new("sub-12345").unwrap())
         );
         assert_eq!(bob.pool, Some(PoolId::new("business").unwrap()));
+        let pools: Vec<_> = bob.pools.iter().map(PoolId::as_str).collect();
+        assert_eq!(pools, ["business-v6", "ports"]);
         assert_eq!(bob.metadata["circuit_id"], "0/1/5/32");
         assert!(users.get(b"Alice").is_none());
         assert!(!format!("{users:?}").contains("wonderland"));

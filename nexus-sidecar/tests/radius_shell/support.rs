@@ -9,7 +9,7 @@ use std::time::Duration;
 use nexus_core::id::PoolId;
 use nexus_radius::authenticator::sign_request;
 use nexus_radius::{AttributeId, Attributes, Code, Packet, Secret};
-use nexus_sidecar::edge_handle::{AuthorizedSubscriber, EdgeError};
+use nexus_sidecar::edge_handle::{AuthorizedSubscriber, Delivered, EdgeError};
 use nexus_sidecar::metrics::Metrics;
 use nexus_sidecar::radius::{Authorizer, FramedAddress, RadiusConfig, RadiusServer};
 use nexus_sidecar::shutdown::{self, Stopper};
@@ -29,6 +29,7 @@ pub struct PlayedEdge {
     asked: Arc<Mutex<Vec<AuthorizedSubscriber>>>,
     refusal: Arc<Mutex<Option<EdgeError>>>,
     ends_in_secs: Arc<Mutex<Option<u32>>>,
+    further: Arc<Mutex<Vec<Delivered>>>,
     may_answer: Arc<Semaphore>,
 }
 
@@ -50,6 +51,7 @@ impl Authorizer for PlayedEdge {
             address: ADDRESS,
             mask: Ipv4Addr::new(255, 192, 0, 0),
             ends_in_secs: *self.ends_in_secs.lock().unwrap(),
+            further: self.further.lock().unwrap().clone(),
         })
     }
 }
@@ -78,6 +80,7 @@ impl Radius {
             asked: Arc::default(),
             refusal: Arc::default(),
             ends_in_secs: Arc::default(),
+            further: Arc::default(),
             may_answer: Arc::new(Semaphore::new(1000)),
         };
         let metrics = Metrics::new().unwrap();
@@ -120,6 +123,11 @@ impl Radius {
     /// From now on the bindings of the edge end.
     pub fn end_bindings_in(&self, secs: u32) {
         *self.edge.ends_in_secs.lock().unwrap() = Some(secs);
+    }
+
+    /// From now on the edge gives this besides the address.
+    pub fn deliver(&self, further: Vec<Delivered>) {
+        *self.edge.further.lock().unwrap() = further;
     }
 
     /// What the edge was asked so far.

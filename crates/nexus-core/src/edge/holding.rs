@@ -1,13 +1,13 @@
 //! Giving, taking back and keeping alive what subscribers hold.
 
+use super::places::remove_entry;
 use super::policy::change;
 use super::{
-    Action, Authorized, BindingRow, Command, Conflict, Denied, Edge, Effects, Granted, Held,
-    LineKey, MapEntry, Note, OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow,
-    UnitState, Validity, What, Who,
+    Authorized, BindingRow, Command, Conflict, Denied, Edge, Effects, Granted, Held, Kind, Note,
+    OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow, UnitState, Validity, What, Who,
 };
 use crate::id::{Epoch, PoolId, Seq, ShardId};
-use crate::resource::{Resource, ResourceType};
+use crate::resource::Resource;
 use crate::time::BootTime;
 
 /// Later than any end.
@@ -28,15 +28,30 @@ pub(super) enum Rest {
 }
 
 impl Edge {
+    /// Gives a subscriber a unit of a pool, the one it has if it has one.
+    pub(super) fn give_or_again(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        request: &Authorized,
+        fx: &mut Effects,
+    ) -> Result<Granted, Denied> {
+        if self.bindings.contains_key(who) {
+            self.give_again(now, who, request, fx)
+        } else {
+            self.give(now, who, request, fx)
+        }
+    }
+
     /// Gives something to a subscriber that has nothing in this pool.
     pub(super) fn give(
         &mut self,
         now: BootTime,
         who: &Who,
-        request: Authorized,
+        request: &Authorized,
         fx: &mut Effects,
     ) -> Result<Granted, Denied> {
-        if let Some((shard, resource, row)) = self.own_record(who, &request) {
+        if let Some((shard, resource, row)) = self.own_record(who, request) {
             // The centre has it on record for this subscriber on this host: acknowledged already.
             self.reserved.remove(&(who.pool.clone(), resource));
             return self.bind(now, who, shard, resource, row, fx);
@@ -55,7 +70,7 @@ impl Edge {
         self.reserved.remove(&(who.pool.clone(), resource));
         let epoch = self.epoch_of(&who.pool, shard).ok_or(Denied::NoPool)?;
         self.note_fresh(&who.pool, shard, fx);
-        let seq = self.report(&request, who, resource, shard, epoch, fx);
+        let seq = self.report(request, who, resource, shard, epoch, fx);
         let row = BindingRow {
             subscriber: who.subscriber.clone(),
             shard,
@@ -63,9 +78,9 @@ impl Edge {
             since: seq,
             seq,
             acked: false,
-            key: Some(request.key),
-            metadata: request.metadata,
-            timestamp: request.timestamp,
+            key: Some(request.key.clone()),
+            metadata: request.metadata.clone(),
+            timestamp: request.timestamp.clone(),
         };
         self.bind(now, who, shard, resource, row, fx)
     }
@@ -75,7 +90,7 @@ impl Edge {
         &mut self,
         now: BootTime,
         who: &Who,
-        request: Authorized,
+        request: &Authorized,
         fx: &mut Effects,
     ) -> Result<Granted, Denied> {
         let held = self.bindings.get(who).ok_or(Denied::NoPool)?;
@@ -98,11 +113,11 @@ impl Edge {
         }
         let (resource, old_key) = (held.resource, held.row.key.clone());
         if old_key.as_ref() != Some(&request.key) {
-            self.claim(now, &request.key, resource.kind(), who, fx);
+            self.claim(now, &request.key, Kind::of(&resource), who, fx);
             if let Some(old) = old_key {
                 // Another MAC at the same place is written over the one that was allowed there.
                 if old.place() != request.key.place() {
-                    self.keys.remove(&(resource.kind(), old.place()));
+                    self.keys.remove(&(Kind::of(&resource), old.place()));
                     remove_entry(resource, &old, fx);
                 }
                 let (subscriber, to) = (who.subscriber.clone(), request.key.clone());
@@ -121,10 +136,10 @@ impl Edge {
                 });
             }
             self.keyless.remove(who);
-            self.record_move(now, who, &request, fx);
+            self.record_move(now, who, request, fx);
             if let Some(held) = self.bindings.get_mut(who) {
-                held.row.key = Some(request.key);
-                held.row.metadata = request.metadata;
+                held.row.key = Some(request.key.clone());
+                held.row.metadata = request.metadata.clone();
             }
             self.save_binding(who, fx);
         }
@@ -172,6 +187,26 @@ impl Edge {
         );
     }
 
+    /// Ends a binding and tells the centre; if it is an IPv4 address, whatever else its subscriber has ends with
+    /// it: nothing else would show that it is not there any more.
+    pub(super) fn end_with_session(
+        &mut self,
+        now: BootTime,
+        who: &Who,
+        reason: &str,
+        fx: &mut Effects,
+    ) {
+        let decides = self
+            .bindings
+            .get(who)
+            .is_some_and(|held| Kind::of(&held.resource) == Kind::Ipv4);
+        if decides {
+            self.end_session_of(now, &who.subscriber, reason, Rest::Unheard, fx);
+        } else {
+            self.release(now, who, reason, Rest::Unheard, fx);
+        }
+    }
+
     /// Ends a binding without a word to the centre: the centre has said so, or never knew it.
     pub(super) fn end(
         &mut self,
@@ -184,7 +219,7 @@ impl Edge {
         self.unacked.remove(who);
         self.keyless.remove(who);
         if let Some(key) = &held.row.key {
-            self.keys.remove(&(held.resource.kind(), key.place()));
+            self.keys.remove(&(Kind::of(&held.resource), key.place()));
             remove_entry(held.resource, key, fx);
         }
         self.free_unit(now, &who.pool, held.resource, rest, fx);
@@ -341,31 +376,6 @@ impl Edge {
         }
     }
 
-    /// Writes the binding into the kernel's map as it is now.
-    pub(super) fn put_entry(&self, who: &Who, fx: &mut Effects) {
-        if let Some(entry) = self.bindings.get(who).and_then(|held| entry(who, held)) {
-            fx.act(Action::PutBinding(entry));
-        }
-    }
-
-    /// Ends bindings of the same kind in other pools: the subscriber has changed its pool.
-    pub(super) fn end_elsewhere(
-        &mut self,
-        now: BootTime,
-        who: &Who,
-        kind: ResourceType,
-        fx: &mut Effects,
-    ) {
-        let others: Vec<Who> = self
-            .bindings_of(&who.subscriber)
-            .filter(|(other, held)| *other != who && held.resource.kind() == kind)
-            .map(|(other, _)| other.clone())
-            .collect();
-        for other in others {
-            self.release(now, &other, "pool-changed", Rest::Unheard, fx);
-        }
-    }
-
     fn bind(
         &mut self,
         now: BootTime,
@@ -386,7 +396,7 @@ impl Edge {
             state.allocator.hold((shard, unit), &who.subscriber);
         }
         if let Some(key) = row.key.clone() {
-            self.claim(now, &key, resource.kind(), who, fx);
+            self.claim(now, &key, Kind::of(&resource), who, fx);
         }
         if !row.acked {
             self.unacked.insert(who.clone());
@@ -407,36 +417,6 @@ impl Edge {
             valid_until: until(validity),
             known: false,
         })
-    }
-
-    /// Makes a place the subscriber's own; whoever had it loses it first. Its entry goes at once and not only
-    /// with the new one: should its binding end meanwhile, the address rests from then on.
-    fn claim(
-        &mut self,
-        now: BootTime,
-        key: &LineKey,
-        kind: ResourceType,
-        who: &Who,
-        fx: &mut Effects,
-    ) {
-        let place = (kind, key.place());
-        if let Some(other) = self.keys.insert(place, who.clone())
-            && other != *who
-        {
-            if let Some(held) = self.bindings.get_mut(&other) {
-                held.row.key = None;
-                remove_entry(held.resource, key, fx);
-            }
-            self.save_binding(&other, fx);
-            self.keyless.insert(other.clone(), now);
-            if other.subscriber != who.subscriber {
-                fx.note(Note::KeyTaken {
-                    key: key.clone(),
-                    from: other.subscriber,
-                    to: who.subscriber.clone(),
-                });
-            }
-        }
     }
 
     /// Tells the centre what `who` holds; returns the number of the command.
@@ -551,32 +531,10 @@ impl Edge {
     }
 }
 
-/// The entry of a binding, if it has one now.
-pub(super) fn entry(who: &Who, held: &Held) -> Option<MapEntry> {
-    let Resource::Ipv4(address) = held.resource else {
-        return None;
-    };
-    if held.validity == Validity::Suspended {
-        return None;
-    }
-    Some(MapEntry {
-        key: held.row.key.clone()?,
-        pool: who.pool.clone(),
-        address,
-        valid_until: until(held.validity),
-    })
-}
-
-fn until(validity: Validity) -> Option<BootTime> {
+pub(super) fn until(validity: Validity) -> Option<BootTime> {
     match validity {
         Validity::Endless => None,
         Validity::Until(end) => Some(end),
         Validity::Suspended => Some(BootTime::ZERO),
-    }
-}
-
-fn remove_entry(resource: Resource, key: &LineKey, fx: &mut Effects) {
-    if resource.kind() == ResourceType::Ipv4 {
-        fx.act(Action::RemoveBinding(key.place()));
     }
 }

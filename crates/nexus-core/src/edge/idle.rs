@@ -6,9 +6,8 @@
 
 use std::ops::Bound;
 
-use super::{Edge, Effects, Place, Rest, Validity, Who};
+use super::{Edge, Effects, Kind, Place, Validity, Who};
 use crate::pool::Dhcp;
-use crate::resource::ResourceType;
 use crate::time::BootTime;
 
 /// Most bindings that one tick looks at; the next one goes on behind them.
@@ -17,7 +16,7 @@ const SLICE: usize = 4096;
 impl Edge {
     /// The client at this place was seen; an earlier time than the one that is known changes nothing.
     pub fn seen(&mut self, place: &Place, at: BootTime) {
-        if let Some(who) = self.keys.get(&(ResourceType::Ipv4, place.clone()))
+        if let Some(who) = self.keys.get(&(Kind::Ipv4, place.clone()))
             && let Some(held) = self.bindings.get_mut(who)
         {
             held.active = held.active.max(at);
@@ -38,7 +37,7 @@ impl Edge {
             .any(|dhcp| dhcp.idle_release.is_some())
     }
 
-    /// Ends silent bindings of the next slice. Their clients do not hear of it, so the addresses rest as after
+    /// Ends silent bindings of the next slice, and whatever else their subscribers have. Their clients do not hear of it, so the addresses rest as after
     /// any such end.
     pub(super) fn end_idle(&mut self, now: BootTime, fx: &mut Effects) {
         if !self.wants_seen() {
@@ -72,7 +71,7 @@ impl Edge {
         }
         self.idle_cursor = last.filter(|_| looked_at == SLICE).cloned();
         for who in idle {
-            self.release(now, &who, "idle", Rest::Unheard, fx);
+            self.end_with_session(now, &who, "idle", fx);
         }
     }
 

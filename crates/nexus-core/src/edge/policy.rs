@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Authorized, Denied, Edge, Effects, LineKey, Note};
+use super::{Authorized, Denied, Edge, Effects, Kind, LineKey, Note, Who};
 use crate::id::SubscriberId;
 use crate::time::BootTime;
 
@@ -209,8 +209,7 @@ impl Edge {
         let mut clashes = Vec::new();
         for (who, held) in self.bindings_of(&request.subscriber) {
             let Some(on) = &held.row.key else { continue };
-            if held.resource.kind() == request.kind
-                && self.is_served(on)
+            if self.is_served(on)
                 && let Some(conflict) = change(on, &request.key)
             {
                 clashes.push(Clash {
@@ -220,11 +219,12 @@ impl Edge {
                 });
             }
         }
-        let there = self
-            .keys
-            .get(&(request.kind, request.key.place()))
+        let on_place = |kind: Kind| self.keys.get(&(kind, request.key.place()));
+        let there = Kind::ALL
+            .into_iter()
+            .filter_map(on_place)
             .filter(|who| who.subscriber != request.subscriber)
-            .and_then(|who| Some((who, self.bindings.get(who)?.row.key.as_ref()?)));
+            .find_map(|who: &Who| Some((who, self.bindings.get(who)?.row.key.as_ref()?)));
         if let Some((who, on)) = there {
             let mut push = |conflict| {
                 clashes.push(Clash {

@@ -1,10 +1,10 @@
 //! What the machine says of itself: to the centre with each heartbeat, to people, and to the kernel's map.
 
-use super::holding::entry;
-use super::{BindingRow, Edge, MapEntry, Place, Validity};
+use super::places::entry;
+use super::{BindingRow, Edge, Kind, MapEntry, Place, Validity};
 use crate::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::pool::Pool;
-use crate::resource::{Resource, ResourceType};
+use crate::resource::Resource;
 use crate::shard::ShardRef;
 use crate::time::BootTime;
 
@@ -15,7 +15,7 @@ pub struct Heartbeat {
     pub olt: OltId,
     /// Its session.
     pub session: SessionId,
-    /// Bindings.
+    /// Subscribers with an IPv4 address.
     pub active_subscribers: u32,
     /// Revision of the configuration in use.
     pub config_revision: u64,
@@ -95,10 +95,12 @@ impl Edge {
             shard: row.shard,
             epoch: row.epoch,
         };
+        let of_ipv4 = |held: &&super::Held| Kind::of(&held.resource) == Kind::Ipv4;
+        let subscribers = self.bindings.values().filter(of_ipv4);
         Heartbeat {
             olt: self.olt.clone(),
             session: self.session.clone(),
-            active_subscribers: u32::try_from(self.bindings.len()).unwrap_or(u32::MAX),
+            active_subscribers: u32::try_from(subscribers.count()).unwrap_or(u32::MAX),
             config_revision: self.revision,
             shard_use: self
                 .shards
@@ -193,7 +195,7 @@ impl Edge {
     /// The entry of the IPv4 binding at a place, if it has one.
     #[must_use]
     pub fn map_entry(&self, place: &Place) -> Option<MapEntry> {
-        let who = self.keys.get(&(ResourceType::Ipv4, place.clone()))?;
+        let who = self.keys.get(&(Kind::Ipv4, place.clone()))?;
         entry(who, self.bindings.get(who)?)
     }
 

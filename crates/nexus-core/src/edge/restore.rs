@@ -7,7 +7,7 @@ use super::holding::NEVER;
 use super::policy::KeptAway;
 use super::reserved::{Reservations, Reserved};
 use super::{
-    Action, BindingRow, Edge, EdgeRow, Effects, Held, PoolState, QUARANTINE, Row, UnitRow,
+    Action, BindingRow, Edge, EdgeRow, Effects, Held, Kind, PoolState, QUARANTINE, Row, UnitRow,
     UnitState, Validity, Who,
 };
 use crate::allocator::Allocator;
@@ -192,7 +192,7 @@ impl Edge {
         match &binding.key {
             Some(key) => {
                 self.keys
-                    .insert((row.resource.kind(), key.place()), who.clone());
+                    .insert((Kind::of(&row.resource), key.place()), who.clone());
             }
             None => {
                 self.keyless.insert(who.clone(), now);

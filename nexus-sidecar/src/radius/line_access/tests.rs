@@ -29,6 +29,7 @@ impl Authorizer for Edge {
                 address: Ipv4Addr::new(100, 64, 0, 9),
                 mask: Ipv4Addr::new(255, 192, 0, 0),
                 ends_in_secs: None,
+                further: Vec::new(),
             }),
             Err,
         )

@@ -70,8 +70,15 @@ fn the_users_file_names_id_and_pool_and_framed_pool_goes_before_it() {
         (AttributeId::AGENT_CIRCUIT_ID, b"0/1/5/32"),
         (AttributeId::AGENT_REMOTE_ID, &[0, 255]),
     ]);
-    let pool = |user, framed| {
-        let subscriber = identity().subscriber(NAS, &request, user, framed).unwrap();
+    let framed = |pool: &[u8]| {
+        let mut theirs = Attributes::new();
+        theirs.push(AttributeId::FRAMED_POOL, pool).unwrap();
+        theirs
+    };
+    let pool = |user, named: Option<&[u8]>| {
+        let theirs = named.map(framed);
+        let subscriber = identity().subscriber(NAS, &request, user, theirs.as_ref());
+        let subscriber = subscriber.unwrap();
         (
             subscriber.subscriber.to_string(),
             subscriber
@@ -94,7 +101,7 @@ fn the_users_file_names_id_and_pool_and_framed_pool_goes_before_it() {
         ("sub-1".to_owned(), "gold".to_owned())
     );
     let refused = identity()
-        .subscriber(NAS, &request, None, Some(b"a b"))
+        .subscriber(NAS, &request, None, Some(&framed(b"a b")))
         .unwrap_err();
     assert!(matches!(refused, SubscriberError::Pool(_)));
 

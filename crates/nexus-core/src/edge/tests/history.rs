@@ -598,7 +598,7 @@ impl World {
                     ..request(sub, on)
                 };
                 let granted = self.event(host, |edge, now, fx| {
-                    authorize_or_nothing(edge, now, request, fx)
+                    authorize_or_nothing(edge, now, &request, fx)
                 });
                 if let Ok(granted) = granted {
                     let event = Event::Granted(subscriber(sub), granted.resource, line(on));
@@ -986,7 +986,7 @@ fn any_policies(number: u8) -> Policies {
 fn authorize_or_nothing(
     edge: &mut Edge,
     now: BootTime,
-    request: Authorized,
+    request: &Authorized,
     fx: &mut Effects,
 ) -> Result<Granted, Denied> {
     let bindings = |edge: &Edge| -> Vec<_> {
@@ -998,7 +998,7 @@ fn authorize_or_nothing(
     if matches!(granted, Err(Denied::Conflict(_) | Denied::KeptAway(_))) {
         assert_eq!(bindings(edge), before);
     }
-    granted
+    granted.map(|grants| grants.ipv4)
 }
 
 fn shard_of(resource: Resource) -> u32 {

@@ -166,7 +166,7 @@ fn each_tick_looks_at_a_slice_and_the_next_one_goes_on_behind_it() {
         let mut request = request(n, 0);
         let [.., high, low] = n.to_be_bytes();
         request.key.mac = [2, 0, 0, 0, high, low];
-        edge.authorize(at(200), request, &mut fx).unwrap();
+        edge.authorize(at(200), &request, &mut fx).unwrap();
     }
     for seq in 1..=5000 {
         edge.acked(Seq(seq), &mut fx);

@@ -25,7 +25,9 @@ fn ask(
     };
     let mut fx = Effects::new();
     let before = bound(edge);
-    let granted = edge.authorize(at(now), request, &mut fx);
+    let granted = edge
+        .authorize(at(now), &request, &mut fx)
+        .map(|grants| grants.ipv4);
     if granted.is_err() {
         assert_eq!(bound(edge), before, "a refusal changes nothing");
     }
@@ -262,8 +264,13 @@ fn a_binding_on_an_interface_that_is_not_served_any_more_is_in_nobodys_way() {
         ..request(1, 1)
     };
     let mut fx = Effects::new();
-    let denied = edge.authorize(at(201), elsewhere.clone(), &mut fx);
+    let denied = edge.authorize(at(201), &elsewhere, &mut fx);
     assert_eq!(denied, Err(Denied::Conflict(Conflict::Moved)));
     edge.serve_interfaces(["eth2".to_owned()]);
-    assert!(edge.authorize(at(202), elsewhere, &mut fx).unwrap().known);
+    assert!(
+        edge.authorize(at(202), &elsewhere, &mut fx)
+            .unwrap()
+            .ipv4
+            .known
+    );
 }
