@@ -140,7 +140,7 @@ impl World {
 
     fn apply(&mut self, command: Command) -> Result<nexus_core::shard_table::Applied> {
         let now = ClusterTime::ZERO + Duration::from_secs(1);
-        Ok(self.table.apply(now, command)?)
+        Ok(self.table.drive(now, command)?)
     }
 
     fn register(&mut self, id: &str) -> Result<()> {

@@ -27,7 +27,7 @@ pub use members::{
 pub use refusal::{MemberRefusal, Refusal};
 pub use snapshot::{MAX_SNAPSHOT_BYTES, SnapshotError};
 
-use crate::shard_table::{self, Command, ShardTable, UnitGrant};
+use crate::shard_table::{self, Command, ShardTable, Step, UnitGrant};
 use crate::time::ClusterTime;
 
 /// A command of the cluster's log.
@@ -37,6 +37,14 @@ pub enum ClusterCommand {
     Table(Command),
     /// For the list of members.
     Member(MemberCommand),
+    /// One server goes on alone from what it has, which may be less than all that was decided: the first command of the
+    /// cluster that it makes. See [`ShardTable::recovering`].
+    Recover {
+        /// Its number. All other members are gone for good.
+        server: u32,
+        /// Why, as the operator said; kept in the log.
+        reason: String,
+    },
 }
 
 impl From<Command> for ClusterCommand {
@@ -119,6 +127,14 @@ impl ClusterState {
                     ..Applied::default()
                 })
             }
+            ClusterCommand::Recover { server, .. } => {
+                let now = self.table.advance(now);
+                self.table.recover();
+                Ok(Applied {
+                    members: self.members.keep_only(now, server),
+                    ..Applied::default()
+                })
+            }
         }
     }
 
@@ -126,6 +142,11 @@ impl ClusterState {
     #[must_use]
     pub fn table(&self) -> &ShardTable {
         &self.table
+    }
+
+    /// See [`ShardTable::steps`].
+    pub fn steps(&mut self) -> Vec<Step> {
+        self.table.steps()
     }
 
     /// Who belongs to the cluster.

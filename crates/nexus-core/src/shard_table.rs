@@ -15,8 +15,10 @@
 mod command;
 mod image;
 mod olts;
+mod placing;
 mod plan;
 mod pools;
+mod recover;
 mod refusal;
 mod row;
 mod shards;
@@ -30,10 +32,13 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use command::{Applied, Command, MoveReason, OwnerChange, Register, Renew, UnitGrant};
+pub use command::{
+    Applied, Command, MoveReason, OwnerChange, Register, Renew, Step, UnitGrant, Vouch,
+};
 pub(crate) use image::Image;
 pub use image::RestoreError;
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
+pub use placing::MAX_STEPS;
 pub use plan::{Balance, Plan, PlannedChange, PlannedMove};
 pub use pools::MAX_POOLS;
 pub use refusal::Refusal;
@@ -58,6 +63,8 @@ pub struct ShardTable {
     olts: BTreeMap<OltId, OltEntry>,
     /// When the lease of each session has surely ended, whatever rule it was granted under.
     leases: BTreeMap<Owner, ClusterTime>,
+    /// Until when nothing changes hands, because part of what was decided is missing.
+    recovering: Option<ClusterTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +73,23 @@ struct PoolEntry {
     removing: bool,
     /// Shards that have or had an owner; all others are free at the epoch that the pool began with.
     shards: BTreeMap<ShardId, ShardRow>,
-    /// Whether placement may have something to do here. What it depends on has changed, or it did something
-    /// when it was asked last.
-    unsettled: bool,
+    unsettled: Unsettled,
     /// Units of the cluster's own shards that somebody has; no shard stands here without any.
     taken: BTreeMap<ShardId, BTreeMap<u64, Taken>>,
 }
+
+/// Whether placement may have something to do in a pool: what it depends on has changed, or it had something
+/// to do when it was asked last. A note of whoever asks, and no part of the table: no command depends on it.
+#[derive(Clone, Copy, Debug)]
+struct Unsettled(bool);
+
+impl PartialEq for Unsettled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Unsettled {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OltEntry {
@@ -81,6 +99,8 @@ struct OltEntry {
     active: bool,
     online: bool,
     in_use: BTreeMap<PoolId, u64>,
+    /// Whether it is not certain what it owns, since part of what was decided is missing.
+    doubtful: bool,
 }
 
 /// What one command touches while it is carried out.
@@ -94,8 +114,6 @@ struct Touched {
     went_offline: Vec<OltId>,
     lease: Option<Duration>,
     unit: Option<UnitGrant>,
-    /// Whether placement has to be looked at before the command is answered.
-    place: bool,
 }
 
 impl ShardTable {
@@ -109,6 +127,7 @@ impl ShardTable {
             pools: BTreeMap::new(),
             olts: BTreeMap::new(),
             leases: BTreeMap::new(),
+            recovering: None,
         }
     }
 
@@ -133,7 +152,7 @@ impl ShardTable {
             Command::Drain { olt } => self.drain(t, &olt)?,
             Command::Deregister { olt } => self.deregister(t, &olt)?,
             Command::Fence { olt, reason } => self.fence(t, &olt, &reason)?,
-            Command::AddPool { spec } => self.add_pool(t, *spec)?,
+            Command::AddPool { spec } => self.add_pool(*spec)?,
             Command::UpdatePool { spec } => self.update_pool(t, *spec)?,
             Command::RemovePool { pool } => self.remove_pool(t, &pool)?,
             Command::SetRule { rule } => self.set_rule(rule),
@@ -144,10 +163,9 @@ impl ShardTable {
                 server,
             } => self.take_unit(t, &shard, unit, (holder, server))?,
             Command::FreeUnit { shard, unit, seq } => self.free_unit(&shard, unit, seq),
+            Command::Vouch(vouch) => self.vouch(&vouch),
             Command::Tick => self.tick(t),
-        }
-        if touched.place {
-            self.place(&mut touched);
+            Command::Place { steps } => self.carry_out(t, steps),
         }
         self.finish_removals(&mut touched);
         Ok(self.finish(touched))

@@ -359,6 +359,17 @@ impl Members {
         Ok((None, vec![self.leave(now, member, false)]))
     }
 
+    /// All but one are gone for good; nothing if that one is no member.
+    pub(super) fn keep_only(&mut self, now: ClusterTime, number: u32) -> Vec<MemberChange> {
+        if !self.members.contains_key(&number) {
+            return Vec::new();
+        }
+        let others = self.members.values().filter(|m| m.node.number != number);
+        let others: Vec<Member> = others.cloned().collect();
+        let leave = |member| self.leave(now, member, false);
+        others.into_iter().map(leave).collect()
+    }
+
     /// Without a member that takes writes and has everything nothing could be decided any more.
     fn check_writer_left(&self, without: &Member) -> Result<(), MemberRefusal> {
         let leaves = without.votes();

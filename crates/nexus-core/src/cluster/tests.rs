@@ -5,8 +5,22 @@ mod members;
 mod size;
 mod snapshot;
 
-use crate::cluster::{Introduction, Role};
+use crate::cluster::{Applied, ClusterCommand, ClusterState, Introduction, Refusal, Role};
 use crate::id::NodeName;
+use crate::shard_table::{Command, MAX_STEPS};
+use crate::time::ClusterTime;
+
+impl ClusterState {
+    /// Carries out a command and what placement then says.
+    fn drive(&mut self, now: ClusterTime, command: ClusterCommand) -> Result<Applied, Refusal> {
+        let applied = self.apply(now, command)?;
+        for steps in self.steps().chunks(MAX_STEPS) {
+            let steps = steps.to_vec();
+            let _ = self.apply(now, Command::Place { steps }.into())?;
+        }
+        Ok(applied)
+    }
+}
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()

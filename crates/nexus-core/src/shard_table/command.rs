@@ -91,8 +91,38 @@ pub enum Command {
         /// Number that it was taken under.
         seq: Seq,
     },
+    /// What an OLT in doubt knows for certain; to be proposed before its registration. See
+    /// [`ShardTable::needs_vouching`](super::ShardTable::needs_vouching).
+    Vouch(Vouch),
     /// Time has passed. To be sent at least once per heartbeat.
     Tick,
+    /// Shards change hands as [placement](crate::placement) says. It was thought out by whoever proposes this,
+    /// on a table that may be older: each step is checked, and one that does not hold (any more) is skipped.
+    /// See [`ShardTable::steps`](super::ShardTable::steps).
+    Place {
+        /// At most [`MAX_STEPS`](super::MAX_STEPS); what is beyond is skipped.
+        steps: Vec<Step>,
+    },
+}
+
+/// A step of placement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// A free shard goes to an OLT, or to the cluster itself.
+    Grant {
+        /// The shard.
+        shard: ShardKey,
+        /// Who gets it.
+        to: OltId,
+    },
+    /// The owner of a shard is asked to use it up and to give it back.
+    Drain {
+        /// The shard.
+        shard: ShardKey,
+        /// Its owner.
+        from: OltId,
+    },
 }
 
 /// See [`Command::Register`].
@@ -140,6 +170,19 @@ pub struct Renew {
     pub acked_below: Seq,
 }
 
+/// See [`Command::Vouch`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouch {
+    /// The OLT.
+    pub olt: OltId,
+    /// Its session.
+    pub session: SessionId,
+    /// Revision of the newest configuration that it has.
+    pub config_revision: u64,
+    /// Whether its lease had not ended, as it counts itself, when it said this.
+    pub lease_alive: bool,
+}
+
 /// What a command has done: on every node alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "whom it concerns must be told"]
@@ -157,6 +200,18 @@ pub struct Applied {
     pub lease: Option<Duration>,
     /// What a [`Command::TakeUnit`] has granted.
     pub unit: Option<UnitGrant>,
+}
+
+impl Applied {
+    /// Adds what a later command has done.
+    pub(crate) fn followed_by(&mut self, later: Self) {
+        self.reconfigured.extend(later.reconfigured);
+        self.moves.extend(later.moves);
+        self.removed_pools.extend(later.removed_pools);
+        self.went_offline.extend(later.went_offline);
+        self.lease = later.lease.or(self.lease);
+        self.unit = later.unit.or(self.unit);
+    }
 }
 
 /// The right to one unit of a shard that the cluster keeps: fence of the allocation in CLSet.
@@ -196,4 +251,6 @@ pub enum MoveReason {
     Fenced,
     /// Its pool is gone.
     PoolRemoved,
+    /// Part of what was decided is missing, and its owner did not know that it still has it.
+    Recovered,
 }

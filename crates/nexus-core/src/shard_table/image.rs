@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::row::{Counters, OltRow, Owner, ShardRow};
 use super::units::{MAX_TAKEN_UNITS, Taken};
-use super::{MAX_OLTS, MAX_POOLS, OltEntry, PoolEntry, ShardTable};
+use super::{MAX_OLTS, MAX_POOLS, OltEntry, PoolEntry, ShardTable, Unsettled};
 use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
 use crate::lease::LeaseRule;
 use crate::pool::{Pool, PoolError, PoolSpec};
@@ -37,6 +37,8 @@ pub(crate) struct Image {
     /// Whoever owns a shard or has a lease, in order; shards and leases point into it.
     owners: Vec<Owner>,
     leases: Vec<(u32, ClusterTime)>,
+    #[serde(default)]
+    recovering: Option<ClusterTime>,
     olts: Vec<OltImage>,
     pools: Vec<PoolImage>,
 }
@@ -48,13 +50,14 @@ struct OltImage {
     active: bool,
     online: bool,
     in_use: BTreeMap<PoolId, u64>,
+    #[serde(default)]
+    doubtful: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 struct PoolImage {
     spec: PoolSpec,
     removing: bool,
-    unsettled: bool,
     shards: Vec<ShardImage>,
     taken: Vec<(ShardId, Vec<UnitImage>)>,
 }
@@ -87,6 +90,7 @@ impl ShardTable {
             active: entry.active,
             online: entry.online,
             in_use: entry.in_use.clone(),
+            doubtful: entry.doubtful,
         };
         let shard = |row: &ShardRow| {
             let owner = row.owner.as_ref().and_then(number);
@@ -99,7 +103,6 @@ impl ShardTable {
         let pool = |entry: &PoolEntry| PoolImage {
             spec: entry.pool.spec().clone(),
             removing: entry.removing,
-            unsettled: entry.unsettled,
             shards: entry.shards.values().map(shard).collect(),
             taken: entry
                 .taken
@@ -111,6 +114,7 @@ impl ShardTable {
             rule: self.rule,
             now: self.now,
             counters: self.counters,
+            recovering: self.recovering,
             owners: numbers.keys().map(|owner| (*owner).clone()).collect(),
             leases: self
                 .leases
@@ -125,6 +129,7 @@ impl ShardTable {
     pub(crate) fn from_image(image: Image) -> Result<Self, RestoreError> {
         let mut table = Self::new(image.rule);
         (table.now, table.counters) = (image.now, image.counters);
+        table.recovering = image.recovering;
         bound("OLTs", image.olts.len(), MAX_OLTS)?;
         bound("pools", image.pools.len(), MAX_POOLS)?;
         let owners = image.owners;
@@ -142,6 +147,7 @@ impl ShardTable {
                 active: olt.active,
                 online: olt.online,
                 in_use: olt.in_use,
+                doubtful: olt.doubtful,
                 row: olt.row,
             };
             let id = entry.row.id.clone();
@@ -216,7 +222,7 @@ impl PoolImage {
         Ok(PoolEntry {
             pool,
             removing: self.removing,
-            unsettled: self.unsettled,
+            unsettled: Unsettled(true),
             shards,
             taken,
         })

@@ -67,12 +67,13 @@ impl ShardTable {
             .as_ref()
             .is_some_and(|old| old.session == row.session);
         let known_well = old.as_ref().is_some_and(|old| old.online && old.row == row);
+        let doubtful = old.as_ref().is_some_and(|old| old.doubtful);
         let (active, in_use) = match old {
             Some(old) if same_session => (old.active, old.in_use),
             _ => (false, BTreeMap::new()),
         };
         let owner = row.owner();
-        self.lease(t, row.owner());
+        self.lease(t, owner.clone());
         self.olts.insert(
             id,
             OltEntry {
@@ -81,10 +82,12 @@ impl ShardTable {
                 active,
                 online: true,
                 in_use,
+                doubtful,
             },
         );
+        self.end_doubt(t, &owner);
         if !known_well {
-            self.arrived(t, &owner);
+            self.unsettle();
         }
         Ok(())
     }
@@ -169,6 +172,7 @@ impl ShardTable {
     }
 
     pub(super) fn renew(&mut self, t: &mut Touched, renew: Renew) -> Result<(), Refusal> {
+        self.check_doubt(&renew)?;
         let Renew {
             olt,
             session,
@@ -205,23 +209,15 @@ impl ShardTable {
         (entry.heard, entry.active, entry.online) = (now, true, true);
         // Every heartbeat has other figures; placement looks at those of a second together.
         for (pool, entry) in &mut self.pools {
-            entry.unsettled |= before.get(pool) != in_use.get(pool);
+            entry.unsettled.0 |= before.get(pool) != in_use.get(pool);
         }
         let owner = Owner { olt, session };
         if arrived {
-            self.arrived(t, &owner);
+            self.unsettle();
         }
         self.take_back(t, &owner, &released);
         self.lease(t, owner);
         Ok(())
-    }
-
-    /// An OLT is there (again). One without a shard needs some at once; all others can wait for the next
-    /// tick, so that a whole network that comes back is placed once, not once per OLT.
-    fn arrived(&mut self, t: &mut Touched, owner: &Owner) {
-        let mut shards = self.pools.values().flat_map(|entry| entry.shards.values());
-        t.place |= !shards.any(|row| row.owner.as_ref() == Some(owner));
-        self.unsettle();
     }
 
     /// A lease of the rule's length from now on. The answer may be lost: then the holder goes on under the
@@ -273,7 +269,6 @@ impl ShardTable {
             entry.row.draining = true;
             t.reconfigured.insert(olt.clone());
             self.unsettle();
-            t.place = true;
         }
         Ok(())
     }
@@ -295,7 +290,6 @@ impl ShardTable {
         self.retire(t, &owner);
         self.olts.remove(olt);
         self.unsettle();
-        t.place = true;
         Ok(())
     }
 
@@ -329,7 +323,6 @@ impl ShardTable {
             t.bereft.insert(olt.clone());
         }
         self.unsettle();
-        t.place = true;
         Ok(())
     }
 

@@ -196,9 +196,13 @@ impl ShardTable {
                 self.free(&mut t, &key, MoveReason::GivenBack);
             }
             self.unsettle();
-            self.place(&mut t);
+            let steps = self.steps();
+            let moved = !steps.is_empty() || !t.moves.is_empty();
+            for step in steps {
+                self.carry_out_one(&mut t, step);
+            }
             self.finish_removals(&mut t);
-            if t.moves.is_empty() && self.draining().is_empty() {
+            if !moved && self.draining().is_empty() {
                 return true;
             }
         }

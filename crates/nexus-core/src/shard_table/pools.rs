@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{MoveReason, OwnerChange};
 use super::refusal::Refusal;
 use super::row::ShardRow;
-use super::{PoolEntry, ShardTable, Touched};
+use super::{PoolEntry, ShardTable, Touched, Unsettled};
 use crate::id::{Epoch, OltId, PoolId};
 use crate::pool::{Pool, PoolSpec};
 use crate::shard::ShardState;
@@ -14,7 +14,7 @@ use crate::shard::ShardState;
 pub const MAX_POOLS: usize = 1024;
 
 impl ShardTable {
-    pub(super) fn add_pool(&mut self, t: &mut Touched, spec: PoolSpec) -> Result<(), Refusal> {
+    pub(super) fn add_pool(&mut self, spec: PoolSpec) -> Result<(), Refusal> {
         let id = spec.id.clone();
         match self.pools.get(&id) {
             Some(entry) if entry.removing => return Err(Refusal::BeingRemoved(id)),
@@ -40,12 +40,11 @@ impl ShardTable {
         let entry = PoolEntry {
             pool,
             removing: false,
-            unsettled: true,
+            unsettled: Unsettled(true),
             shards: BTreeMap::new(),
             taken: BTreeMap::new(),
         };
-        self.pools.insert(id.clone(), entry);
-        t.place = true;
+        self.pools.insert(id, entry);
         Ok(())
     }
 
@@ -71,8 +70,7 @@ impl ShardTable {
             .values()
             .filter_map(|row| Some(row.owner.as_ref()?.olt.clone()));
         t.reconfigured.extend(users.filter(|olt| !olt.is_cluster()));
-        entry.unsettled = true;
-        t.place = true;
+        entry.unsettled = Unsettled(true);
         Ok(())
     }
 

@@ -81,6 +81,15 @@ pub enum Refusal {
         /// How many shards.
         shards: usize,
     },
+    /// Part of what was decided is missing.
+    #[error(
+        "this cluster goes on from less than all that was decided: nothing changes hands for another {} s, because it may be somebody's",
+        .left.as_secs()
+    )]
+    Recovering {
+        /// For how long.
+        left: Duration,
+    },
     /// A statement without a reason.
     #[error(
         "fencing OLT {0} needs a reason: say how it is known that the host hands out nothing any more"

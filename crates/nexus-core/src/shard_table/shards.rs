@@ -1,13 +1,13 @@
-//! How shards change hands: the passing of time, the end of leases, placement.
+//! How shards change hands: the passing of time and the end of leases.
 
 use std::collections::BTreeMap;
 
 use super::command::{MoveReason, OwnerChange};
 use super::row::{Owner, ShardRow};
-use super::{PoolEntry, ShardTable, Touched};
-use crate::id::{Epoch, OltId, PoolId, ShardId};
+use super::{PoolEntry, ShardTable, Touched, Unsettled};
+use crate::id::{OltId, PoolId, ShardId};
 use crate::lease::LeaseRule;
-use crate::placement::{self, Held, Member, Move};
+use crate::placement::{Held, Member};
 use crate::shard::{ShardKey, ShardState};
 
 impl ShardTable {
@@ -21,6 +21,7 @@ impl ShardTable {
         for owner in ended {
             self.end_lease(t, &owner, MoveReason::LeaseEnded);
         }
+        self.recovered(t);
         let offline_after = self.rule.offline_after();
         for (id, entry) in &mut self.olts {
             if entry.online && self.now.since(entry.heard) >= offline_after {
@@ -31,14 +32,13 @@ impl ShardTable {
         if !t.went_offline.is_empty() {
             self.unsettle();
         }
-        t.place = true;
     }
 
     /// Placement is to look at every pool.
     pub(super) fn unsettle(&mut self) {
         self.pools
             .values_mut()
-            .for_each(|entry| entry.unsettled = true);
+            .for_each(|entry| entry.unsettled = Unsettled(true));
     }
 
     /// Leases that were granted keep their ends.
@@ -71,30 +71,7 @@ impl ShardTable {
             reason,
         });
         if let Some(entry) = self.pools.get_mut(&key.pool) {
-            entry.unsettled = true;
-        }
-        t.place = true;
-    }
-
-    /// Carries out what placement says, for each pool in which something may have changed. It looks at
-    /// nothing but the table, so that what gave nothing to do gives nothing until something changes.
-    pub(super) fn place(&mut self, t: &mut Touched) {
-        let pools: Vec<PoolId> = self.pools.keys().cloned().collect();
-        for id in pools {
-            let looked_at = |entry: &&PoolEntry| entry.unsettled && !entry.removing;
-            let Some(entry) = self.pools.get(&id).filter(looked_at) else {
-                continue;
-            };
-            let steps = placement::place(&entry.pool, &self.members(&id), &entry.held());
-            if let Some(entry) = self.pools.get_mut(&id) {
-                entry.unsettled = !steps.is_empty();
-            }
-            for step in steps {
-                match step {
-                    Move::Grant { shard, to } => self.grant(t, &id, shard, &to),
-                    Move::Drain { shard, .. } => self.start_drain(t, &id, shard),
-                }
-            }
+            entry.unsettled = Unsettled(true);
         }
     }
 
@@ -108,55 +85,6 @@ impl ShardTable {
             draining: entry.row.draining,
         };
         self.olts.iter().map(member).collect()
-    }
-
-    fn grant(&mut self, t: &mut Touched, pool: &PoolId, shard: ShardId, to: &OltId) {
-        let owner = if to.is_cluster() {
-            Owner::cluster()
-        } else {
-            self.olts.get(to).map(|entry| entry.row.owner())
-        };
-        let floor = self.counters.epoch_floor;
-        let (Some(owner), Some(entry)) = (owner, self.pools.get_mut(pool)) else {
-            return;
-        };
-        let key = ShardKey {
-            pool: pool.clone(),
-            shard,
-        };
-        let row = entry.shards.entry(shard).or_insert_with(|| ShardRow {
-            key: key.clone(),
-            epoch: floor,
-            state: ShardState::Free,
-            owner: None,
-        });
-        row.epoch = row.epoch.next();
-        row.state = ShardState::Owned;
-        row.owner = Some(owner);
-        let epoch: Epoch = row.epoch;
-        if !to.is_cluster() {
-            t.reconfigured.insert(to.clone());
-        }
-        let reason = MoveReason::Placed;
-        t.moves.push(OwnerChange {
-            key: key.clone(),
-            from: None,
-            to: Some(to.clone()),
-            epoch,
-            reason,
-        });
-    }
-
-    fn start_drain(&mut self, t: &mut Touched, pool: &PoolId, shard: ShardId) {
-        let key = ShardKey {
-            pool: pool.clone(),
-            shard,
-        };
-        if let Some(row) = self.shard_mut(&key) {
-            row.state = ShardState::Draining;
-            let owner = row.owner.as_ref().map(|owner| owner.olt.clone());
-            t.reconfigured.extend(owner);
-        }
     }
 
     /// All shards of one session, in order.

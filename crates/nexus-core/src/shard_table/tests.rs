@@ -4,6 +4,7 @@ pub(crate) mod histories;
 mod leases;
 mod plan;
 mod pools;
+mod recover;
 mod sessions;
 mod units;
 
@@ -67,9 +68,9 @@ pub(crate) fn vlans(name: &str, shards: u16) -> Box<PoolSpec> {
 /// A table with one pool and one OLT `a` in session `s1`, registered at second 0.
 fn table_with(spec: Box<PoolSpec>) -> ShardTable {
     let mut table = ShardTable::new(LeaseRule::default());
-    let _ = table.apply(at(0), Command::AddPool { spec }).unwrap();
+    let _ = table.drive(at(0), Command::AddPool { spec }).unwrap();
     let _ = table
-        .apply(at(0), Command::Register(register("a", "s1")))
+        .drive(at(0), Command::Register(register("a", "s1")))
         .unwrap();
     table
 }

@@ -44,6 +44,9 @@ impl ShardTable {
         unit: u64,
         (holder, server): (SubscriberId, u32),
     ) -> Result<(), Refusal> {
+        if let Some(left) = self.recovering() {
+            return Err(Refusal::Recovering { left });
+        }
         let epoch = self
             .kept_epoch(key)
             .ok_or_else(|| Refusal::NotKept(key.clone()))?;

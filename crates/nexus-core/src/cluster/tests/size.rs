@@ -16,7 +16,7 @@ use crate::shard_table::{Command, Renew};
 /// 2,000 OLTs and a pool of 16,384 shards of 256 addresses, 20 units of which are taken.
 fn large() -> ClusterState {
     let mut state = ClusterState::new();
-    let mut apply = |command: ClusterCommand| state.apply(at(0), command).map(drop).unwrap();
+    let mut apply = |command: ClusterCommand| state.drive(at(0), command).map(drop).unwrap();
     apply(MemberCommand::Found(node(1, "a", Role::Core)).into());
     for i in 0..2000 {
         let name = format!("olt-{i:04}");
@@ -100,7 +100,7 @@ fn a_snapshot_of_two_thousand_olts_and_sixteen_thousand_shards_is_small_and_exac
     }
     for what in ["a tick after them", "a tick after nothing"] {
         let start = Instant::now();
-        let _ = state.apply(at(2), Command::Tick.into()).unwrap();
+        let _ = state.drive(at(2), Command::Tick.into()).unwrap();
         println!("{what}: {:?}", start.elapsed());
     }
     let start = Instant::now();

@@ -102,7 +102,7 @@ fn a_snapshot_that_was_cut_flipped_or_made_by_another_version_is_refused() {
         .unwrap();
     let spec = vlans("v", 5);
     let _ = state
-        .apply(at(0), Command::AddPool { spec }.into())
+        .drive(at(0), Command::AddPool { spec }.into())
         .unwrap();
     let bytes = state.snapshot().unwrap();
     for len in 0..bytes.len() {
@@ -127,7 +127,7 @@ fn a_snapshot_whose_parts_do_not_go_together_is_refused() {
     let mut state = ClusterState::new();
     let spec = vlans("v", 5);
     let _ = state
-        .apply(at(0), Command::AddPool { spec }.into())
+        .drive(at(0), Command::AddPool { spec }.into())
         .unwrap();
     let bytes = state.snapshot().unwrap();
     // The range of the pool, `1-50`, so that the shard that the cluster keeps lies beyond its end.

@@ -7,7 +7,7 @@ use super::Bug;
 use super::world::{Clock, Rng};
 use crate::cluster::{self, ClusterCommand, ClusterState};
 use crate::lease::LeaseRule;
-use crate::shard_table::{Applied, Command, Refusal, ShardTable};
+use crate::shard_table::{Applied, Command, MAX_STEPS, Refusal, ShardTable};
 use crate::time::{BootTime, ClusterTime};
 
 /// Commands between two snapshots.
@@ -60,13 +60,24 @@ impl Grantor {
     }
 
     /// Has a command carried out; `None` if nobody leads.
-    pub fn carry_out(&mut self, command: Command) -> Option<Result<Applied, Refusal>> {
+    pub fn carry_out(&mut self, mut command: Command) -> Option<Result<Applied, Refusal>> {
+        if let Command::Renew(renew) = &mut command
+            && renew.config_revision == u64::MAX
+        {
+            // Planted: whatever the host has, it says that it is the newest.
+            let known = self.table().olt(&renew.olt);
+            renew.config_revision = known.map_or(0, |olt| olt.row.config_revision);
+        }
         let clock = &self.clocks[self.leader?];
         let now = self.office.1 + clock.now().since(self.office.0);
         let bytes = ClusterCommand::from(command).encode().unwrap();
         let command = ClusterCommand::decode(&bytes).unwrap();
-        let outcome = self.state.apply(now, command);
+        let may_wait = matches!(command, ClusterCommand::Table(Command::Renew(_)));
+        let mut outcome = self.state.apply(now, command);
         self.log.push((now, bytes));
+        if !may_wait {
+            self.place(now, &mut outcome);
+        }
         if self.log.len() >= SNAPSHOT_EVERY {
             self.snapshot = self.state.snapshot().unwrap();
             self.log.clear();
@@ -76,6 +87,23 @@ impl Grantor {
             Err(cluster::Refusal::Table(refusal)) => Err(refusal),
             Err(other) => panic!("{other}"),
         })
+    }
+
+    /// What the leader proposes by itself after each command.
+    fn place(
+        &mut self,
+        now: ClusterTime,
+        outcome: &mut Result<cluster::Applied, cluster::Refusal>,
+    ) {
+        for steps in self.state.steps().chunks(MAX_STEPS) {
+            let steps = steps.to_vec();
+            let command = ClusterCommand::from(Command::Place { steps });
+            self.log.push((now, command.encode().unwrap()));
+            let placed = self.state.apply(now, command).unwrap();
+            if let Ok(applied) = outcome {
+                applied.table.followed_by(placed.table);
+            }
+        }
     }
 
     pub fn lose_leader(&mut self) {

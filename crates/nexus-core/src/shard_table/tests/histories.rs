@@ -29,6 +29,8 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
         2 => Just(Command::AddPool { spec: vlans("v", 5) }),
         1 => Just(Command::RemovePool { pool: pool_id("v") }),
         4 => Just(Command::Tick),
+        // Steps that somebody thought out on another table.
+        3 => proptest::collection::vec(any_step(), 0..6).prop_map(|steps| Command::Place { steps }),
         1 => (1u64..100_000).prop_map(|secs| {
             let (length, heartbeat) = (Duration::from_secs(secs), Duration::from_millis(100));
             Command::SetRule { rule: LeaseRule::new(length, heartbeat).unwrap() }
@@ -47,6 +49,33 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn any_step() -> impl Strategy<Value = Step> {
+    (0u32..7, 0u8..5, any::<bool>()).prop_map(|(shard, o, grant)| {
+        let shard = ShardKey {
+            pool: pool_id("v"),
+            shard: ShardId(shard),
+        };
+        let olt = match o {
+            4 => OltId::cluster(),
+            o => olt(&format!("olt-{o}")),
+        };
+        if grant {
+            Step::Grant { shard, to: olt }
+        } else {
+            Step::Drain { shard, from: olt }
+        }
+    })
+}
+
+/// What no step may break, whoever thought it out.
+fn check_owners(table: &ShardTable) -> Result<(), TestCaseError> {
+    for row in table.shards(&pool_id("v")) {
+        prop_assert!(table.pool(&pool_id("v")).unwrap().units(row.key.shard) > 0);
+        prop_assert_eq!(row.owner.is_none(), row.state == ShardState::Free);
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn epochs_only_grow_a_refusal_changes_nothing_and_placement_comes_to_rest(
@@ -58,7 +87,7 @@ proptest! {
         for (command, wait) in commands {
             secs += wait;
             let mut before = table.clone();
-            match table.apply(at(secs), command) {
+            match table.drive(at(secs), command) {
                 Err(_) => {
                     before.advance(at(secs));
                     prop_assert_eq!(before, table.clone());
@@ -72,6 +101,7 @@ proptest! {
                 }
             }
             prop_assert!(table.is_placed_where_it_is_settled());
+            check_owners(&table)?;
         }
     }
 }
@@ -79,7 +109,7 @@ proptest! {
 impl ShardTable {
     fn is_placed_where_it_is_settled(&self) -> bool {
         let settled = |(id, entry): (&PoolId, &PoolEntry)| {
-            entry.unsettled
+            entry.unsettled.0
                 || entry.removing
                 || placement::place(&entry.pool, &self.members(id), &entry.held()).is_empty()
         };

@@ -9,14 +9,14 @@ fn shards_of_a_dead_olt_move_at_the_end_of_its_lease_and_not_a_moment_sooner() {
     assert_eq!(before.len(), 2);
     let late = ClusterTime::from_nanos(at(LEASE_END).as_nanos() - 1);
     let _ = table
-        .apply(at(LEASE_END - 10), Command::Register(register("b", "s1")))
+        .drive(at(LEASE_END - 10), Command::Register(register("b", "s1")))
         .unwrap();
-    let applied = table.apply(late, Command::Tick).unwrap();
+    let applied = table.drive(late, Command::Tick).unwrap();
     assert_eq!(applied.went_offline, [olt("a")]);
     assert!(applied.moves.is_empty());
     assert_eq!(table.next_deadline(), Some(at(LEASE_END)));
 
-    let applied = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    let applied = table.drive(at(LEASE_END), Command::Tick).unwrap();
     assert_eq!(applied.reconfigured, BTreeSet::from([olt("a"), olt("b")]));
     let ended = applied
         .moves
@@ -39,12 +39,12 @@ fn shards_of_a_dead_olt_move_at_the_end_of_its_lease_and_not_a_moment_sooner() {
 fn a_renewal_moves_the_end_of_the_lease() {
     let mut table = table_with(vlans("v", 3));
     let command = Command::Renew(renew(&table, "a", "s1"));
-    let applied = table.apply(at(50_000), command).unwrap();
+    let applied = table.drive(at(50_000), command).unwrap();
     assert_eq!(applied.lease, Some(Duration::from_secs(86_400)));
     assert!(applied.moves.is_empty() && applied.reconfigured.is_empty());
-    let _ = table.apply(at(LEASE_END + 49_999), Command::Tick).unwrap();
+    let _ = table.drive(at(LEASE_END + 49_999), Command::Tick).unwrap();
     assert_eq!(refs(&table, "a", "v").len(), 2);
-    let _ = table.apply(at(LEASE_END + 50_000), Command::Tick).unwrap();
+    let _ = table.drive(at(LEASE_END + 50_000), Command::Tick).unwrap();
     assert!(refs(&table, "a", "v").is_empty());
 }
 
@@ -52,9 +52,9 @@ fn a_renewal_moves_the_end_of_the_lease() {
 fn an_olt_that_lost_shards_is_not_renewed_before_it_knows() {
     let mut table = table_with(vlans("v", 3));
     let stale = renew(&table, "a", "s1");
-    let _ = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    let _ = table.drive(at(LEASE_END), Command::Tick).unwrap();
     let error = table
-        .apply(at(LEASE_END + 1), Command::Renew(stale.clone()))
+        .drive(at(LEASE_END + 1), Command::Renew(stale.clone()))
         .unwrap_err();
     assert!(
         matches!(error, Refusal::StaleConfiguration { .. }),
@@ -63,11 +63,11 @@ fn an_olt_that_lost_shards_is_not_renewed_before_it_knows() {
     // Either way of learning it will do.
     let mut by_registering = table.clone();
     let again = Command::Register(register("a", "s1"));
-    let _ = by_registering.apply(at(LEASE_END + 2), again).unwrap();
+    let _ = by_registering.drive(at(LEASE_END + 2), again).unwrap();
     let mut fresh = stale;
     fresh.config_revision = table.olt(&olt("a")).unwrap().row.config_revision;
     let _ = table
-        .apply(at(LEASE_END + 2), Command::Renew(fresh))
+        .drive(at(LEASE_END + 2), Command::Renew(fresh))
         .unwrap();
     for table in [table, by_registering] {
         assert_eq!(refs(&table, "a", "v").len(), 2);
@@ -97,17 +97,17 @@ fn only_the_owner_gives_back_and_only_under_the_right_epoch() {
     };
     assert!(
         table
-            .apply(at(1), give("a", wrong))
+            .drive(at(1), give("a", wrong))
             .unwrap()
             .moves
             .is_empty()
     );
     let _ = table
-        .apply(at(1), Command::Register(register("b", "s1")))
+        .drive(at(1), Command::Register(register("b", "s1")))
         .unwrap();
     let theirs = give("b", owned.clone());
-    assert!(table.apply(at(2), theirs).unwrap().moves.is_empty());
-    let applied = table.apply(at(3), give("a", owned.clone())).unwrap();
+    assert!(table.drive(at(2), theirs).unwrap().moves.is_empty());
+    let applied = table.drive(at(3), give("a", owned.clone())).unwrap();
     let given = applied
         .moves
         .iter()
@@ -117,7 +117,7 @@ fn only_the_owner_gives_back_and_only_under_the_right_epoch() {
     // The same message again, late: whatever was granted meanwhile has another epoch.
     assert!(
         table
-            .apply(at(4), give("a", owned))
+            .drive(at(4), give("a", owned))
             .unwrap()
             .moves
             .is_empty()
@@ -128,14 +128,14 @@ fn only_the_owner_gives_back_and_only_under_the_right_epoch() {
 fn a_drained_olt_gives_everything_back_and_can_then_be_forgotten() {
     let mut table = table_with(vlans("v", 3));
     let error = table
-        .apply(at(1), Command::Deregister { olt: olt("a") })
+        .drive(at(1), Command::Deregister { olt: olt("a") })
         .unwrap_err();
     assert!(
         matches!(error, Refusal::NotDrained { shards: 2, .. }),
         "{error}"
     );
     let applied = table
-        .apply(at(1), Command::Drain { olt: olt("a") })
+        .drive(at(1), Command::Drain { olt: olt("a") })
         .unwrap();
     assert_eq!(applied.reconfigured, BTreeSet::from([olt("a")]));
     assert_eq!(table.olt(&olt("a")).unwrap().state, OltState::Draining);
@@ -145,10 +145,10 @@ fn a_drained_olt_gives_everything_back_and_can_then_be_forgotten() {
     assert!(all_draining);
     let mut beat = renew(&table, "a", "s1");
     beat.released = refs(&table, "a", "v");
-    let _ = table.apply(at(2), Command::Renew(beat)).unwrap();
+    let _ = table.drive(at(2), Command::Renew(beat)).unwrap();
     assert!(refs(&table, "a", "v").is_empty(), "it gets nothing new");
     let _ = table
-        .apply(at(3), Command::Deregister { olt: olt("a") })
+        .drive(at(3), Command::Deregister { olt: olt("a") })
         .unwrap();
     assert!(table.olt(&olt("a")).is_none());
 }
@@ -157,7 +157,7 @@ fn a_drained_olt_gives_everything_back_and_can_then_be_forgotten() {
 fn shards_of_a_forgotten_dead_olt_stay_frozen_until_its_lease_has_ended() {
     let mut table = table_with(vlans("v", 3));
     let _ = table
-        .apply(at(100), Command::Deregister { olt: olt("a") })
+        .drive(at(100), Command::Deregister { olt: olt("a") })
         .unwrap();
     let frozen = |table: &ShardTable| {
         table
@@ -167,10 +167,10 @@ fn shards_of_a_forgotten_dead_olt_stay_frozen_until_its_lease_has_ended() {
     };
     assert_eq!(frozen(&table), 2);
     let error = table
-        .apply(at(101), Command::Register(register("a", "s1")))
+        .drive(at(101), Command::Register(register("a", "s1")))
         .unwrap_err();
     assert!(matches!(error, Refusal::Superseded { .. }), "{error}");
-    let _ = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    let _ = table.drive(at(LEASE_END), Command::Tick).unwrap();
     assert_eq!(frozen(&table), 0);
 }
 
@@ -182,10 +182,10 @@ fn fencing_needs_a_reason_frees_at_once_and_ends_the_session_until_it_registers(
         reason: reason.into(),
     };
     assert!(matches!(
-        table.apply(at(1), fence(" ")),
+        table.drive(at(1), fence(" ")),
         Err(Refusal::ReasonMissing(_))
     ));
-    let applied = table.apply(at(1), fence("power cut at the site")).unwrap();
+    let applied = table.drive(at(1), fence("power cut at the site")).unwrap();
     assert_eq!(
         applied
             .moves
@@ -196,14 +196,14 @@ fn fencing_needs_a_reason_frees_at_once_and_ends_the_session_until_it_registers(
     );
     assert_eq!(table.olt(&olt("a")).unwrap().state, OltState::Offline);
     let error = table
-        .apply(at(2), Command::Renew(renew(&table, "a", "s1")))
+        .drive(at(2), Command::Renew(renew(&table, "a", "s1")))
         .unwrap_err();
     assert!(
         matches!(error, Refusal::NotCurrentSession { .. }),
         "{error}"
     );
     let _ = table
-        .apply(at(3), Command::Register(register("a", "s1")))
+        .drive(at(3), Command::Register(register("a", "s1")))
         .unwrap();
     assert!(
         refs(&table, "a", "v")
@@ -220,22 +220,22 @@ fn set_rule(secs: u64) -> Command {
 #[test]
 fn a_shorter_rule_ends_no_lease_that_was_granted_under_the_longer_one() {
     let mut table = table_with(vlans("v", 3));
-    let _ = table.apply(at(10), set_rule(60)).unwrap();
+    let _ = table.drive(at(10), set_rule(60)).unwrap();
     let heartbeat = Command::Renew(renew(&table, "a", "s1"));
-    let applied = table.apply(at(20), heartbeat).unwrap();
+    let applied = table.drive(at(20), heartbeat).unwrap();
     assert_eq!(applied.lease, Some(Duration::from_secs(60)));
-    let applied = table.apply(at(LEASE_END - 1), Command::Tick).unwrap();
+    let applied = table.drive(at(LEASE_END - 1), Command::Tick).unwrap();
     assert!(applied.moves.is_empty(), "{:?}", applied.moves);
-    let applied = table.apply(at(LEASE_END), Command::Tick).unwrap();
+    let applied = table.drive(at(LEASE_END), Command::Tick).unwrap();
     assert_eq!(applied.moves[0].reason, MoveReason::LeaseEnded);
 }
 
 #[test]
 fn a_shorter_rule_holds_for_what_is_granted_afterwards() {
     let mut table = table_with(vlans("v", 8));
-    let _ = table.apply(at(10), set_rule(60)).unwrap();
+    let _ = table.drive(at(10), set_rule(60)).unwrap();
     let applied = table
-        .apply(at(10), Command::Register(register("b", "s1")))
+        .drive(at(10), Command::Register(register("b", "s1")))
         .unwrap();
     assert_eq!(applied.lease, Some(Duration::from_secs(60)));
     let theirs = refs(&table, "b", "v");
@@ -243,10 +243,10 @@ fn a_shorter_rule_holds_for_what_is_granted_afterwards() {
     // 60 s, 1% and 5 s later.
     let end = at(10) + Duration::from_millis(65_600);
     let _ = table
-        .apply(end.saturating_sub(Duration::from_nanos(1)), Command::Tick)
+        .drive(end.saturating_sub(Duration::from_nanos(1)), Command::Tick)
         .unwrap();
     assert_eq!(refs(&table, "b", "v"), theirs);
-    let _ = table.apply(end, Command::Tick).unwrap();
+    let _ = table.drive(end, Command::Tick).unwrap();
     assert!(refs(&table, "b", "v").is_empty());
     assert!(!refs(&table, "a", "v").is_empty());
 }
@@ -260,16 +260,16 @@ fn what_is_acknowledged_to_a_session_only_grows_and_begins_again_with_the_next()
     };
     for (given, known) in [(5, 5), (3, 5), (8, 8)] {
         let beat = Command::Renew(with(&table, given));
-        let _ = table.apply(at(1), beat).unwrap();
+        let _ = table.drive(at(1), beat).unwrap();
         assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(known));
     }
     let again = Register {
         acked_below: Seq(9),
         ..register("a", "s1")
     };
-    let _ = table.apply(at(2), Command::Register(again)).unwrap();
+    let _ = table.drive(at(2), Command::Register(again)).unwrap();
     assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(9));
     let other = Command::Register(register("a", "s2"));
-    let _ = table.apply(at(100), other).unwrap();
+    let _ = table.drive(at(100), other).unwrap();
     assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(0));
 }

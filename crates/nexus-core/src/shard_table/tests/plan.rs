@@ -39,8 +39,8 @@ fn rest(table: &mut ShardTable) {
             session: session("s1"),
             shards: shards.collect(),
         };
-        let _ = table.apply(at(secs), give).unwrap();
-        let _ = table.apply(at(secs), Command::Tick).unwrap();
+        let _ = table.drive(at(secs), give).unwrap();
+        let _ = table.drive(at(secs), Command::Tick).unwrap();
     }
 }
 
@@ -54,7 +54,7 @@ fn a_plan_says_what_then_happens() {
     assert!(owner_counts(&plan, |m| m.to.clone())[&olt("b")] > 0);
 
     let _ = table
-        .apply(at(1), Command::Register(register("b", "s1")))
+        .drive(at(1), Command::Register(register("b", "s1")))
         .unwrap();
     rest(&mut table);
     for step in &plan.moves {
@@ -68,7 +68,7 @@ fn a_plan_says_what_then_happens() {
 fn a_leaving_olt_loses_everything_and_a_removed_pool_too() {
     let mut table = table_with(vlans("v", 9));
     let _ = table
-        .apply(at(1), Command::Register(register("b", "s1")))
+        .drive(at(1), Command::Register(register("b", "s1")))
         .unwrap();
     rest(&mut table);
     let theirs = refs(&table, "a", "v").len();
@@ -126,7 +126,7 @@ proptest! {
         let mut secs = 0;
         for (command, wait) in commands {
             secs += wait;
-            let _ = table.apply(at(secs), command);
+            let _ = table.drive(at(secs), command);
         }
         for change in [join("x"), PlannedChange::Leave { olt: olt("olt-1") }] {
             if let Ok(plan) = table.plan([change]) {

@@ -6,7 +6,7 @@ use super::*;
 fn the_first_olt_of_the_demo_gets_shard_0_and_the_cluster_keeps_the_highest() {
     let mut table = ShardTable::new(LeaseRule::default());
     let added = table
-        .apply(
+        .drive(
             at(0),
             Command::AddPool {
                 spec: residential(),
@@ -15,7 +15,7 @@ fn the_first_olt_of_the_demo_gets_shard_0_and_the_cluster_keeps_the_highest() {
         .unwrap();
     assert_eq!(added.moves.len(), 1);
     let applied = table
-        .apply(at(1), Command::Register(register("olt-east-01", "s1")))
+        .drive(at(1), Command::Register(register("olt-east-01", "s1")))
         .unwrap();
     assert_eq!(applied.reconfigured, BTreeSet::from([olt("olt-east-01")]));
     let shards = table.shards_of(&olt("olt-east-01"));
@@ -34,7 +34,7 @@ fn the_first_olt_of_the_demo_gets_shard_0_and_the_cluster_keeps_the_highest() {
 fn pools_that_cannot_be_are_refused_and_name_the_other() {
     let mut table = table_with(residential());
     let exists = table
-        .apply(
+        .drive(
             at(1),
             Command::AddPool {
                 spec: residential(),
@@ -44,7 +44,7 @@ fn pools_that_cannot_be_are_refused_and_name_the_other() {
     assert!(matches!(exists, Refusal::PoolExists(_)));
     let spec = PoolSpec::minimal(pool_id("lab"), ResourceType::Ipv4, "100.100.0.0/16");
     let overlap = table
-        .apply(at(1), Command::AddPool { spec: spec.into() })
+        .drive(at(1), Command::AddPool { spec: spec.into() })
         .unwrap_err();
     for part in [
         "lab",
@@ -59,17 +59,17 @@ fn pools_that_cannot_be_are_refused_and_name_the_other() {
     bad.id = pool_id("bad");
     bad.cidr = Some("100.64.0.1/10".into());
     let error = table
-        .apply(at(1), Command::AddPool { spec: bad })
+        .drive(at(1), Command::AddPool { spec: bad })
         .unwrap_err();
     assert!(error.to_string().contains("host bits"), "{error}");
     let mut other_cut = residential();
     other_cut.shard_size = Some(20);
     let error = table
-        .apply(at(1), Command::UpdatePool { spec: other_cut })
+        .drive(at(1), Command::UpdatePool { spec: other_cut })
         .unwrap_err();
     assert!(matches!(error, Refusal::GeometryChanged(_)));
     let error = table
-        .apply(
+        .drive(
             at(1),
             Command::UpdatePool {
                 spec: vlans("v", 3),
@@ -86,21 +86,21 @@ fn an_update_reaches_the_owners_of_shards_and_an_equal_one_nobody() {
     let mut spec = residential();
     spec.dhcp.dns.push("192.0.2.53".into());
     let update = || Command::UpdatePool { spec: spec.clone() };
-    let applied = table.apply(at(1), update()).unwrap();
+    let applied = table.drive(at(1), update()).unwrap();
     assert_eq!(applied.reconfigured, BTreeSet::from([olt("a")]));
     assert!(table.olt(&olt("a")).unwrap().row.config_revision > before);
-    assert_eq!(table.apply(at(2), update()).unwrap(), Applied::default());
+    assert_eq!(table.drive(at(2), update()).unwrap(), Applied::default());
 }
 
 #[test]
 fn a_removed_pool_goes_with_its_last_shard_and_its_epochs_never_come_back() {
     let mut table = table_with(vlans("v", 3));
     let remove = || Command::RemovePool { pool: pool_id("v") };
-    let applied = table.apply(at(1), remove()).unwrap();
+    let applied = table.drive(at(1), remove()).unwrap();
     assert!(applied.removed_pools.is_empty());
     assert!(table.is_being_removed(&pool_id("v")));
     let error = table
-        .apply(
+        .drive(
             at(1),
             Command::AddPool {
                 spec: vlans("v", 3),
@@ -115,12 +115,12 @@ fn a_removed_pool_goes_with_its_last_shard_and_its_epochs_never_come_back() {
         session: of,
         shards: old.clone(),
     };
-    let applied = table.apply(at(2), give).unwrap();
+    let applied = table.drive(at(2), give).unwrap();
     assert_eq!(applied.removed_pools, [pool_id("v")]);
     assert!(table.pool(&pool_id("v")).is_none());
     assert_eq!(table.shards(&pool_id("v")).count(), 0);
     let _ = table
-        .apply(
+        .drive(
             at(3),
             Command::AddPool {
                 spec: vlans("v", 3),

@@ -19,7 +19,7 @@ fn take(table: &mut ShardTable, unit: u64, holder: &str) -> Result<UnitGrant, Re
         holder,
         server: 7,
     };
-    Ok(table.apply(at(1), command)?.unit.unwrap())
+    Ok(table.drive(at(1), command)?.unit.unwrap())
 }
 
 fn free(table: &mut ShardTable, unit: u64, seq: Seq) -> Applied {
@@ -28,7 +28,7 @@ fn free(table: &mut ShardTable, unit: u64, seq: Seq) -> Applied {
         unit,
         seq,
     };
-    table.apply(at(2), command).unwrap()
+    table.drive(at(2), command).unwrap()
 }
 
 fn taken(table: &ShardTable) -> Vec<(u64, Seq, String)> {
@@ -76,7 +76,7 @@ fn only_what_the_cluster_keeps_and_may_hand_out_is_taken() {
     assert!(matches!(error, Refusal::NoSuchUnit { .. }), "{error}");
     let mut spec = vlans("v", 3);
     spec.exclusions = vec!["25".into()];
-    let _ = table.apply(at(1), Command::UpdatePool { spec }).unwrap();
+    let _ = table.drive(at(1), Command::UpdatePool { spec }).unwrap();
     let error = take(&mut table, 4, "sub-1").unwrap_err();
     assert!(matches!(error, Refusal::NoSuchUnit { .. }), "{error}");
     let of_an_olt = refs(&table, "a", "v")[0].key();
@@ -93,7 +93,7 @@ fn only_what_the_cluster_keeps_and_may_hand_out_is_taken() {
             holder,
             server: 7,
         };
-        let error = table.apply(at(1), command).unwrap_err();
+        let error = table.drive(at(1), command).unwrap_err();
         assert!(matches!(error, Refusal::NotKept(_)), "{error}");
     }
 }
@@ -103,20 +103,20 @@ fn a_pool_does_not_go_while_somebody_has_a_unit_of_it() {
     let mut table = table_with(vlans("v", 3));
     let grant = take(&mut table, 4, "sub-1").unwrap();
     let remove = Command::RemovePool { pool: pool_id("v") };
-    let _ = table.apply(at(1), remove).unwrap();
+    let _ = table.drive(at(1), remove).unwrap();
     let give = Command::GiveBack {
         olt: olt("a"),
         session: session("s1"),
         shards: refs(&table, "a", "v"),
     };
-    let applied = table.apply(at(2), give).unwrap();
+    let applied = table.drive(at(2), give).unwrap();
     assert!(applied.removed_pools.is_empty());
     let error = take(&mut table, 5, "sub-2").unwrap_err();
     assert!(matches!(error, Refusal::NotKept(_)), "{error}");
     let applied = free(&mut table, 4, grant.seq);
     assert_eq!(applied.removed_pools, [pool_id("v")]);
     let spec = vlans("v", 3);
-    let _ = table.apply(at(3), Command::AddPool { spec }).unwrap();
+    let _ = table.drive(at(3), Command::AddPool { spec }).unwrap();
     let later = take(&mut table, 4, "sub-2").unwrap();
     assert!(later.seq > grant.seq && later.epoch > grant.epoch);
 }
@@ -131,7 +131,7 @@ fn what_a_server_took_and_what_a_subscriber_has_is_found() {
         holder: SubscriberId::new("sub-1").unwrap(),
         server: 8,
     };
-    let _ = table.apply(at(9), command).unwrap();
+    let _ = table.drive(at(9), command).unwrap();
     let by = |server, before| {
         let taken = table.taken_by(server, before);
         taken.map(|taken| taken.unit).collect::<Vec<_>>()
