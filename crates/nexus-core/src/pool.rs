@@ -3,6 +3,7 @@
 mod change;
 mod dhcp;
 mod error;
+mod fixed;
 mod part;
 mod ports;
 mod space;
@@ -16,16 +17,18 @@ use std::time::Duration;
 pub use change::{Change, ChangeError};
 pub use dhcp::{Dhcp, MAX_OPTIONS, MAX_OPTIONS_LEN};
 pub use error::PoolError;
+pub use fixed::MAX_STATIC;
 pub use space::{MAX_SHARDS, MAX_UNITS_PER_SHARD};
 pub use spec::{
     Assign, DEFAULT_COOL_DOWN, DEFAULT_DELEGATED_LENGTH, DEFAULT_LEASE_TIME,
-    DEFAULT_SHARDING_FACTOR, DhcpSpec, PoolSpec, Release, Reserved,
+    DEFAULT_SHARDING_FACTOR, DhcpSpec, PoolSpec, Release, Reserved, StaticEntry,
 };
 pub use withheld::MAX_WITHHELD;
 
-use crate::id::{PoolId, ShardId};
+use crate::id::{PoolId, ShardId, SubscriberId};
 use crate::resource::{Resource, ResourceType};
 use crate::shard::ShardRange;
+use fixed::Fixed;
 use space::Space;
 use withheld::Withheld;
 
@@ -45,6 +48,7 @@ pub struct Pool {
     spec: PoolSpec,
     space: Space,
     withheld: Withheld,
+    fixed: Fixed,
     dhcp: Option<Dhcp>,
 }
 
@@ -79,8 +83,10 @@ impl Pool {
         } else {
             return Err(not_applicable(&spec, "dhcp", ""));
         };
+        let withheld = Withheld::new(&spec, withheld)?;
         Ok(Self {
-            withheld: Withheld::new(&spec, withheld)?,
+            fixed: Fixed::new(&spec, &space, &withheld)?,
+            withheld,
             spec,
             space,
             dhcp,
@@ -223,7 +229,10 @@ impl Pool {
     /// type, outside of the pool, or of another size (prefix length, block of ports).
     #[must_use]
     pub fn locate(&self, resource: &Resource) -> Option<(ShardId, u64)> {
-        let unit = self.space.unit_of(resource)?;
+        self.place_of(self.space.unit_of(resource)?)
+    }
+
+    fn place_of(&self, unit: u64) -> Option<(ShardId, u64)> {
         let shard = unit.checked_div(self.space.units_per_shard)?;
         let in_shard = unit.checked_rem(self.space.units_per_shard)?;
         Some((ShardId(u32::try_from(shard).ok()?), in_shard))
@@ -247,6 +256,34 @@ impl Pool {
                 .first_unit(shard)
                 .and_then(|first| first.checked_add(unit))
                 .is_some_and(|unit| !self.withheld.contains(unit))
+    }
+
+    /// Whether each unit is given out by the centre and moves with its subscriber.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.spec.pinned
+    }
+
+    /// The unit that is kept for a subscriber (`static`).
+    #[must_use]
+    pub fn static_of(&self, subscriber: &SubscriberId) -> Option<(ShardId, u64)> {
+        self.place_of(self.fixed.unit(subscriber)?)
+    }
+
+    /// The subscriber that unit `unit` of `shard` is kept for (`static`).
+    #[must_use]
+    pub fn static_holder(&self, shard: ShardId, unit: u64) -> Option<&SubscriberId> {
+        let first = self.space.first_unit(shard)?;
+        self.fixed.holder(first.checked_add(unit)?)
+    }
+
+    /// Whether a subscriber may have a resource: it may be handed out, and is not kept for another one.
+    #[must_use]
+    pub fn allows(&self, subscriber: &SubscriberId, resource: &Resource) -> bool {
+        self.space.unit_of(resource).is_some_and(|unit| {
+            !self.withheld.contains(unit)
+                && self.fixed.holder(unit).is_none_or(|who| who == subscriber)
+        })
     }
 
     /// Whether both pools could hand out the same resource in the same routing context.

@@ -101,6 +101,14 @@ pub struct PoolDocument {
     /// named). If not given: session for ipv4 and ipv6, on-request for all others.
     #[schema(example = "session")]
     assign: Option<String>,
+    /// Whether each unit is given out by the centre, so that a subscriber keeps it on whatever OLT it is; false if
+    /// not given. Cannot change.
+    #[schema(required = false)]
+    pinned: bool,
+    /// Who always gets which unit, in a pinned pool.
+    #[serde(rename = "static")]
+    #[schema(required = false)]
+    fixed: Vec<StaticDocument>,
     /// Labels; `region` restricts the pool to the OLTs of that region.
     #[schema(required = false)]
     metadata: BTreeMap<String, String>,
@@ -129,6 +137,18 @@ pub struct ReservedDocument {
     /// What for.
     #[schema(example = "monitoring probe")]
     reason: String,
+}
+
+/// A unit that is kept for one subscriber.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Static)]
+pub struct StaticDocument {
+    /// Who.
+    #[schema(example = "sub-12345")]
+    subscriber: String,
+    /// One address, prefix, number or block of ports of the pool.
+    #[schema(example = "203.0.113.7")]
+    resource: String,
 }
 
 /// What DHCP tells the subscribers of a pool.
@@ -605,6 +625,11 @@ mod tests {
             reason: String::new(),
         }];
         spec.assign = Some(nexus_core::pool::Assign::Session);
+        spec.pinned = true;
+        spec.fixed = vec![nexus_core::pool::StaticEntry {
+            subscriber: "s".parse().unwrap(),
+            resource: String::new(),
+        }];
         spec.metadata.insert(String::new(), String::new());
         spec.shard_size = Some(1);
         spec.delegated_length = Some(1);
@@ -625,5 +650,6 @@ mod tests {
         assert_eq!(properties::<PoolDocument>(), keys(&json));
         assert_eq!(properties::<DhcpDocument>(), keys(&json["dhcp"]));
         assert_eq!(properties::<ReservedDocument>(), keys(&json["reserved"][0]));
+        assert_eq!(properties::<StaticDocument>(), keys(&json["static"][0]));
     }
 }

@@ -12,6 +12,8 @@ use crate::resource::Resource;
 use crate::time::BootTime;
 
 /// One row. All boot times are of the boot that [`EdgeRow::boot_id`] names.
+// There are few pools, and no row lives longer than it takes to write it.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "snake_case")]
 pub enum Row {

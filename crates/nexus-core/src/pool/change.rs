@@ -104,6 +104,8 @@ impl Pool {
         fixed("id", self.id().to_string(), new.id().to_string())?;
         fixed("type", self.kind().to_string(), new.kind().to_string())?;
         fixed("vrf", self.vrf().to_owned(), new.vrf().to_owned())?;
+        let pinned = |pool: &Self| pool.is_pinned().to_string();
+        fixed("pinned", pinned(self), pinned(new))?;
         let fields = unit_fields(&self.space).into_iter();
         for ((field, from), (_, to)) in fields.zip(unit_fields(&new.space)) {
             fixed(field, from, to)?;

@@ -6,7 +6,7 @@ use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::duration::HumanDuration;
-use crate::id::PoolId;
+use crate::id::{PoolId, SubscriberId};
 use crate::resource::ResourceType;
 
 /// Virtual nodes of an OLT on the ring of a pool, if the pool does not say.
@@ -54,6 +54,13 @@ pub struct PoolSpec {
     /// [`Pool::assign`](super::Pool::assign) says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assign: Option<Assign>,
+    /// Whether each unit is given out by the centre, so that a subscriber keeps it on whatever OLT it is. All
+    /// shards are the cluster's own then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// Who always gets which unit, in a pinned pool.
+    #[serde(default, rename = "static", skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<StaticEntry>,
     /// Labels; `region` restricts the pool to the OLTs of that region.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -88,6 +95,16 @@ pub struct Reserved {
     pub resource: String,
     /// What for, in words for the next operator; 1 to 256 bytes.
     pub reason: String,
+}
+
+/// A unit that is kept for one subscriber.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticEntry {
+    /// Who.
+    pub subscriber: SubscriberId,
+    /// Which unit: one address, prefix, number or block of ports.
+    pub resource: String,
 }
 
 /// When a subscriber gets something of a pool.
@@ -204,6 +221,8 @@ impl PoolSpec {
             exclusions: Vec::new(),
             reserved: Vec::new(),
             assign: None,
+            pinned: false,
+            fixed: Vec::new(),
             metadata: BTreeMap::new(),
             vrf: default_vrf(),
             shard_size: None,

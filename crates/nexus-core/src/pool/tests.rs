@@ -139,6 +139,25 @@ fn a_shard_of_port_blocks_may_be_several_addresses_or_an_equal_part_of_one() {
 }
 
 #[test]
+fn a_pinned_pool_keeps_units_for_subscribers() {
+    let pool = with("pinned: true\nstatic: [{subscriber: alice, resource: 100.64.64.9}]").unwrap();
+    let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+    assert!(pool.is_pinned());
+    assert_eq!(pool.static_of(&alice), Some((ShardId(1), 9)));
+    assert_eq!(pool.static_of(&bob), None);
+    assert_eq!(pool.static_holder(ShardId(1), 9), Some(&alice));
+    assert_eq!(pool.static_holder(ShardId(1), 8), None);
+    let kept = pool.resource(ShardId(1), 9).unwrap();
+    assert!(pool.allows(&alice, &kept) && !pool.allows(&bob, &kept));
+    let other = pool.resource(ShardId(1), 10).unwrap();
+    assert!(pool.allows(&alice, &other) && pool.allows(&bob, &other));
+    assert!(
+        !pool.allows(&alice, &pool.resource(ShardId(0), 1).unwrap()),
+        "the router"
+    );
+}
+
+#[test]
 fn ports_are_excluded_on_one_address_or_on_each_and_addresses_as_a_whole() {
     let pool = nat("block_size: 512\nexclusions: [203.0.113.0/31, 1030]\nreserved: [{resource: \"203.0.113.9:2000-3000\", reason: web server}]").unwrap();
     let withheld = |text| !pool.is_allocatable(&Resource::parse(ResourceType::Port, text).unwrap());
@@ -407,6 +426,34 @@ fn every_mistake_in_a_pool_is_named_with_field_value_and_remedy() {
             &["reserved `100.64.0.9`", "`reason`"],
         ),
         (with("reserved: [{resource: 100.64.0.9}]"), &["reason"]),
+        (
+            with("static: [{subscriber: alice, resource: 100.64.64.9}]"),
+            &["static `100.64.64.9`", "`pinned: true`"],
+        ),
+        (
+            with("pinned: true\nstatic: [{subscriber: alice, resource: 100.64.0.0/24}]"),
+            &["static `100.64.0.0/24`", "100.64.1.50"],
+        ),
+        (
+            with("pinned: true\nstatic: [{subscriber: alice, resource: 100.64.0.1}]"),
+            &["static `100.64.0.1`", "router"],
+        ),
+        (
+            with("pinned: true\nstatic: [{subscriber: alice, resource: 10.0.0.1}]"),
+            &["static `10.0.0.1`", "100.64.0.0/10"],
+        ),
+        (
+            with(
+                "pinned: true\nstatic: [{subscriber: a, resource: 100.64.0.9}, {subscriber: b, resource: 100.64.0.9}]",
+            ),
+            &["stands twice, for a too"],
+        ),
+        (
+            with(
+                "pinned: true\nstatic: [{subscriber: a, resource: 100.64.0.9}, {subscriber: a, resource: 100.64.0.8}]",
+            ),
+            &["static `100.64.0.8`", "second entry for a"],
+        ),
         (with("assign: always"), &["always", "session", "on-request"]),
         (
             with("delegated_length: 56"),

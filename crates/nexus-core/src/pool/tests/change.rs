@@ -88,6 +88,11 @@ fn what_would_move_a_unit_is_refused_with_what_to_write() {
         ),
         (
             "type: vlan\nrange: 1-50",
+            "type: vlan\nrange: 1-50\npinned: true",
+            &["pinned cannot change from `false` to `true`"],
+        ),
+        (
+            "type: vlan\nrange: 1-50",
             "type: svlan\nrange: 1-50",
             &["type cannot change from `vlan` to `svlan`"],
         ),
