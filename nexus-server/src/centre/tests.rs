@@ -87,8 +87,16 @@ impl Bench {
         bench
     }
 
-    /// Has a command decided by a quorum of one.
+    /// Has a command decided by a quorum of one, and what placement then says.
     fn decide(&mut self, command: Command) -> Result<Answer, Refused> {
+        let answer = self.decide_only(command)?;
+        for command in self.centre.placement() {
+            self.decide_only(command)?;
+        }
+        Ok(answer)
+    }
+
+    fn decide_only(&mut self, command: Command) -> Result<Answer, Refused> {
         let command = ClusterCommand::from(command).encode().unwrap();
         let at = ClusterTime(self.now.boot.0);
         let outcome = self.centre.decided(&self.now, at, &command).unwrap();
@@ -160,6 +168,8 @@ impl Bench {
             capacity: 100,
             session: SessionId::new(session).unwrap(),
             last_seq: Seq(1000),
+            config_revision: 0,
+            lease_alive: false,
         };
         let command = self.centre.prepare_register(registration).unwrap();
         let granted = self.decide(command).unwrap();

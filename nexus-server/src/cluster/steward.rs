@@ -1,4 +1,4 @@
-//! What the leader of the quorum does for the whole cluster: it lets time pass, has voters and learners follow
+//! What the leader of the quorum does for the whole cluster: it lets time pass, has shards placed, has voters and learners follow
 //! the list of members, and evicts read replicas that were away for too long.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,7 @@ impl Steward {
                 _ = ticks.tick() => {
                     if leads {
                         self.decide(Command::Tick).await;
+                        self.place().await;
                     }
                 }
                 _ = looks.tick() => {
@@ -89,6 +90,17 @@ impl Steward {
                     None => return,
                 },
             }
+        }
+    }
+
+    /// Has shards change hands as placement says, after each tick.
+    async fn place(&self) {
+        let steps = self
+            .centre
+            .patient(|centre, _| Ok(centre.placement()))
+            .await;
+        for command in steps.unwrap_or_default() {
+            self.decide(command).await;
         }
     }
 

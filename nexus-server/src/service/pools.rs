@@ -20,6 +20,7 @@ impl Service {
             .run(move |centre, _| centre.prepare_create(spec))
             .await?;
         self.parts.grants.decide(command).await?;
+        self.place(None).await;
         tracing::info!(pool = %id, "pool created");
         self.parts
             .centre
@@ -45,6 +46,7 @@ impl Service {
             .run(move |centre, _| centre.prepare_update(&pool, spec, if_match.as_deref()))
             .await?;
         self.parts.grants.decide(command).await?;
+        self.place(None).await;
         tracing::info!(pool = %id, "pool changed");
         self.parts
             .centre

@@ -27,12 +27,22 @@ impl Service {
     pub async fn register(&self, registration: Registration) -> Result<Registered, Refused> {
         self.writable()?;
         let olt = registration.olt.clone();
+        let first = registration.clone();
+        let vouch = self
+            .parts
+            .centre
+            .run_ahead(move |centre, _| Ok(centre.prepare_vouch(&first)))
+            .await?;
+        if let Some(vouch) = vouch {
+            self.parts.grants.decide(vouch).await?;
+        }
         let command = self
             .parts
             .centre
             .run(move |centre, _| centre.prepare_register(registration))
             .await?;
         let granted = self.parts.grants.decide(command).await?;
+        self.place(Some(olt.clone())).await;
         self.told(&olt).await?;
         self.parts
             .centre
@@ -155,6 +165,7 @@ impl Service {
             .grants
             .decide(Command::Drain { olt: olt.clone() })
             .await?;
+        self.place(None).await;
         self.parts
             .centre
             .run(move |centre, _| centre.node(&olt))
