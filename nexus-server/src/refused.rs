@@ -198,6 +198,9 @@ pub enum Refused {
     /// The OLT's store went back in time.
     #[error("{0}")]
     RolledBack(String),
+    /// A pinned resource is still on another OLT, or with another subscriber, and on its way.
+    #[error("{0}: try again in a moment")]
+    BeingMoved(String),
     /// The shard table refuses the change.
     #[error("{0}")]
     NotPossible(String),
@@ -259,6 +262,8 @@ pub enum Class {
     Conflict,
     /// A condition of the request does not hold: 412, `ABORTED`.
     Condition,
+    /// Not yet, but soon: 409, `ABORTED`.
+    Moving,
     /// Nothing is left: 409, `RESOURCE_EXHAUSTED`.
     Exhausted,
     /// Not here: 403, `UNAVAILABLE` (with the addresses of others).
@@ -315,7 +320,9 @@ impl From<Refusal> for Refused {
             Refusal::NotDrained { .. }
             | Refusal::NotKept(_)
             | Refusal::NoSuchUnit { .. }
-            | Refusal::UnitTaken { .. } => Self::NotPossible(text),
+            | Refusal::UnitTaken { .. }
+            | Refusal::HasUnits { .. } => Self::NotPossible(text),
+            Refusal::UnitElsewhere { .. } => Self::BeingMoved(text),
             Refusal::Full { .. } => Self::Full(text),
         }
     }
@@ -361,6 +368,7 @@ impl Refused {
             Self::AliveElsewhere(_) => "alive-elsewhere",
             Self::SessionOver(_) => "session-refused",
             Self::RolledBack(_) => "rolled-back",
+            Self::BeingMoved(_) => "being-moved",
             Self::NotPossible(_) => "not-possible",
             Self::Member(_) => "membership",
             Self::DrainFirst { .. } => "drain-first",
@@ -402,6 +410,7 @@ impl Refused {
             | Self::Member(_)
             | Self::DrainFirst { .. } => Class::Conflict,
             Self::EtagMismatch { .. } => Class::Condition,
+            Self::BeingMoved(_) => Class::Moving,
             Self::Full(_) | Self::Exhausted { .. } => Class::Exhausted,
             Self::ReadOnly { .. } => Class::Elsewhere,
             Self::Overloaded { .. }

@@ -6,7 +6,7 @@
 //! - What is held stays where it is, unless its holder leaves or another would starve.
 //! - A free shard goes to the OLT that stands first for it on the ring; the lowest index wins ties.
 //! - The cluster keeps the highest shard for allocations of its own, and leaves a reserve free, which
-//!   only OLTs may draw on that hold nothing or are nearly full.
+//!   only OLTs may draw on that hold nothing or are nearly full. Of a pinned pool it keeps all.
 
 mod demand;
 #[cfg(test)]
@@ -104,6 +104,9 @@ pub fn may_have(pool: &Pool, member: &Member) -> bool {
 /// Doing it and asking again gives nothing more to do, unless something else has changed.
 #[must_use]
 pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) -> Vec<Move> {
+    if pool.is_pinned() {
+        return pinned(pool, members, held);
+    }
     let mut moves = Vec::new();
     let kept = cluster_shard(pool);
     if let Some(shard) = kept.filter(|shard| !held.contains_key(shard)) {
@@ -129,6 +132,16 @@ pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) ->
         }
     }
     moves
+}
+
+/// All shards of a pinned pool are the cluster's; an OLT that has one from before gives it back.
+fn pinned(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) -> Vec<Move> {
+    let free = pool.shards().filter(|shard| !held.contains_key(shard));
+    let grants = free.map(|shard| Move::Grant {
+        shard,
+        to: OltId::cluster(),
+    });
+    grants.chain(leaving(held, members, &[])).collect()
 }
 
 /// Shards that are on their way back. Those of an OLT that is offline come with the end of its lease, which is

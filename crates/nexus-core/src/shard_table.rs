@@ -15,6 +15,7 @@
 mod command;
 mod image;
 mod olts;
+mod pins;
 mod placing;
 mod plan;
 mod pools;
@@ -38,6 +39,7 @@ pub use command::{
 pub(crate) use image::Image;
 pub use image::RestoreError;
 pub use olts::{MAX_OLTS, MAX_SUPERSEDED};
+pub use pins::{Pin, PinUnit};
 pub use placing::MAX_STEPS;
 pub use plan::{Balance, Plan, PlannedChange, PlannedMove};
 pub use pools::MAX_POOLS;
@@ -152,9 +154,20 @@ impl ShardTable {
             Command::Drain { olt } => self.drain(t, &olt)?,
             Command::Deregister { olt } => self.deregister(t, &olt)?,
             Command::Fence { olt, reason } => self.fence(t, &olt, &reason)?,
-            Command::AddPool { spec } => self.add_pool(*spec)?,
-            Command::UpdatePool { spec } => self.update_pool(t, *spec)?,
-            Command::RemovePool { pool } => self.remove_pool(t, &pool)?,
+            Command::AddPool { spec } => {
+                let id = spec.id.clone();
+                self.add_pool(*spec)?;
+                self.tell_region(t, &id);
+            }
+            Command::UpdatePool { spec } => {
+                let id = spec.id.clone();
+                self.update_pool(t, *spec)?;
+                self.tell_region(t, &id);
+            }
+            Command::RemovePool { pool } => {
+                self.remove_pool(t, &pool)?;
+                self.tell_region(t, &pool);
+            }
             Command::SetRule { rule } => self.set_rule(rule),
             Command::TakeUnit {
                 shard,
@@ -163,6 +176,8 @@ impl ShardTable {
                 server,
             } => self.take_unit(t, &shard, unit, (holder, server))?,
             Command::FreeUnit { shard, unit, seq } => self.free_unit(&shard, unit, seq),
+            Command::PinUnit(pin) => self.pin_unit(t, pin)?,
+            Command::LeaveUnit { shard, unit, seq } => self.leave_unit(&shard, unit, seq),
             Command::Vouch(vouch) => self.vouch(&vouch),
             Command::Tick => self.tick(t),
             Command::Place { steps } => self.carry_out(t, steps),

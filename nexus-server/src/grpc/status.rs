@@ -14,7 +14,7 @@ pub fn to_status(refused: &Refused) -> Status {
         Class::NotFound => Code::NotFound,
         Class::Exists => Code::AlreadyExists,
         Class::Conflict => Code::FailedPrecondition,
-        Class::Condition => Code::Aborted,
+        Class::Condition | Class::Moving => Code::Aborted,
         Class::Exhausted => Code::ResourceExhausted,
         // An OLT asks the next endpoint then.
         Class::Elsewhere | Class::Unavailable => Code::Unavailable,

@@ -76,7 +76,9 @@ impl From<Refused> for Problem {
         let status = match refused.class() {
             Class::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Class::NotFound => StatusCode::NOT_FOUND,
-            Class::Exists | Class::Conflict | Class::Exhausted => StatusCode::CONFLICT,
+            Class::Exists | Class::Conflict | Class::Moving | Class::Exhausted => {
+                StatusCode::CONFLICT
+            }
             Class::Condition => StatusCode::PRECONDITION_FAILED,
             Class::Elsewhere => StatusCode::FORBIDDEN,
             Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::pins::PinUnit;
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::lease::LeaseRule;
 use crate::pool::PoolSpec;
@@ -84,6 +85,20 @@ pub enum Command {
     },
     /// Gives a unit back. Without effect if it was taken under another number, or is free.
     FreeUnit {
+        /// The shard.
+        shard: ShardKey,
+        /// Which unit of it.
+        unit: u64,
+        /// Number that it was taken under.
+        seq: Seq,
+    },
+    /// Takes a unit of a pinned pool for a subscriber, on an OLT or until it comes to one. Whoever has it may
+    /// take it again, under a new number, but on another OLT only after the one where it is has released it
+    /// ([`Command::LeaveUnit`]) or is fenced. See [`Applied::unit`].
+    PinUnit(PinUnit),
+    /// The OLT on which a unit of a pinned pool is has released it. The subscriber keeps it, until
+    /// [`Command::FreeUnit`]. Without effect if it was taken under another number since.
+    LeaveUnit {
         /// The shard.
         shard: ShardKey,
         /// Which unit of it.

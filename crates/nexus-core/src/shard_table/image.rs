@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::pins::Pin;
 use super::row::{Counters, OltRow, Owner, ShardRow};
 use super::units::{MAX_TAKEN_UNITS, Taken};
 use super::{MAX_OLTS, MAX_POOLS, OltEntry, PoolEntry, ShardTable, Unsettled};
@@ -60,6 +61,9 @@ struct PoolImage {
     removing: bool,
     shards: Vec<ShardImage>,
     taken: Vec<(ShardId, Vec<UnitImage>)>,
+    /// Where units of a pinned pool are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pins: Vec<(ShardId, u64, Pin)>,
 }
 
 /// State as a number, owner as its place in [`Image::owners`].
@@ -109,6 +113,7 @@ impl ShardTable {
                 .iter()
                 .map(|(shard, units)| (*shard, units.iter().map(unit).collect()))
                 .collect(),
+            pins: pins(entry),
         };
         Image {
             rule: self.rule,
@@ -214,10 +219,26 @@ impl PoolImage {
                     holder,
                     server,
                     since,
+                    at: None,
                 };
                 (unit, taken)
             });
             taken.insert(shard, units.collect());
+        }
+        for (shard, unit, pin) in self.pins {
+            let units = taken.get_mut(&shard);
+            let taken = units
+                .and_then(|units| units.get_mut(&unit))
+                .filter(|_| pool.is_pinned());
+            let Some(taken) = taken else {
+                let pool = pool.id();
+                let why = format!(
+                    "unit {unit} of shard {shard} of pool {pool} is on {}",
+                    pin.olt
+                );
+                return Err(RestoreError::Inconsistent(why));
+            };
+            taken.at = Some(pin);
         }
         Ok(PoolEntry {
             pool,
@@ -227,6 +248,14 @@ impl PoolImage {
             taken,
         })
     }
+}
+
+fn pins(entry: &PoolEntry) -> Vec<(ShardId, u64, Pin)> {
+    let units = entry.taken.iter().flat_map(|(shard, units)| {
+        let pin = |(unit, taken): (&u64, &Taken)| Some((*shard, *unit, taken.at.clone()?));
+        units.iter().filter_map(pin)
+    });
+    units.collect()
 }
 
 fn bound(what: &str, count: usize, bound: usize) -> Result<(), RestoreError> {

@@ -287,6 +287,11 @@ impl ShardTable {
                 shards,
             });
         }
+        let units = self.units_on(olt);
+        if units > 0 && !entry.row.fenced {
+            let olt = olt.clone();
+            return Err(Refusal::HasUnits { olt, units });
+        }
         self.retire(t, &owner);
         self.olts.remove(olt);
         self.unsettle();

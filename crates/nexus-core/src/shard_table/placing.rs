@@ -93,8 +93,8 @@ impl ShardTable {
         if !free || entry.pool.units(key.shard) == 0 {
             return false;
         }
-        if to.is_cluster() {
-            return true;
+        if to.is_cluster() || entry.pool.is_pinned() {
+            return to.is_cluster();
         }
         self.olts.get(to).is_some_and(|olt| {
             let serves = placement::serves_region(&entry.pool, &olt.row.region);

@@ -111,6 +111,7 @@ impl ShardTable {
             .map(|(id, _)| id.clone())
             .collect();
         for id in done {
+            self.tell_region(t, &id);
             let Some(entry) = self.pools.remove(&id) else {
                 continue;
             };

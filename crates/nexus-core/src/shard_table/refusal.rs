@@ -174,6 +174,28 @@ pub enum Refusal {
         /// The unit that was given.
         unit: u64,
     },
+    /// A unit of a pinned pool is on another OLT, which alone may say that it serves it no more.
+    #[error(
+        "unit {unit} of {key} is still on OLT {olt}: it is free for another one once that OLT has released it, or an operator has stated that it is fenced"
+    )]
+    UnitElsewhere {
+        /// The shard.
+        key: ShardKey,
+        /// The unit that was given.
+        unit: u64,
+        /// Where it is.
+        olt: OltId,
+    },
+    /// Units of pinned pools are on the OLT.
+    #[error(
+        "{units} units of pinned pools are on OLT {olt}: release them there, or state that the host is fenced"
+    )]
+    HasUnits {
+        /// The OLT.
+        olt: OltId,
+        /// How many.
+        units: usize,
+    },
     /// Somebody else has the unit.
     #[error("unit {unit} of {key} is taken by {holder}: choose another unit")]
     UnitTaken {

@@ -2,6 +2,7 @@
 
 pub(crate) mod histories;
 mod leases;
+mod pins;
 mod plan;
 mod pools;
 mod recover;

@@ -2,6 +2,7 @@
 //! which unit is an exclusive fact like the ownership of a shard.
 
 use super::command::UnitGrant;
+use super::pins::Pin;
 use super::refusal::Refusal;
 use super::{PoolEntry, ShardTable, Touched};
 use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
@@ -17,6 +18,8 @@ pub(super) struct Taken {
     pub holder: SubscriberId,
     pub server: u32,
     pub since: ClusterTime,
+    /// Where it is, if its pool is pinned.
+    pub at: Option<Pin>,
 }
 
 /// A unit that somebody has.
@@ -34,6 +37,8 @@ pub struct TakenUnit<'a> {
     pub server: u32,
     /// When it was taken.
     pub since: ClusterTime,
+    /// The OLT that it is on, if its pool is pinned.
+    pub at: Option<&'a Pin>,
 }
 
 impl ShardTable {
@@ -55,6 +60,9 @@ impl ShardTable {
             .pools
             .get_mut(&key.pool)
             .ok_or_else(|| Refusal::UnknownPool(key.pool.clone()))?;
+        if entry.pool.is_pinned() {
+            return Err(Refusal::NotKept(key.clone()));
+        }
         if !entry.pool.is_allocatable_unit(key.shard, unit) {
             let key = key.clone();
             return Err(Refusal::NoSuchUnit { key, unit });
@@ -85,6 +93,7 @@ impl ShardTable {
             holder,
             server,
             since: self.now,
+            at: None,
         };
         entry
             .taken
@@ -112,7 +121,7 @@ impl ShardTable {
     }
 
     /// Epoch of a shard that the cluster may allocate from.
-    fn kept_epoch(&self, key: &ShardKey) -> Option<Epoch> {
+    pub(super) fn kept_epoch(&self, key: &ShardKey) -> Option<Epoch> {
         let row = self.shard(key)?;
         let kept = row.state == ShardState::Owned
             && row
@@ -189,6 +198,7 @@ impl PoolEntry {
             holder: &taken.holder,
             server: taken.server,
             since: taken.since,
+            at: taken.at.as_ref(),
         }
     }
 }
