@@ -59,6 +59,8 @@ pub const TOOLS: &[Tool] = &[
     tool("dnsmasq", "dnsmasq-base", "another DHCP relay"),
     tool("radclient", "freeradius-utils", "a RADIUS client"),
     tool("freeradius", "freeradius", "an upstream RADIUS server"),
+    tool("vtysh", "frr", "routes announced over BGP"),
+    tool("bird", "bird2", "another BGP daemon"),
 ];
 
 /// What `cargo xtask kernels` uses besides; without it that part is skipped.
