@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use nexus_testkit::netns;
 
 pub use self::results::{Counts, Results};
@@ -93,23 +93,15 @@ pub fn run(root: &Path) -> Result<()> {
                 "--test-threads=1",
             ],
         )?;
-        // Each has a network of its own, and waits most of the time.
-        let clusters = test_pass(
-            root,
-            "tests with clusters of real servers",
-            &[
-                "test",
-                "--package",
-                "nexus-server",
-                "--locked",
-                "--no-fail-fast",
-                "--test",
-                "cluster",
-                "--",
-                "--ignored",
-                "--test-threads=3",
-            ],
-        )?;
+        // The emulators keep processors busy and nothing else; the clusters wait most of the time. Their lines mingle.
+        let (clusters, on_kernels) = std::thread::scope(|scope| {
+            let on_kernels = scope.spawn(|| kernels::parts(root));
+            let clusters = clusters(root);
+            (clusters, on_kernels.join())
+        });
+        let clusters = clusters?;
+        let on_kernels =
+            on_kernels.map_err(|_| anyhow!("the thread of the kernels' tests panicked"))?;
         let done: usize = [&privileged, &clusters]
             .iter()
             .map(|part| part.counts.passed + part.counts.failed)
@@ -119,7 +111,7 @@ pub fn run(root: &Path) -> Result<()> {
         everywhere.why_skipped = Some(why.to_owned());
         sweep();
         parts.extend([everywhere, privileged, clusters]);
-        parts.extend(kernels::parts(root));
+        parts.extend(on_kernels);
         parts.push(demo_pass(root));
     } else {
         everywhere.why_skipped = Some(NEEDS_ROOT.to_owned());
@@ -132,6 +124,26 @@ pub fn run(root: &Path) -> Result<()> {
         parts.push(demo);
     }
     summary(&parts)
+}
+
+/// Each cluster has a network of its own.
+fn clusters(root: &Path) -> Result<Part> {
+    test_pass(
+        root,
+        "tests with clusters of real servers",
+        &[
+            "test",
+            "--package",
+            "nexus-server",
+            "--locked",
+            "--no-fail-fast",
+            "--test",
+            "cluster",
+            "--",
+            "--ignored",
+            "--test-threads=3",
+        ],
+    )
 }
 
 const DEMO: &str = "the demo, end to end, step by step";
