@@ -7,6 +7,7 @@ mod ci;
 mod console;
 mod demo;
 mod differential;
+mod field;
 mod fuzz;
 mod kernels;
 mod lint;
@@ -62,6 +63,8 @@ enum Task {
     },
     /// Kernel and host over millions of generated and spoilt frames: one verdict, the same bytes (root).
     Differential(differential::Options),
+    /// Everything goes wrong with real servers, sidecars and kernels' maps, in an order that a seed decides (root).
+    Field(field::Options),
     /// Fuzz the parsers and the reply writer; what is found becomes part of the corpus.
     Fuzz(fuzz::Options),
     /// Format all Rust code, the kernel programs included.
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
             demo::run(&root, demo::Options { keep, json, clean })
         }
         Some(Task::Differential(options)) => differential::run(&root, &options),
+        Some(Task::Field(options)) => field::run(&root, &options),
         Some(Task::Fuzz(options)) => fuzz::run(&root, &options),
         Some(Task::Fmt { check }) => ci::format(&root, check),
         Some(Task::Kernels) => kernels::run(&root),

@@ -39,7 +39,7 @@ pub use self::disk::SmallDisk;
 pub use self::flood::{FloodPlan, FloodReport, Spread, run as flood};
 pub use self::follower::{Followed, Follower};
 pub use self::history::{Action, History, Op, Outcome};
-pub use self::network::Network;
+pub use self::network::{Network, address};
 pub use self::node::Node;
 pub use self::olt::{OltClient, Place, Refusal};
 pub use self::pools::PoolPlan;

@@ -13,9 +13,13 @@ pub fn use_profile(name: &'static str) {
     let _ = PROFILE.set(name);
 }
 
-/// Where cargo puts programs: beside this one, or above it where this one is a test; or where [`use_profile`] says.
+/// Where cargo puts programs: beside this one, or above it where this one is a test; or where [`use_profile`] or the
+/// variable `NEXUS_PROGRAMS` says.
 #[must_use]
 pub fn directory() -> PathBuf {
+    if let Some(named) = std::env::var_os("NEXUS_PROGRAMS") {
+        return PathBuf::from(named);
+    }
     let own = own_directory();
     match (PROFILE.get(), own.parent()) {
         (Some(profile), Some(target)) => target.join(profile),

@@ -1,0 +1,165 @@
+//! The subscribers' end of one OLT's line: DHCP renewals and releases, each with an account of its answer.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::ifaddrs::getifaddrs;
+use nix::libc;
+use nix::sys::socket::{bind, setsockopt, sockopt::RcvBufForce};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::history::{Outcome, Who};
+use super::subscribers::{mac, on_line};
+use crate::netns::Namespace;
+use crate::packet::{Bootp, Frame, Mac};
+
+/// Time between two tries.
+const AGAIN: Duration = Duration::from_millis(700);
+/// Memory for frames that were received and not read yet; beyond it the kernel drops them, and they are asked for again.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// Most bytes of a frame; what is behind is cut off.
+const FRAME_MAX: usize = 1024;
+
+#[derive(Debug)]
+struct Waiting {
+    who: Who,
+    address: Ipv4Addr,
+    frame: Vec<u8>,
+    began: Instant,
+    sent: Instant,
+}
+
+/// One line.
+#[derive(Debug)]
+pub struct Station {
+    socket: Socket,
+    /// MAC address of the OLT's interface.
+    gateway: Mac,
+    server: Ipv4Addr,
+    give_up: Duration,
+    waiting: BTreeMap<u32, Waiting>,
+    xid: u32,
+}
+
+impl Station {
+    /// Opens the line. `server` is the pool's router.
+    ///
+    /// # Errors
+    /// If there is no such interface, or the caller is not root.
+    pub fn open(
+        namespace: &Namespace,
+        interface: &str,
+        gateway: Mac,
+        server: Ipv4Addr,
+        give_up: Duration,
+    ) -> Result<Self> {
+        let socket = namespace.enter(|| open(interface))??;
+        Ok(Self {
+            socket,
+            gateway,
+            server,
+            give_up,
+            waiting: BTreeMap::new(),
+            xid: 1,
+        })
+    }
+
+    /// Renews an address: REQUEST to the server alone (RFC 2131 section 4.3.2, RENEWING).
+    pub fn renew(&mut self, now: Instant, who: Who, address: Ipv4Addr) {
+        self.xid = self.xid.wrapping_add(1);
+        let message = Bootp::renew(mac(who), self.xid, address);
+        let frame = self.frame(who, &message);
+        self.send(&frame);
+        let waiting = Waiting {
+            who,
+            address,
+            frame,
+            began: now,
+            sent: now,
+        };
+        self.waiting.insert(self.xid, waiting);
+    }
+
+    /// Releases an address (RFC 2131 section 4.4.6). Nobody answers.
+    pub fn release(&mut self, who: Who, address: Ipv4Addr) {
+        self.xid = self.xid.wrapping_add(1);
+        let mut message = Bootp::request(mac(who), self.xid)
+            .option(53, &[7])
+            .option(54, &self.server.octets());
+        message.ciaddr = address;
+        let frame = self.frame(who, &message);
+        self.send(&frame);
+    }
+
+    /// Takes what has come, repeats what is due, gives up what has waited too long. Returns what is decided.
+    pub fn poll(&mut self, now: Instant) -> Vec<(Who, Outcome)> {
+        let mut done = Vec::new();
+        let mut buffer = [0; FRAME_MAX];
+        while let Ok(len) = (&self.socket).read(&mut buffer) {
+            let frame = Frame::parse(buffer.get(..len).unwrap_or_default());
+            if let Ok(reply) = frame.and_then(|frame| frame.bootp()) {
+                done.extend(self.take(&reply));
+            }
+        }
+        let mut given_up = Vec::new();
+        for (xid, waiting) in &mut self.waiting {
+            if now.saturating_duration_since(waiting.began) >= self.give_up {
+                given_up.push(*xid);
+            } else if now.saturating_duration_since(waiting.sent) >= AGAIN {
+                waiting.sent = now;
+                let _ = self.socket.send(&waiting.frame);
+            }
+        }
+        for xid in given_up {
+            if let Some(waiting) = self.waiting.remove(&xid) {
+                done.push((waiting.who, Outcome::Silent));
+            }
+        }
+        done
+    }
+
+    fn take(&mut self, reply: &Bootp) -> Option<(Who, Outcome)> {
+        let Waiting { who, address, .. } = *self.waiting.get(&reply.xid)?;
+        // Own frames pass by here, too.
+        if reply.op != 2 || reply.mac() != mac(who) {
+            return None;
+        }
+        self.waiting.remove(&reply.xid);
+        let outcome = match reply.message_type() {
+            Some(5) if reply.yiaddr == address => Outcome::Acked,
+            _ => Outcome::Nak(format!("{} of {}", reply.message_name(), reply.yiaddr)),
+        };
+        Some((who, outcome))
+    }
+
+    /// What the interface does not take is lost, as on any line.
+    fn send(&self, frame: &[u8]) {
+        let _ = self.socket.send(frame);
+    }
+
+    fn frame(&self, who: Who, message: &Bootp) -> Vec<u8> {
+        let frame = Frame::from_client(message).unicast(self.gateway, self.server);
+        on_line(who, frame).build()
+    }
+}
+
+fn open(interface: &str) -> Result<Socket> {
+    let address = getifaddrs()
+        .context("cannot list interfaces")?
+        .filter(|found| found.interface_name == interface)
+        .find_map(|found| found.address?.as_link_addr().copied())
+        .with_context(|| format!("no interface {interface} in this namespace"))?;
+    let all = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
+    let protocol = Protocol::from(i32::from(all));
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))
+        .context("cannot open a packet socket: that needs root")?;
+    setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).context("no receive buffer")?;
+    socket.set_nonblocking(true).context("a packet socket")?;
+    bind(socket.as_raw_fd(), &address)
+        .with_context(|| format!("cannot bind a packet socket to {interface}"))?;
+    Ok(socket)
+}
