@@ -85,6 +85,21 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Reads the identity in `directory`, which must be there.
+    ///
+    /// # Errors
+    /// A file that is not there or cannot be understood.
+    pub fn known(directory: &Path, configured: Option<&NodeName>) -> anyhow::Result<Self> {
+        let path = directory.join(FILE);
+        if !path.is_file() {
+            bail!(
+                "{} is not there: is storage.path the data directory of this server?",
+                path.display()
+            );
+        }
+        Self::load(directory, configured)
+    }
+
     /// Refuses to start if the file of the quorum was there and is not any more.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod listen;
 mod metrics;
 mod olt_config;
 mod record;
+pub mod recover;
 mod refused;
 mod replica;
 pub mod run;

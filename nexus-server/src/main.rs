@@ -38,6 +38,16 @@ struct ServerOptions {
 enum Task {
     /// Checks the configuration file and says what is wrong with it.
     CheckConfig,
+    /// For a stopped server, when the disks of a majority are gone for good, or its data directory is an old copy: says how much
+    /// this server has, or goes on alone from that. See docs/CLUSTER.md.
+    Recover {
+        /// Make this server the only one of a new cluster. The others must not come back but with empty data directories.
+        #[arg(long, requires = "reason")]
+        go_on_alone: bool,
+        /// Why; kept in the log of decisions.
+        #[arg(long, requires = "go_on_alone")]
+        reason: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,9 +65,19 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let ServerOptions { config, ready_file } = cli.options;
     let path = config;
     let config = Config::load(&path)?;
-    if let Some(Task::CheckConfig) = cli.command {
-        println!("{}: ok, {} pools", path.display(), config.pools.len());
-        return Ok(());
+    match cli.command {
+        Some(Task::CheckConfig) => {
+            println!("{}: ok, {} pools", path.display(), config.pools.len());
+            return Ok(());
+        }
+        Some(Task::Recover { reason, .. }) => {
+            print!(
+                "{}",
+                nexus_server::recover::run(&config, reason.as_deref())?
+            );
+            return Ok(());
+        }
+        None => {}
     }
     let filter = EnvFilter::try_from_env("NEXUS_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));

@@ -36,7 +36,8 @@ use crate::{grpc, http, seed, state};
 
 /// What is in the data directory, beside the identity.
 const STORE: &str = "store";
-const QUORUM: &str = "quorum.redb";
+/// The quorum's log and votes, in the data directory.
+pub(crate) const QUORUM: &str = "quorum.redb";
 const NODE_KEY: &str = "node.key";
 
 /// Why the server has ended.

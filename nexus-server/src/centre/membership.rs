@@ -1,5 +1,7 @@
 //! What the state says about the servers of the cluster.
 
+use std::time::Duration;
+
 use nexus_clset::Report;
 use nexus_core::cluster::{
     Introduction, Member, MemberCommand, MemberState, Members, RemovedMember,
@@ -9,6 +11,21 @@ use nexus_core::lease::LeaseRule;
 use super::Centre;
 use crate::cluster::membership::Stand;
 use crate::refused::Refused;
+
+/// What an operator is told of the servers, as far as the state knows.
+#[derive(Clone, Debug)]
+pub struct ClusterReport {
+    /// All members.
+    pub members: Vec<Member>,
+    /// Servers that were members.
+    pub removed: Vec<RemovedMember>,
+    /// How the replica stands to the others.
+    pub replica: Report,
+    /// Rows of changes that are not durable yet.
+    pub unsettled_rows: usize,
+    /// How long no shard changes hands, because part of what was decided is missing; nothing if they do.
+    pub recovering: Option<Duration>,
+}
 
 impl Centre {
     /// All servers that the cluster knows.
@@ -79,13 +96,14 @@ impl Centre {
 
     /// Members, those that were, how the replica stands, and how many rows are not durable yet.
     #[must_use]
-    pub fn cluster_report(&self) -> (Vec<Member>, Vec<RemovedMember>, Report, usize) {
-        (
-            self.members().iter().cloned().collect(),
-            self.members().removed().to_vec(),
-            self.replica.sync().report(),
-            self.replica.unsettled_rows(),
-        )
+    pub fn cluster_report(&self) -> ClusterReport {
+        ClusterReport {
+            members: self.members().iter().cloned().collect(),
+            removed: self.members().removed().to_vec(),
+            replica: self.replica.sync().report(),
+            unsettled_rows: self.replica.unsettled_rows(),
+            recovering: self.table().recovering(),
+        }
     }
 
     /// Makes this replica the first one of a cluster.

@@ -10,6 +10,7 @@ use nexus_p2p::{Link, PeerInfo};
 use nexus_quorum::Status;
 
 use super::membership::Membership;
+use crate::centre::ClusterReport;
 use crate::refused::Refused;
 
 /// See the module.
@@ -37,6 +38,8 @@ pub struct ClusterStatus {
     pub peers: BTreeMap<u32, PeerInfo>,
     /// Why no writes are taken; nothing if they are.
     pub refuses: Option<String>,
+    /// How long no shard changes hands, because part of what was decided is missing; nothing if they do.
+    pub recovering: Option<Duration>,
 }
 
 impl ClusterStatus {
@@ -45,7 +48,13 @@ impl ClusterStatus {
     /// # Errors
     /// If the owner of the state cannot be reached.
     pub async fn look(membership: &Membership) -> Result<Self, Refused> {
-        let (members, removed, replica, unsettled_rows) = membership
+        let ClusterReport {
+            members,
+            removed,
+            replica,
+            unsettled_rows,
+            recovering,
+        } = membership
             .centre
             .run_ahead(|centre, _| Ok(centre.cluster_report()))
             .await?;
@@ -62,6 +71,7 @@ impl ClusterStatus {
             removed,
             replica,
             unsettled_rows,
+            recovering,
             patience: membership.patience,
             quorum: membership.grants.quorum().status(),
             peers: peers.into_iter().map(|peer| (peer.number, peer)).collect(),

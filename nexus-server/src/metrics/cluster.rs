@@ -26,6 +26,7 @@ pub struct ClusterMetrics {
     connections_refused: GaugeVec,
     members: GaugeVec,
     leader: Gauge,
+    frozen: Gauge,
     log: GaugeVec,
     queues: GaugeVec,
 }
@@ -116,6 +117,10 @@ impl ClusterMetrics {
                 "nexus_cluster_members",
                 "Servers of the cluster by role and state.",
                 &["role", "state"],
+            )?,
+            frozen: one(
+                "nexus_shard_moves_frozen_seconds",
+                "How long no shard changes hands, because part of what was decided is missing; 0: they do.",
             )?,
             leader: one(
                 "nexus_quorum_has_leader",
@@ -217,6 +222,8 @@ impl ClusterMetrics {
         let quorum = &status.quorum;
         self.leader
             .set(f64::from(u8::from(quorum.leader.is_some())));
+        let frozen = status.recovering.unwrap_or_default();
+        self.frozen.set(frozen.as_secs_f64());
         for (state, index) in [
             ("written", quorum.last_index),
             ("committed", quorum.committed),

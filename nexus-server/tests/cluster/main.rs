@@ -17,5 +17,6 @@ mod formed;
 mod partition;
 mod processes;
 mod reading;
+mod recovery;
 mod stage;
 mod watching;

@@ -326,6 +326,19 @@ impl Node {
         Ok(())
     }
 
+    /// Runs a task of the program on this node's files, such as `recover`: whether it succeeded, and all that it said.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn task(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let config = self.write_files()?;
+        let mut command = std::process::Command::new(programs::path("nexus-server")?);
+        command.arg("--config").arg(&config).args(arguments);
+        let done = crate::command::run(command.env_remove("NEXUS_CONFIG"), START_LIMIT)?;
+        let said = format!("{}{}", done.stdout, done.stderr);
+        Ok((done.status.success(), said))
+    }
+
     /// Resident memory in bytes, as the kernel counts it; 0 if it does not run.
     #[must_use]
     pub fn resident(&self) -> u64 {

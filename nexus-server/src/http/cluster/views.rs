@@ -35,6 +35,9 @@ pub struct ClusterView {
     why_not: Vec<String>,
     /// `taken`, or why no writes are taken.
     writes: String,
+    /// Seconds for which no shard changes hands, because the cluster goes on from less than all that was decided;
+    /// nothing if they do.
+    moves_frozen_seconds: Option<u64>,
     root: RootView,
     members: Vec<MemberView>,
     /// How the fetching of all entries goes on, while it does.
@@ -198,6 +201,7 @@ impl From<&ClusterStatus> for ClusterView {
             converged: why_not.is_empty(),
             why_not,
             writes: status.refuses.clone().unwrap_or_else(|| "taken".to_owned()),
+            moves_frozen_seconds: status.recovering.map(|left| left.as_secs()),
             root: RootView {
                 count: replica.entries,
                 sum: format!("{:032x}", replica.root),

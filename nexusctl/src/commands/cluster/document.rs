@@ -22,6 +22,9 @@ pub struct Document {
     pub why_not: Vec<String>,
     /// `taken`, or why writes are not taken by this server.
     pub writes: String,
+    /// Seconds for which no shard changes hands.
+    #[serde(default)]
+    pub moves_frozen_seconds: Option<u64>,
     /// Its record.
     pub root: Root,
     /// All servers that it knows.

@@ -34,6 +34,9 @@ pub fn text(cluster: &Document) -> String {
     let mut say = |what: &str, text: String| table.row(vec![what.to_owned(), text]);
     say("server", server(cluster));
     say("writes", writes(cluster));
+    if let Some(seconds) = cluster.moves_frozen_seconds {
+        say("moves", frozen(seconds));
+    }
     say("leader", leader(cluster));
     say("record", record(cluster));
     // A picture taken just after the founding may have both.
@@ -162,6 +165,14 @@ fn writes(cluster: &Document) -> String {
         "taken" => "taken".to_owned(),
         reason => format!("NOT TAKEN: {reason}"),
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn frozen(seconds: u64) -> String {
+    format!(
+        "FROZEN for another {}: part of what was decided is missing; OLT hosts keep what cannot have moved",
+        duration(seconds as f64)
+    )
 }
 
 fn leader(cluster: &Document) -> String {
