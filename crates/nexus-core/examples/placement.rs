@@ -212,6 +212,7 @@ impl World {
                 session: row.session,
                 config_revision: row.config_revision,
                 last_seq: row.last_seq,
+                idle: BTreeMap::new(),
                 in_use: BTreeMap::new(),
                 released: asked,
                 acked_below: Seq(0),

@@ -4,6 +4,8 @@
 //! - An OLT needs shards for 1.25 times its subscribers, and gets at most 1.25 times its fair share; where
 //!   there are too few for all, it gets at least 0.8 times that, as far as others have more than theirs.
 //! - What is held stays where it is, unless its holder leaves or another would starve.
+//! - With a high-water mark an OLT needs shards by what is in use on it, and gives back what it has too
+//!   much, shards without any use first; between the marks nothing moves.
 //! - A free shard goes to the OLT that stands first for it on the ring; the lowest index wins ties.
 //! - The cluster keeps the highest shard for allocations of its own, and leaves a reserve free, which
 //!   only OLTs may draw on that hold nothing or are nearly full. Of a pinned pool it keeps all.
@@ -44,6 +46,8 @@ pub struct Held {
     pub owner: OltId,
     /// How.
     pub state: ShardState,
+    /// Whether its owner says that nothing in it is in use.
+    pub idle: bool,
 }
 
 /// One step towards a better placement.
@@ -126,7 +130,10 @@ pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) ->
     let mut demand = Demand::new(pool, &eligible, held);
     grant(pool, &eligible, &mut demand, held, &mut moves);
     let shard_units = pool.units(ShardId(0));
-    for (place, shard) in demand.relief(shard_units, coming, held) {
+    let mut asked = demand.relief(shard_units, coming, held);
+    let surplus = demand.surplus(shard_units, held, &asked);
+    asked.extend(surplus);
+    for (place, shard) in asked {
         if let Some(from) = demand.olt(place).cloned() {
             moves.push(Move::Drain { shard, from });
         }

@@ -4,6 +4,7 @@ mod change;
 mod dhcp;
 mod error;
 mod fixed;
+mod marks;
 mod part;
 mod ports;
 mod space;
@@ -18,6 +19,7 @@ pub use change::{Change, ChangeError};
 pub use dhcp::{Dhcp, MAX_OPTIONS, MAX_OPTIONS_LEN};
 pub use error::PoolError;
 pub use fixed::MAX_STATIC;
+pub use marks::{DEFAULT_LOW_WATER, Share};
 pub use space::{MAX_SHARDS, MAX_UNITS_PER_SHARD};
 pub use spec::{
     Assign, DEFAULT_COOL_DOWN, DEFAULT_DELEGATED_LENGTH, DEFAULT_LEASE_TIME,
@@ -29,6 +31,7 @@ use crate::id::{PoolId, ShardId, SubscriberId};
 use crate::resource::{Resource, ResourceType};
 use crate::shard::ShardRange;
 use fixed::Fixed;
+use marks::Marks;
 use space::Space;
 use withheld::Withheld;
 
@@ -50,6 +53,7 @@ pub struct Pool {
     withheld: Withheld,
     fixed: Fixed,
     dhcp: Option<Dhcp>,
+    marks: Marks,
 }
 
 impl Pool {
@@ -60,6 +64,7 @@ impl Pool {
     pub fn new(spec: PoolSpec) -> Result<Self, PoolError> {
         let space = Space::parse(&spec)?;
         check_bounds(&spec)?;
+        let marks = Marks::new(&spec)?;
         let mut withheld = Vec::new();
         for exclusion in &spec.exclusions {
             withheld.extend(space.parse_part(&spec, "exclusions", exclusion)?);
@@ -90,7 +95,20 @@ impl Pool {
             spec,
             space,
             dhcp,
+            marks,
         })
+    }
+
+    /// Free share of what an OLT has of the pool below which it gets more.
+    #[must_use]
+    pub fn low_water(&self) -> Share {
+        self.marks.low
+    }
+
+    /// Free share of what an OLT has of the pool above which it gives shards back; `None`: never.
+    #[must_use]
+    pub fn high_water(&self) -> Option<Share> {
+        self.marks.high
     }
 
     /// The specification that the pool was made from.

@@ -73,6 +73,8 @@ pub struct ShardTable {
 struct PoolEntry {
     pool: Pool,
     removing: bool,
+    /// What the pool becomes once its last shards have come back.
+    shrink_to: Option<Pool>,
     /// Shards that have or had an owner; all others are free at the epoch that the pool began with.
     shards: BTreeMap<ShardId, ShardRow>,
     unsettled: Unsettled,
@@ -101,6 +103,8 @@ struct OltEntry {
     active: bool,
     online: bool,
     in_use: BTreeMap<PoolId, u64>,
+    /// Its shards in which nothing is in use, of pools that care.
+    idle: BTreeMap<PoolId, BTreeSet<ShardId>>,
     /// Whether it is not certain what it owns, since part of what was decided is missing.
     doubtful: bool,
 }
@@ -152,6 +156,7 @@ impl ShardTable {
                 self.give_back(t, &olt, &session, &shards)?;
             }
             Command::Drain { olt } => self.drain(t, &olt)?,
+            Command::Activate { olt } => self.activate(t, &olt)?,
             Command::Deregister { olt } => self.deregister(t, &olt)?,
             Command::Fence { olt, reason } => self.fence(t, &olt, &reason)?,
             Command::AddPool { spec } => {
@@ -183,6 +188,7 @@ impl ShardTable {
             Command::Place { steps } => self.carry_out(t, steps),
         }
         self.finish_removals(&mut touched);
+        self.finish_shrinks(&mut touched);
         Ok(self.finish(touched))
     }
 

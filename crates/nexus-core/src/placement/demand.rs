@@ -24,6 +24,10 @@ struct Account<'a> {
     least: u64,
     /// Shards it may have at most.
     bound: u64,
+    /// Thousandths of its units below which too little is free.
+    low: u64,
+    /// Thousandths of its units above which too much is free.
+    high: Option<u64>,
 }
 
 /// How badly an OLT is off; the worst first.
@@ -42,14 +46,31 @@ enum Class {
 }
 
 impl Account<'_> {
-    /// Holds nothing, or is at least nine tenths full: may draw on the reserve.
+    /// Holds nothing, or not more than the low-water mark is free: may draw on the reserve.
     fn is_urgent(&self) -> bool {
         self.shards == 0 || self.is_urgent_without(0)
     }
 
     fn is_urgent_without(&self, units: u64) -> bool {
-        let left = self.units.saturating_sub(units);
-        self.in_use.saturating_mul(10) >= left.saturating_mul(9)
+        !self.is_freer_than(self.low, self.units.saturating_sub(units))
+    }
+
+    /// Whether of so many units more than these thousandths would be free.
+    fn is_freer_than(&self, per_mille: u64, units: u64) -> bool {
+        let used = u128::from(self.in_use).saturating_mul(1000);
+        used < u128::from(units).saturating_mul(u128::from(1000_u64.saturating_sub(per_mille)))
+    }
+
+    /// Whether it has more than the high-water mark free, and with these units less still more than half way
+    /// from the low one: so that what it gives back it does not need again at once.
+    fn has_too_much(&self, units: u64) -> bool {
+        self.high.is_some_and(|high| {
+            let middle = self.low.saturating_add(high) / 2;
+            self.online
+                && self.shards > 1
+                && self.is_freer_than(high, self.units)
+                && self.is_freer_than(middle, self.units.saturating_sub(units))
+        })
     }
 
     /// At most half full without these resources.
@@ -111,6 +132,8 @@ impl<'a> Demand<'a> {
         let mut members = members.to_vec();
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let total: u64 = members.iter().map(|m| weight(m)).sum();
+        let low = u64::from(pool.low_water().per_mille());
+        let high = pool.high_water().map(|high| u64::from(high.per_mille()));
         let account = |member: &&'a Member| {
             let scaled = to_share.saturating_mul(weight(member));
             let fair = scaled.checked_div(total).unwrap_or(0);
@@ -122,7 +145,7 @@ impl<'a> Demand<'a> {
                 online: member.online,
                 shards: 0,
                 units: 0,
-                need: need(member),
+                need: need(member, low, high.is_some()),
                 in_use: member.in_use,
                 fair,
                 least: scaled
@@ -130,6 +153,8 @@ impl<'a> Demand<'a> {
                     .checked_div(total.saturating_mul(5))
                     .unwrap_or(0),
                 bound: bound.max(1),
+                low,
+                high,
             }
         };
         let accounts: Vec<_> = members.iter().map(account).collect();
@@ -219,16 +244,54 @@ impl<'a> Demand<'a> {
         if wanted.values().all(|count| *count == 0) {
             return Vec::new();
         }
+        let mut owned = self.owned(held);
+        let mut given = Vec::new();
+        for (class, count) in wanted {
+            self.ask(class, count, shard_units, &mut owned, &mut given);
+        }
+        given
+    }
+
+    /// Shards of each OLT, in the order in which it is asked for them: from the end, those in which something is
+    /// in use last.
+    fn owned(&self, held: &BTreeMap<ShardId, Held>) -> Vec<Vec<ShardId>> {
         let mut owned: Vec<Vec<ShardId>> = vec![Vec::new(); self.accounts.len()];
-        for (shard, held) in held.iter().filter(|(_, h)| h.state == ShardState::Owned) {
+        let of = |idle: bool| {
+            let state = ShardState::Owned;
+            held.iter()
+                .filter(move |(_, held)| held.state == state && held.idle == idle)
+        };
+        for (shard, held) in of(false).chain(of(true)) {
             let place = self.places.get(&held.owner);
             if let Some(shards) = place.and_then(|place| owned.get_mut(*place)) {
                 shards.push(*shard);
             }
         }
+        owned
+    }
+
+    /// Shards that OLTs have too many of, beside those that are `asked` for already.
+    pub fn surplus(
+        &mut self,
+        shard_units: u64,
+        held: &BTreeMap<ShardId, Held>,
+        asked: &[(usize, ShardId)],
+    ) -> Vec<(usize, ShardId)> {
+        let rich = |account: &Account<'_>| account.has_too_much(shard_units);
+        if !self.accounts.iter().any(rich) {
+            return Vec::new();
+        }
+        let owned = self.owned(held);
         let mut given = Vec::new();
-        for (class, count) in wanted {
-            self.ask(class, count, shard_units, &mut owned, &mut given);
+        for ((place, account), mut shards) in (0..).zip(&mut self.accounts).zip(owned) {
+            shards.retain(|shard| !asked.contains(&(place, *shard)));
+            while rich(account)
+                && let Some(shard) = shards.pop()
+            {
+                account.shards = account.shards.saturating_sub(1);
+                account.units = account.units.saturating_sub(shard_units);
+                given.push((place, shard));
+            }
         }
         given
     }
@@ -325,11 +388,15 @@ fn weight(member: &Member) -> u64 {
     u64::from(member.capacity.max(1))
 }
 
-/// Resources for all subscribers and a quarter more.
-fn need(member: &Member) -> u64 {
-    u64::from(member.capacity)
-        .max(member.in_use)
-        .saturating_mul(5)
-        .div_ceil(4)
-        .max(1)
+/// Resources for all subscribers and a quarter more, or for those that there are, if OLTs give back what they do
+/// not use; and always enough that more than the low-water mark is free.
+fn need(member: &Member, low: u64, by_use: bool) -> u64 {
+    let used = member.in_use.saturating_mul(1000);
+    let above_low = used.checked_div(1000_u64.saturating_sub(low));
+    let above_low = above_low.unwrap_or(u64::MAX).saturating_add(1);
+    if by_use {
+        return above_low;
+    }
+    let all = u64::from(member.capacity).max(member.in_use);
+    all.saturating_mul(5).div_ceil(4).max(above_low)
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pool::PoolSpec;
+use crate::pool::{PoolSpec, Share};
 use crate::resource::ResourceType;
 
 fn pool(cidr: &str, shard_size: u32) -> Pool {
@@ -35,6 +35,7 @@ fn carry_out(moves: &[Move], held: &mut BTreeMap<ShardId, Held>, give_back: bool
                     Held {
                         owner,
                         state: ShardState::Owned,
+                        idle: false,
                     },
                 );
                 assert_eq!(before, None, "granted while held");
@@ -162,6 +163,77 @@ fn an_olt_that_is_offline_keeps_what_it_has_and_gets_nothing() {
     assert!(count(&held, "b") > 0);
 }
 
+/// A pool of 64 shards of 256 addresses, with marks.
+fn marked(low: u16, high: u16) -> Pool {
+    let mut spec = PoolSpec::minimal("p".parse().unwrap(), ResourceType::Ipv4, "10.0.0.0/18");
+    spec.shard_size = Some(24);
+    spec.low_water = Share::from_per_mille(low);
+    spec.high_water = Share::from_per_mille(high);
+    Pool::new(spec).unwrap()
+}
+
+#[test]
+fn between_the_marks_nothing_moves_below_and_above_them_shards_come_and_go() {
+    let pool = marked(100, 500);
+    let mut members = vec![member("a", 2000)];
+    let mut held = BTreeMap::new();
+    settle(&pool, &members, &mut held);
+    assert_eq!(count(&held, "a"), 1, "by use, not by capacity");
+    for (in_use, shards) in [
+        (200, 1),
+        (240, 2),
+        (600, 3),
+        (1500, 7),
+        (1000, 7),
+        (700, 5),
+        (690, 5),
+        (0, 1),
+    ] {
+        members[0].in_use = in_use;
+        settle(&pool, &members, &mut held);
+        assert_eq!(count(&held, "a"), shards, "with {in_use} in use");
+    }
+}
+
+#[test]
+fn shards_without_any_use_are_given_back_first() {
+    let pool = marked(100, 500);
+    let mut members = vec![member("a", 2000)];
+    let mut held = BTreeMap::new();
+    members[0].in_use = 1500;
+    settle(&pool, &members, &mut held);
+    members[0].in_use = 750;
+    for shard in [1, 3] {
+        held.get_mut(&ShardId(shard)).unwrap().idle = true;
+    }
+    let moves = place(&pool, &members, &held);
+    let asked: Vec<u32> = moves
+        .iter()
+        .map(|step| match step {
+            Move::Drain { shard, .. } => shard.0,
+            Move::Grant { .. } => panic!("{moves:?}"),
+        })
+        .collect();
+    assert_eq!(asked, [3, 1]);
+}
+
+#[test]
+fn one_that_is_nearly_full_is_helped_by_one_that_is_nearly_empty_when_nothing_is_free() {
+    let pool = pool("10.0.0.0/20", 24);
+    let mut members = vec![member("a", 2000), member("b", 2000)];
+    let mut held = BTreeMap::new();
+    settle(&pool, &members, &mut held);
+    members[0].in_use = 250 * count(&held, "a") as u64;
+    settle(&pool, &members, &mut held);
+    let (had, others) = (count(&held, "a"), count(&held, "b"));
+    members[0].in_use = 250 * had as u64;
+    settle(&pool, &members, &mut held);
+    assert_eq!(
+        (count(&held, "a"), count(&held, "b")),
+        (had + 1, others - 1)
+    );
+}
+
 #[test]
 fn a_shard_that_is_excluded_as_a_whole_is_given_to_nobody() {
     let mut spec = PoolSpec::minimal("p".parse().unwrap(), ResourceType::Ipv4, "10.0.0.0/22");
@@ -218,6 +290,27 @@ proptest! {
             let has = count(&held, m.id.as_str()) as f64;
             prop_assert!(has <= (1.25 * share).ceil(), "{} has {has} of {share}", m.id);
             prop_assert!(has >= (0.8 * share).floor(), "{} has {has} of {share}", m.id);
+        }
+    }
+
+    #[test]
+    fn with_marks_it_comes_to_rest_whatever_is_in_use(
+        uses in proptest::collection::vec(0u64..3000, 1..6),
+        low in 0u16..=500,
+        gap in 200u16..=500,
+        later in proptest::collection::vec(0u64..3000, 6),
+    ) {
+        let pool = marked(low, low + gap);
+        let mut held = BTreeMap::new();
+        let mut members: Vec<_> = (0..uses.len())
+            .map(|n| member(&format!("olt-{n}"), 2000))
+            .collect();
+        for figures in [&uses, &later] {
+            for (m, in_use) in members.iter_mut().zip(figures) {
+                m.in_use = *in_use;
+            }
+            settle(&pool, &members, &mut held);
+            prop_assert_eq!(settle(&pool, &members, &mut held), 0);
         }
     }
 

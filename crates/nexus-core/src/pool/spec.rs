@@ -9,6 +9,8 @@ use crate::duration::HumanDuration;
 use crate::id::{PoolId, SubscriberId};
 use crate::resource::ResourceType;
 
+use super::marks::Share;
+
 /// Virtual nodes of an OLT on the ring of a pool, if the pool does not say.
 pub const DEFAULT_SHARDING_FACTOR: u32 = 100;
 /// How long a released resource rests, if the pool does not say.
@@ -71,6 +73,14 @@ pub struct PoolSpec {
     /// (`port`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard_size: Option<u32>,
+    /// An OLT of whose units in this pool a smaller part is free gets more, out of the reserve if need be;
+    /// 0.1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_water: Option<Share>,
+    /// If given, OLTs get shards by what is in use on them and not by their capacity, and one of whose units a
+    /// greater part is free gives shards back, empty ones first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<Share>,
     /// Length of the prefix that one subscriber gets (`ipv6` only; 56 if not given): 48 to 64, or 128
     /// for single addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,6 +236,8 @@ impl PoolSpec {
             metadata: BTreeMap::new(),
             vrf: default_vrf(),
             shard_size: None,
+            low_water: None,
+            high_water: None,
             delegated_length: None,
             cool_down: DEFAULT_COOL_DOWN,
             dhcp: DhcpSpec::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::pins::PinUnit;
-use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, SubscriberId};
+use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use crate::lease::LeaseRule;
 use crate::pool::PoolSpec;
 use crate::shard::{ShardKey, ShardRef};
@@ -34,6 +34,11 @@ pub enum Command {
         /// The OLT.
         olt: OltId,
     },
+    /// The OLT shall not give back its shards after all.
+    Activate {
+        /// The OLT.
+        olt: OltId,
+    },
     /// Forgets an OLT. Refused while it is online and owns shards; the shards of an OLT that is
     /// offline stay frozen until its lease has ended.
     Deregister {
@@ -53,7 +58,8 @@ pub enum Command {
         /// The pool.
         spec: Box<PoolSpec>,
     },
-    /// Other exclusions, labels or DHCP data for a pool; its space and shards stay as they are.
+    /// Another specification of a pool, as far as [`Pool::change_to`](crate::pool::Pool::change_to) allows. One
+    /// that has shards less waits until their owners have given them back.
     UpdatePool {
         /// The pool.
         spec: Box<PoolSpec>,
@@ -178,6 +184,9 @@ pub struct Renew {
     pub last_seq: Seq,
     /// Resources in use, for each pool.
     pub in_use: BTreeMap<PoolId, u64>,
+    /// Shards in which nothing is in use, of pools with a high-water mark: asked back first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub idle: BTreeMap<PoolId, BTreeSet<ShardId>>,
     /// As [`Command::GiveBack`].
     pub released: Vec<ShardRef>,
     /// All commands of the session below have been acknowledged to the OLT.

@@ -1,6 +1,6 @@
 //! The table as plain data, exactly and without repetition, for snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -52,6 +52,8 @@ struct OltImage {
     online: bool,
     in_use: BTreeMap<PoolId, u64>,
     #[serde(default)]
+    idle: BTreeMap<PoolId, BTreeSet<ShardId>>,
+    #[serde(default)]
     doubtful: bool,
 }
 
@@ -59,6 +61,8 @@ struct OltImage {
 struct PoolImage {
     spec: PoolSpec,
     removing: bool,
+    #[serde(default)]
+    shrink_to: Option<PoolSpec>,
     shards: Vec<ShardImage>,
     taken: Vec<(ShardId, Vec<UnitImage>)>,
     /// Where units of a pinned pool are.
@@ -94,6 +98,7 @@ impl ShardTable {
             active: entry.active,
             online: entry.online,
             in_use: entry.in_use.clone(),
+            idle: entry.idle.clone(),
             doubtful: entry.doubtful,
         };
         let shard = |row: &ShardRow| {
@@ -107,6 +112,7 @@ impl ShardTable {
         let pool = |entry: &PoolEntry| PoolImage {
             spec: entry.pool.spec().clone(),
             removing: entry.removing,
+            shrink_to: entry.shrink_to.as_ref().map(|pool| pool.spec().clone()),
             shards: entry.shards.values().map(shard).collect(),
             taken: entry
                 .taken
@@ -152,6 +158,7 @@ impl ShardTable {
                 active: olt.active,
                 online: olt.online,
                 in_use: olt.in_use,
+                idle: olt.idle,
                 doubtful: olt.doubtful,
                 row: olt.row,
             };
@@ -243,6 +250,7 @@ impl PoolImage {
         Ok(PoolEntry {
             pool,
             removing: self.removing,
+            shrink_to: self.shrink_to.map(Pool::new).transpose()?,
             unsettled: Unsettled(true),
             shards,
             taken,

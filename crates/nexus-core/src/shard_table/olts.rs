@@ -68,9 +68,9 @@ impl ShardTable {
             .is_some_and(|old| old.session == row.session);
         let known_well = old.as_ref().is_some_and(|old| old.online && old.row == row);
         let doubtful = old.as_ref().is_some_and(|old| old.doubtful);
-        let (active, in_use) = match old {
-            Some(old) if same_session => (old.active, old.in_use),
-            _ => (false, BTreeMap::new()),
+        let (active, in_use, idle) = match old {
+            Some(old) if same_session => (old.active, old.in_use, old.idle),
+            _ => (false, BTreeMap::new(), BTreeMap::new()),
         };
         let owner = row.owner();
         self.lease(t, owner.clone());
@@ -82,6 +82,7 @@ impl ShardTable {
                 active,
                 online: true,
                 in_use,
+                idle,
                 doubtful,
             },
         );
@@ -179,12 +180,17 @@ impl ShardTable {
             config_revision,
             last_seq,
             in_use,
+            idle,
             released,
             acked_below,
         } = renew;
         self.current(&olt, &session)?;
         let known_pools = |pool: &_| self.pools.contains_key(pool);
         let in_use: BTreeMap<_, _> = in_use
+            .into_iter()
+            .filter(|(pool, _)| known_pools(pool))
+            .collect();
+        let idle: BTreeMap<_, _> = idle
             .into_iter()
             .filter(|(pool, _)| known_pools(pool))
             .collect();
@@ -206,10 +212,12 @@ impl ShardTable {
         entry.row.acked_below = entry.row.acked_below.max(acked_below);
         let arrived = !entry.online;
         let before = std::mem::replace(&mut entry.in_use, in_use.clone());
+        let idle_before = std::mem::replace(&mut entry.idle, idle.clone());
         (entry.heard, entry.active, entry.online) = (now, true, true);
         // Every heartbeat has other figures; placement looks at those of a second together.
         for (pool, entry) in &mut self.pools {
-            entry.unsettled.0 |= before.get(pool) != in_use.get(pool);
+            entry.unsettled.0 |=
+                before.get(pool) != in_use.get(pool) || idle_before.get(pool) != idle.get(pool);
         }
         let owner = Owner { olt, session };
         if arrived {
@@ -270,6 +278,34 @@ impl ShardTable {
             t.reconfigured.insert(olt.clone());
             self.unsettle();
         }
+        Ok(())
+    }
+
+    pub(super) fn activate(&mut self, t: &mut Touched, olt: &OltId) -> Result<(), Refusal> {
+        let entry = self
+            .olts
+            .get_mut(olt)
+            .ok_or_else(|| Refusal::UnknownOlt(olt.clone()))?;
+        if !entry.row.draining {
+            return Ok(());
+        }
+        entry.row.draining = false;
+        let owner = entry.row.owner();
+        // What others wait for is asked for again by placement.
+        for pool in self.pools.values_mut().filter(|pool| !pool.removing) {
+            let stays = pool.shrink_to.as_ref().unwrap_or(&pool.pool).shard_count();
+            let rows = pool
+                .shards
+                .values_mut()
+                .filter(|row| row.key.shard.0 < stays);
+            for row in rows.filter(|row| row.owner.as_ref() == Some(&owner)) {
+                if row.state == ShardState::Draining {
+                    row.state = ShardState::Owned;
+                }
+            }
+        }
+        t.reconfigured.insert(olt.clone());
+        self.unsettle();
         Ok(())
     }
 

@@ -27,7 +27,8 @@ impl ShardTable {
             let Some(entry) = self.pools.get(&id).filter(|e| e.unsettled.0 && !e.removing) else {
                 continue;
             };
-            let moves = placement::place(&entry.pool, &self.members(&id), &entry.held());
+            let pool = entry.shrink_to.as_ref().unwrap_or(&entry.pool);
+            let moves = placement::place(pool, &self.members(&id), &self.held(entry));
             if let Some(entry) = self.pools.get_mut(&id) {
                 entry.unsettled = Unsettled(!moves.is_empty());
             }
@@ -90,7 +91,8 @@ impl ShardTable {
         }
         let row = entry.shards.get(&key.shard);
         let free = row.is_none_or(|row| row.state == ShardState::Free && row.owner.is_none());
-        if !free || entry.pool.units(key.shard) == 0 {
+        let pool = entry.shrink_to.as_ref().unwrap_or(&entry.pool);
+        if !free || pool.units(key.shard) == 0 {
             return false;
         }
         if to.is_cluster() || entry.pool.is_pinned() {

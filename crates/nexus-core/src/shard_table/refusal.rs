@@ -121,11 +121,9 @@ pub enum Refusal {
     /// The pool is not known.
     #[error("pool {0} is not known: create it first")]
     UnknownPool(PoolId),
-    /// The update would cut the pool in another way.
-    #[error(
-        "pool {0}: type, cidr, range, shard_size, delegated_length and vrf cannot change while the pool exists: create another pool and remove this one"
-    )]
-    GeometryChanged(PoolId),
+    /// Why the pool cannot become that: the text of a [`ChangeError`](crate::pool::ChangeError).
+    #[error("{1}")]
+    PoolChange(PoolId, String),
     /// The pool is being removed.
     #[error("pool {0} is being removed: wait until it is gone")]
     BeingRemoved(PoolId),

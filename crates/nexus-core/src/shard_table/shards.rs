@@ -102,18 +102,20 @@ impl ShardTable {
     }
 }
 
-impl PoolEntry {
-    pub(super) fn held(&self) -> BTreeMap<ShardId, Held> {
+impl ShardTable {
+    /// The shards of a pool that are not free, as placement sees them.
+    pub(super) fn held(&self, entry: &PoolEntry) -> BTreeMap<ShardId, Held> {
+        let pool = entry.pool.id();
         let held = |row: &ShardRow| {
             let owner = row.owner.as_ref()?.olt.clone();
-            Some((
-                row.key.shard,
-                Held {
-                    owner,
-                    state: row.state,
-                },
-            ))
+            let idle = self.olts.get(&owner).and_then(|olt| olt.idle.get(pool));
+            let held = Held {
+                idle: idle.is_some_and(|idle| idle.contains(&row.key.shard)),
+                state: row.state,
+                owner,
+            };
+            Some((row.key.shard, held))
         };
-        self.shards.values().filter_map(held).collect()
+        entry.shards.values().filter_map(held).collect()
     }
 }

@@ -84,6 +84,7 @@ fn renew(table: &ShardTable, id: &str, of: &str) -> Renew {
             .olt(&olt(id))
             .map_or(0, |view| view.row.config_revision),
         last_seq: Seq(0),
+        idle: BTreeMap::new(),
         in_use: BTreeMap::new(),
         released: Vec::new(),
         acked_below: Seq(0),

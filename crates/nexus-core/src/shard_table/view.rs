@@ -97,6 +97,12 @@ impl ShardTable {
         self.pools.get(id).is_some_and(|entry| entry.removing)
     }
 
+    /// What a pool becomes once its last shards have come back, if it shrinks.
+    #[must_use]
+    pub fn shrinks_to(&self, id: &PoolId) -> Option<&Pool> {
+        self.pools.get(id)?.shrink_to.as_ref()
+    }
+
     /// All OLTs in the order of their names.
     pub fn olts(&self) -> impl Iterator<Item = OltView<'_>> {
         self.olts.values().map(OltEntry::view)

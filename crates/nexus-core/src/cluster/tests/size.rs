@@ -58,6 +58,7 @@ fn beat(state: &ClusterState, i: usize, in_use: u64) -> ClusterCommand {
         session: session(&format!("0123456789abcdef-{i:08}")),
         config_revision: revision,
         last_seq: Seq(1),
+        idle: BTreeMap::new(),
         in_use: BTreeMap::from([(pool_id("residential"), in_use)]),
         released: Vec::new(),
         acked_below: Seq(1),

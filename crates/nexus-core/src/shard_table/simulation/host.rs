@@ -120,6 +120,7 @@ impl Host {
                     self.revision
                 },
                 last_seq: Seq(0),
+                idle: BTreeMap::new(),
                 in_use: BTreeMap::new(),
                 released,
                 acked_below: Seq(0),

@@ -18,12 +18,15 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
                 session: session(&format!("s-{s}")),
                 config_revision: rev,
                 last_seq: Seq(rev),
-                in_use: BTreeMap::from([(pool_id("v"), rev)]),
+                idle: BTreeMap::new(),
+        in_use: BTreeMap::from([(pool_id("v"), rev)]),
                 released: vec![ShardRef { pool: pool_id("v"), shard: ShardId(shard), epoch: Epoch(epoch) }],
                 acked_below: Seq(rev / 2),
             })
         }),
         1 => (0u8..3).prop_map(|o| Command::Drain { olt: olt(&format!("olt-{o}")) }),
+        1 => (0u8..3).prop_map(|o| Command::Activate { olt: olt(&format!("olt-{o}")) }),
+        1 => (3u16..9).prop_map(|shards| Command::UpdatePool { spec: vlans("v", shards) }),
         1 => (0u8..3).prop_map(|o| Command::Deregister { olt: olt(&format!("olt-{o}")) }),
         1 => (0u8..3).prop_map(|o| Command::Fence { olt: olt(&format!("olt-{o}")), reason: "test".into() }),
         2 => Just(Command::AddPool { spec: vlans("v", 5) }),
@@ -111,7 +114,12 @@ impl ShardTable {
         let settled = |(id, entry): (&PoolId, &PoolEntry)| {
             entry.unsettled.0
                 || entry.removing
-                || placement::place(&entry.pool, &self.members(id), &entry.held()).is_empty()
+                || placement::place(
+                    entry.shrink_to.as_ref().unwrap_or(&entry.pool),
+                    &self.members(id),
+                    &self.held(entry),
+                )
+                .is_empty()
         };
         self.pools.iter().all(settled)
     }

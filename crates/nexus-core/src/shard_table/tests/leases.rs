@@ -273,3 +273,78 @@ fn what_is_acknowledged_to_a_session_only_grows_and_begins_again_with_the_next()
     let _ = table.drive(at(100), other).unwrap();
     assert_eq!(table.olt(&olt("a")).unwrap().row.acked_below, Seq(0));
 }
+
+#[test]
+fn an_olt_whose_neighbour_died_gets_of_the_reserve_when_it_is_nearly_full_and_not_a_lease_later() {
+    let mut table = table_with(vlans("v", 40));
+    let _ = table
+        .drive(at(0), Command::Register(register("b", "s1")))
+        .unwrap();
+    for _ in 0..20 {
+        let draining = table.shards_of(&olt("a"))[&pool_id("v")]
+            .iter()
+            .filter(|shard| shard.state == ShardState::Draining)
+            .map(|shard| ShardRef {
+                pool: pool_id("v"),
+                shard: shard.shard,
+                epoch: shard.epoch,
+            })
+            .collect();
+        let mut beat = renew(&table, "a", "s1");
+        beat.released = draining;
+        let _ = table.drive(at(1), Command::Renew(beat)).unwrap();
+    }
+    // `b` is silent, `a` serves its subscribers too and fills up.
+    let shards = refs(&table, "a", "v").len();
+    let free = |table: &ShardTable| {
+        let pool = pool_id("v");
+        let rows = table.shards(&pool);
+        40 - rows.filter(|row| row.owner.is_some()).count()
+    };
+    let reserve = free(&table);
+    assert!(reserve >= 2, "{reserve}");
+    let beat_with = |table: &ShardTable, in_use: usize| {
+        let mut beat = renew(table, "a", "s1");
+        beat.in_use = BTreeMap::from([(pool_id("v"), in_use as u64)]);
+        Command::Renew(beat)
+    };
+    let command = beat_with(&table, shards * 10 * 8 / 10);
+    let _ = table.drive(at(100), command).unwrap();
+    let applied = table.drive(at(101), Command::Tick).unwrap();
+    assert_eq!(applied.went_offline, [olt("b")]);
+    assert_eq!(
+        refs(&table, "a", "v").len(),
+        shards,
+        "four fifths are not nearly full"
+    );
+    let command = beat_with(&table, shards * 10 * 9 / 10);
+    let _ = table.drive(at(110), command).unwrap();
+    let _ = table.drive(at(111), Command::Tick).unwrap();
+    assert_eq!(refs(&table, "a", "v").len(), shards + 1);
+    assert_eq!(free(&table), reserve - 1);
+    assert!(at(111) < at(LEASE_END), "the lease of `b` is not over");
+    assert!(!refs(&table, "b", "v").is_empty());
+}
+
+#[test]
+fn an_olt_that_is_activated_again_goes_on_with_what_it_has_not_given_back() {
+    let mut table = table_with(vlans("v", 3));
+    let owned = refs(&table, "a", "v");
+    let _ = table
+        .drive(at(1), Command::Drain { olt: olt("a") })
+        .unwrap();
+    let applied = table
+        .drive(at(2), Command::Activate { olt: olt("a") })
+        .unwrap();
+    assert_eq!(applied.reconfigured, BTreeSet::from([olt("a")]));
+    assert!(applied.moves.is_empty());
+    let shards = &table.shards_of(&olt("a"))[&pool_id("v")];
+    assert!(shards.iter().all(|shard| shard.state == ShardState::Owned));
+    assert_eq!(refs(&table, "a", "v"), owned);
+    let twice = table
+        .drive(at(3), Command::Activate { olt: olt("a") })
+        .unwrap();
+    assert!(twice.reconfigured.is_empty());
+    let unknown = table.drive(at(3), Command::Activate { olt: olt("x") });
+    assert!(matches!(unknown, Err(Refusal::UnknownOlt(_))));
+}

@@ -67,7 +67,7 @@ fn pools_that_cannot_be_are_refused_and_name_the_other() {
     let error = table
         .drive(at(1), Command::UpdatePool { spec: other_cut })
         .unwrap_err();
-    assert!(matches!(error, Refusal::GeometryChanged(_)));
+    assert!(matches!(error, Refusal::PoolChange(..)));
     let error = table
         .drive(
             at(1),
@@ -133,4 +133,83 @@ fn a_removed_pool_goes_with_its_last_shard_and_its_epochs_never_come_back() {
             .iter()
             .all(|shard| shard.epoch > highest)
     );
+}
+
+fn update(table: &mut ShardTable, secs: u64, shards: u16) -> Result<Applied, Refusal> {
+    let spec = vlans("v", shards);
+    table.drive(at(secs), Command::UpdatePool { spec })
+}
+
+#[test]
+fn a_pool_grows_at_once_and_its_shards_keep_owner_and_epoch() {
+    let mut table = table_with(vlans("v", 3));
+    let before = refs(&table, "a", "v");
+    let applied = update(&mut table, 1, 6).unwrap();
+    assert!(applied.reconfigured.contains(&olt("a")));
+    let after = refs(&table, "a", "v");
+    assert!(before.iter().all(|shard| after.contains(shard)) && after.len() > before.len());
+    let other = vlans("w", 20);
+    let mut spec = other.clone();
+    spec.vrf = "v".into();
+    spec.range = Some("100-200".into());
+    let _ = table.drive(at(2), Command::AddPool { spec }).unwrap();
+    let error = update(&mut table, 3, 12).unwrap_err();
+    assert!(matches!(error, Refusal::Overlap { .. }), "{error}");
+}
+
+#[test]
+fn a_pool_shrinks_when_its_last_shards_have_come_back_and_gives_nothing_of_them_meanwhile() {
+    let mut table = table_with(vlans("v", 10));
+    let owned = refs(&table, "a", "v");
+    let _ = update(&mut table, 1, 4).unwrap();
+    assert_eq!(
+        table.pool(&pool_id("v")).unwrap().shard_count(),
+        10,
+        "not yet"
+    );
+    assert_eq!(table.shrinks_to(&pool_id("v")).unwrap().shard_count(), 4);
+    let draining: Vec<u32> = table.shards_of(&olt("a"))[&pool_id("v")]
+        .iter()
+        .filter(|shard| shard.state == ShardState::Draining)
+        .map(|shard| shard.shard.0)
+        .collect();
+    let gone: Vec<u32> = owned
+        .iter()
+        .map(|s| s.shard.0)
+        .filter(|s| *s >= 4)
+        .collect();
+    assert_eq!(draining, gone);
+    let _ = table
+        .drive(at(2), Command::Register(register("b", "s1")))
+        .unwrap();
+    assert!(refs(&table, "b", "v").iter().all(|shard| shard.shard.0 < 4));
+    let shards = owned.into_iter().filter(|s| s.shard.0 >= 4).collect();
+    let give = Command::GiveBack {
+        olt: olt("a"),
+        session: session("s1"),
+        shards,
+    };
+    let _ = table.drive(at(3), give).unwrap();
+    assert_eq!(table.pool(&pool_id("v")).unwrap().shard_count(), 4);
+    assert_eq!(table.shrinks_to(&pool_id("v")), None);
+    // Grown again, its shards go on above their old epochs.
+    let _ = update(&mut table, 4, 10).unwrap();
+    let again = refs(&table, "a", "v");
+    assert!(
+        again
+            .iter()
+            .filter(|s| s.shard.0 >= 4)
+            .all(|s| s.epoch > Epoch(1)),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn a_shrink_that_is_taken_back_moves_nothing() {
+    let mut table = table_with(vlans("v", 10));
+    let before = refs(&table, "a", "v");
+    let _ = update(&mut table, 1, 4).unwrap();
+    let _ = update(&mut table, 2, 10).unwrap();
+    assert_eq!(table.shrinks_to(&pool_id("v")), None);
+    assert_eq!(refs(&table, "a", "v"), before);
 }
