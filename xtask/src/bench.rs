@@ -3,6 +3,7 @@
 mod cluster;
 mod dhcp;
 mod fastpath;
+mod ownership;
 
 use std::path::Path;
 
@@ -22,6 +23,8 @@ pub enum Bench {
     Dhcp,
     /// The kernel program's time per frame over live traffic, against trivial programs.
     Fastpath,
+    /// Placement of 16,384 shards on 2,000 OLTs, allocation at the edge, a fleet's heartbeats, failover, memory.
+    Ownership,
 }
 
 /// What came out; `--json` prints it as it is.
@@ -139,6 +142,7 @@ pub fn run(root: &Path, bench: Bench, json: bool, large: bool) -> Result<()> {
         Bench::Cluster => cluster::run(root, scale)?,
         Bench::Dhcp => dhcp::run(root)?,
         Bench::Fastpath => fastpath::run(root)?,
+        Bench::Ownership => ownership::run(root)?,
     };
     if json {
         let text = serde_json::to_string(&report).context("cannot write the report as JSON")?;
