@@ -306,7 +306,11 @@ pub(crate) mod tests {
             ("a/b%2Fc", ResourceType::Ipv6, "2001:db8:1::/56"),
             ("default", ResourceType::Vlan, "100"),
             ("x", ResourceType::Port, "40000"),
-            ("x/203.0.113.7:1", ResourceType::Port, "203.0.113.7:40000-40511"),
+            (
+                "x/203.0.113.7:1",
+                ResourceType::Port,
+                "203.0.113.7:40000-40511",
+            ),
             ("default", ResourceType::Ipv6, "2001:db8::1/128"),
         ] {
             let place = Place {

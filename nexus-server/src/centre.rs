@@ -9,8 +9,10 @@ mod decided;
 pub mod effects;
 mod follow;
 mod idempotency;
+mod lifecycle;
 mod membership;
 mod olts;
+mod pinned;
 mod placing;
 mod pools;
 mod queries;
@@ -34,11 +36,11 @@ use nexus_core::shard_table::ShardTable;
 use nexus_core::time::BootTime;
 
 pub use audit::Audit;
-pub use central::{CentralRequest, Outcome, Prepared, Released};
+pub use central::{Asker, CentralRequest, Outcome, Prepared, Released};
 pub use claims::{Claim, Release};
 pub use membership::ClusterReport;
 pub use olts::{Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration, ShardUse};
-pub use pools::{PoolStats, etag};
+pub use pools::{Affected, PoolChange, PoolStats, etag};
 pub use queries::{Filter, MAX_PAGE, StateFilter};
 pub use replication::Heard;
 pub use shards::{MAX_SHARDS, PoolPlan, ShardFilter, ShardInfo, ShardPage, ShardPlan};
@@ -62,6 +64,7 @@ pub struct Centre {
     record: Record,
     sessions: BTreeMap<OltId, SessionLog>,
     live: BTreeMap<OltId, olts::Live>,
+    hosts: lifecycle::Hosts,
     keys: Keys,
     /// Resources that an OLT reported although another subscriber holds them.
     conflicts: BTreeMap<Place, BTreeMap<SubscriberId, OltId>>,

@@ -112,6 +112,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::read, nodes::delete))
         .routes(routes!(nodes::drain))
+        .routes(routes!(nodes::activate))
+        .routes(routes!(nodes::fence))
         .routes(routes!(shards::list))
         .routes(routes!(shards::plan))
         .routes(routes!(cluster::status))
@@ -290,6 +292,8 @@ mod tests {
             ("/api/v1/nodes", &["get"]),
             ("/api/v1/nodes/{id}", &["get", "delete"]),
             ("/api/v1/nodes/{id}/drain", &["post"]),
+            ("/api/v1/nodes/{id}/activate", &["post"]),
+            ("/api/v1/nodes/{id}/fence", &["post"]),
             ("/api/v1/shards", &["get"]),
             ("/api/v1/shards/plan", &["post"]),
             ("/api/v1/cluster", &["get"]),

@@ -25,6 +25,7 @@ pub struct Metrics {
     nodes: GaugeVec,
     node_subscribers: GaugeVec,
     node_last_heartbeat: GaugeVec,
+    node_other_host: GaugeVec,
     cluster: ClusterMetrics,
     clset_sync: SummaryVec,
     clset_dropped: IntCounter,
@@ -72,6 +73,8 @@ pub struct OltGauges {
     pub olt: String,
     /// Active subscribers.
     pub subscribers: u32,
+    /// Whether another host has tried to be this OLT lately.
+    pub other_host: bool,
     /// Unix time of the last heartbeat; `None` before the first since this server started.
     pub last_heartbeat: Option<f64>,
 }
@@ -155,6 +158,11 @@ impl Metrics {
             node_subscribers: gauges(
                 "nexus_node_subscribers",
                 "Active subscribers, from the OLT's last heartbeat.",
+                &["olt_id"],
+            )?,
+            node_other_host: gauges(
+                "nexus_node_other_host",
+                "1 if another host has tried to be this OLT in the last ten minutes.",
                 &["olt_id"],
             )?,
             node_last_heartbeat: gauges(
@@ -278,6 +286,7 @@ impl Metrics {
             &self.nodes,
             &self.node_subscribers,
             &self.node_last_heartbeat,
+            &self.node_other_host,
         ] {
             gauge.reset();
         }
@@ -307,6 +316,8 @@ impl Metrics {
             self.node_subscribers
                 .with_label_values(&labels)
                 .set(f64::from(olt.subscribers));
+            let other = if olt.other_host { 1.0 } else { 0.0 };
+            self.node_other_host.with_label_values(&labels).set(other);
             if let Some(at) = olt.last_heartbeat {
                 self.node_last_heartbeat.with_label_values(&labels).set(at);
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nexus_core::id::{OltId, PoolId};
+use nexus_core::placement::serves_region;
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::ResourceType;
 use nexus_core::shard_table::{OwnedShard, ShardTable};
@@ -28,7 +29,7 @@ pub struct OltConfig {
     pub revision: u64,
     /// gRPC endpoints, `host:port`.
     pub endpoints: Vec<String>,
-    /// Pools in which the OLT owns shards, in the order of their names.
+    /// Pools in which the OLT owns shards, and the pinned ones of its region, in the order of their names.
     pub pools: Vec<PoolPart>,
     /// How often the OLT reports.
     pub heartbeat_interval: Duration,
@@ -43,7 +44,7 @@ pub struct OltConfig {
 pub struct PoolPart {
     /// The pool.
     pub spec: PoolSpec,
-    /// Shards that the OLT owns, in order.
+    /// Shards that the OLT owns, in order; none of a pinned pool.
     pub shards: Vec<OwnedShard>,
 }
 
@@ -52,8 +53,14 @@ impl OltConfig {
     #[must_use]
     pub fn build(table: &ShardTable, settings: &Settings, olt: &OltId) -> Option<Self> {
         let view = table.olt(olt)?;
-        let pools: Vec<PoolPart> = table
-            .shards_of(olt)
+        let mut owned = table.shards_of(olt);
+        // What is pinned may come to any OLT of the region, with its subscriber.
+        for pool in table.pools().filter(|pool| pool.is_pinned()) {
+            if serves_region(pool, &view.row.region) {
+                owned.entry(pool.id().clone()).or_default();
+            }
+        }
+        let pools: Vec<PoolPart> = owned
             .into_iter()
             .filter_map(|(id, shards)| {
                 let spec = table.pool(&id)?.spec().clone();
@@ -76,7 +83,7 @@ impl OltConfig {
         })
     }
 
-    /// Pools in which the OLT owns shards.
+    /// Pools that the OLT works with.
     #[must_use]
     pub fn pool_ids(&self) -> Vec<PoolId> {
         self.pools.iter().map(|part| part.spec.id.clone()).collect()

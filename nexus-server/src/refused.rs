@@ -7,6 +7,8 @@ use nexus_core::resource::Resource;
 use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::Refusal;
 
+use crate::allocation::Allocation;
+
 /// Why a request was refused; nothing was changed. The text says what was wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -64,24 +66,24 @@ pub enum Refused {
     #[error("pool {0} is being removed: wait until it is gone")]
     BeingRemoved(PoolId),
     /// The change would move shards under their owners.
-    #[error(
-        "pool {pool} is in use: its type, vrf, space, shard_size and delegated_length cannot change; make a new pool instead"
-    )]
+    #[error("{why}")]
     GeometryInUse {
         /// The pool.
         pool: PoolId,
+        /// What cannot change, and what to do instead.
+        why: String,
     },
-    /// The change would exclude resources that subscribers hold.
+    /// Subscribers hold what the change takes away.
     #[error(
-        "{count} resources of pool {pool} that the change excludes are held (first: {first}): deallocate them first"
+        "{count} allocations of pool {pool} are held that the change takes away: look at it with dry_run=true, and have them asked back with drain=true (force=true to remove the pool)"
     )]
-    CutsOff {
+    InUse {
         /// The pool.
         pool: PoolId,
         /// How many.
         count: u64,
-        /// First of them.
-        first: Resource,
+        /// The first of them.
+        first: Vec<Allocation>,
     },
     /// The pool was changed since it was read.
     #[error(
@@ -310,7 +312,7 @@ impl From<Refusal> for Refused {
                 vrf,
             },
             Refusal::UnknownPool(pool) => Self::UnknownPool(pool),
-            Refusal::GeometryChanged(pool) => Self::GeometryInUse { pool },
+            Refusal::PoolChange(pool, why) => Self::GeometryInUse { pool, why },
             Refusal::BeingRemoved(pool) => Self::BeingRemoved(pool),
             Refusal::NotOwner { key, epoch, olt } => Self::NotYourShard {
                 shard: key,
@@ -323,6 +325,7 @@ impl From<Refusal> for Refused {
             | Refusal::UnitTaken { .. }
             | Refusal::HasUnits { .. } => Self::NotPossible(text),
             Refusal::UnitElsewhere { .. } => Self::BeingMoved(text),
+            Refusal::Recovering { .. } => Self::NotNow(text),
             Refusal::Full { .. } => Self::Full(text),
         }
     }
@@ -351,7 +354,7 @@ impl Refused {
             Self::PoolHasAllocations { .. } => "pool-has-allocations",
             Self::BeingRemoved(_) => "pool-being-removed",
             Self::GeometryInUse { .. } => "pool-geometry-in-use",
-            Self::CutsOff { .. } => "pool-cuts-off-allocations",
+            Self::InUse { .. } => "in-use",
             Self::EtagMismatch { .. } => "etag-mismatch",
             Self::ResourceTaken { .. } => "resource-taken",
             Self::StaleEpoch { .. } => "stale-epoch",
@@ -396,7 +399,7 @@ impl Refused {
             Self::PoolHasAllocations { .. }
             | Self::BeingRemoved(_)
             | Self::GeometryInUse { .. }
-            | Self::CutsOff { .. }
+            | Self::InUse { .. }
             | Self::StaleEpoch { .. }
             | Self::NotYourShard { .. }
             | Self::OtherOlt { .. }
@@ -426,7 +429,7 @@ impl Refused {
     #[must_use]
     pub const fn count(&self) -> Option<u64> {
         match self {
-            Self::PoolHasAllocations { count, .. } | Self::CutsOff { count, .. } => Some(*count),
+            Self::PoolHasAllocations { count, .. } | Self::InUse { count, .. } => Some(*count),
             Self::DrainFirst { allocations, .. } => Some(*allocations),
             _ => None,
         }

@@ -83,11 +83,23 @@ pub enum Pools {
         /// Only if the pool still has this ETag (`nexusctl pools get` shows it).
         #[arg(long)]
         if_match: Option<String>,
+        /// Say what the change would do, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Have what subscribers hold of the resources that go asked back.
+        #[arg(long)]
+        drain: bool,
     },
     /// Remove a pool that nobody holds anything of.
     Delete {
         /// Pool.
         id: String,
+        /// Say what the removal would do, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Have everything that subscribers hold of the pool asked back first.
+        #[arg(long)]
+        force: bool,
     },
     /// How full a pool is.
     Stats {
@@ -161,8 +173,34 @@ pub enum Nodes {
     Drain {
         /// OLT.
         id: String,
+        /// Wait until the host is empty, at most so many seconds (a day if not given), and show how far it has
+        /// come. Exit code 0: empty, 2: not yet.
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            num_args = 0..=1,
+            default_missing_value = "86400",
+            value_parser = seconds
+        )]
+        wait: Option<Duration>,
     },
-    /// Forget an OLT host that is drained and holds nothing.
+    /// Let an OLT host that is drained go on after all.
+    Activate {
+        /// OLT.
+        id: String,
+    },
+    /// State that the host of an OLT is dead or cut off from its subscribers: its shards are free at once.
+    Fence {
+        /// OLT.
+        id: String,
+        /// How that is known; kept in the server's log.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Forget an OLT host that is drained and holds nothing, or that is fenced.
     Delete {
         /// OLT.
         id: String,

@@ -78,7 +78,7 @@ pub fn run(api: &Api, cli: &Cli) -> anyhow::Result<Shown> {
                 format!("{word}:\n{table}")
             }))
         }
-        Command::Nodes(command) => nodes::run(api, json, command),
+        Command::Nodes(command) => return nodes::run(api, json, command),
         Command::Shard(command) => shards::run(api, json, command),
         Command::Cluster(command) => return cluster::run(api, json, command),
         Command::Status => status(api, json),

@@ -40,6 +40,9 @@ impl Centre {
                         place: allocation.place.clone(),
                         holders: vec![holder(outer), holder(allocation)],
                     });
+                    if reaches_beyond(&outer.place, &allocation.place) {
+                        widest = Some(allocation);
+                    }
                 }
                 _ => widest = Some(allocation),
             }
@@ -92,6 +95,14 @@ fn contains(outer: &Place, inner: &Place) -> bool {
             ) => outer == inner && first <= last,
             (outer, inner) => outer == inner,
         }
+}
+
+/// Whether the second of two blocks of ports, of which it begins in the first, ends behind it.
+fn reaches_beyond(outer: &Place, inner: &Place) -> bool {
+    match (outer.resource, inner.resource) {
+        (Resource::Port { last: outer, .. }, Resource::Port { last: inner, .. }) => inner > outer,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nexus_clset::Fence;
-use nexus_core::id::{Epoch, OltId, PoolId, ShardId, SubscriberId};
+use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use nexus_core::shard::{ShardKey, ShardState};
-use nexus_core::shard_table::UnitGrant;
+use nexus_core::shard_table::{Command, Pin, PinUnit, UnitGrant};
 
 use super::Centre;
 use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
@@ -29,8 +29,19 @@ pub struct CentralRequest {
     pub olt: Option<OltId>,
     /// Labels.
     pub metadata: BTreeMap<String, String>,
+    /// The OLT, if it asks itself.
+    pub asker: Option<Asker>,
     /// A repeat with the same key gets the same answer, whatever has happened since.
     pub key: Option<String>,
+}
+
+/// An OLT that asks for a subscriber of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Its session.
+    pub session: SessionId,
+    /// Highest number of a command that it has used in this session.
+    pub last_seq: Seq,
 }
 
 /// Whether an allocation is new.
@@ -66,6 +77,44 @@ pub struct Unit {
     pub shard: ShardKey,
     /// Number of the unit in it.
     pub unit: u64,
+    /// Its pool is pinned.
+    pub pinned: bool,
+    /// Where it is to be then; nowhere if no OLT was named.
+    pub on: Option<Pin>,
+}
+
+impl Unit {
+    /// A unit of a pool that is not pinned.
+    fn new(shard: ShardKey, unit: u64) -> Self {
+        Self {
+            shard,
+            unit,
+            pinned: false,
+            on: None,
+        }
+    }
+
+    /// The command that takes it for a subscriber; `server` is the number of this server.
+    #[must_use]
+    pub fn command(&self, holder: &SubscriberId, server: u32) -> Command {
+        let (shard, unit, holder) = (self.shard.clone(), self.unit, holder.clone());
+        if self.pinned {
+            let at = self.on.clone();
+            return Command::PinUnit(PinUnit {
+                shard,
+                unit,
+                holder,
+                server,
+                at,
+            });
+        }
+        Command::TakeUnit {
+            shard,
+            unit,
+            holder,
+            server,
+        }
+    }
 }
 
 /// What a request for a resource needs.
@@ -104,6 +153,13 @@ impl Centre {
         {
             return Err(Refused::UnknownOlt(olt.clone()));
         }
+        if self.pool(&request.pool)?.is_pinned() {
+            let prepared = self.prepare_pinned(now, request)?;
+            if let Prepared::Done(held, _) = &prepared {
+                self.remember(now, request, held)?;
+            }
+            return Ok(prepared);
+        }
         if let Some(held) = self.held_already(request) {
             self.remember(now, request, &held)?;
             return Ok(Prepared::Done(held, Outcome::Repeated));
@@ -129,12 +185,15 @@ impl Centre {
         unit: &Unit,
         grant: UnitGrant,
     ) -> Result<(Arc<Allocation>, Outcome), Refused> {
-        if let Some(held) = self.held_already(request) {
+        if !unit.pinned
+            && let Some(held) = self.held_already(request)
+        {
             self.remember(now, request, &held)?;
             return Ok((held, Outcome::Repeated));
         }
         let taken = self.table().taken_unit(&unit.shard, unit.unit);
-        if taken.is_none_or(|taken| taken.grant.seq != grant.seq) {
+        let on = unit.on.as_ref();
+        if taken.is_none_or(|taken| taken.grant.seq != grant.seq || taken.at != on) {
             return Err(Refused::OutcomeUnknown(
                 "the right to the resource was used elsewhere".to_owned(),
             ));
@@ -212,10 +271,7 @@ impl Centre {
         let spec = self.table().pool(&request.pool)?;
         let (shard, unit) = spec.locate(&held.place.resource)?;
         let pool = request.pool.clone();
-        Some(Unit {
-            shard: ShardKey { pool, shard },
-            unit,
-        })
+        Some(Unit::new(ShardKey { pool, shard }, unit))
     }
 
     /// Remembers the answer under the request's idempotency key.
@@ -270,15 +326,12 @@ impl Centre {
                 !held && spec.is_allocatable(&resource)
             })
         })?;
-        Some(Unit {
-            shard: free.shard,
-            unit: free.unit,
-        })
+        Some(Unit::new(free.shard, free.unit))
     }
 
     /// The next free unit of the kept shards. The search goes on where the last one ended, so that what
     /// was released last comes back last.
-    fn free_unit(&mut self, pool: &PoolId) -> Option<Unit> {
+    pub(super) fn free_unit(&mut self, pool: &PoolId) -> Option<Unit> {
         for (shard, _) in self.kept_shards(pool) {
             let shard = ShardKey {
                 pool: pool.clone(),
@@ -287,7 +340,7 @@ impl Centre {
             let from = self.cursors.get(&shard).copied().unwrap_or(0);
             if let Some(unit) = self.search(&shard, from) {
                 self.cursors.insert(shard.clone(), unit.saturating_add(1));
-                return Some(Unit { shard, unit });
+                return Some(Unit::new(shard, unit));
             }
         }
         None
@@ -304,6 +357,7 @@ impl Centre {
             .chain(0..from.min(units))
             .take(usize::try_from(MAX_SEARCH).unwrap_or(usize::MAX))
             .filter(|unit| pool.is_allocatable_unit(key.shard, *unit))
+            .filter(|unit| pool.static_holder(key.shard, *unit).is_none())
             .filter(|unit| self.table().taken_unit(key, *unit).is_none())
             .find(|unit| {
                 let resource = pool.resource(key.shard, *unit);

@@ -127,10 +127,16 @@ impl Centre {
                 resource: place.resource,
             });
         }
-        self.leave_other_resources(now, &claim, &place)?;
-        let made_at = match &known {
-            Some(known) if known.state.is_held() => known.made_at,
-            _ => to_millisecond(claim.made_at.unwrap_or(now.wall)),
+        let state = self.leave_other_resources(now, &claim, &place)?;
+        // A subscriber that comes again to where it had it has come later than to anywhere else.
+        let claimed_at = to_millisecond(claim.made_at.unwrap_or(now.wall));
+        let again = known
+            .as_ref()
+            .filter(|known| known.state.is_held() && known.subscriber == claim.subscriber);
+        let made_at = match again {
+            Some(known) if claim.made_at.is_none() => known.made_at,
+            Some(known) => known.made_at.max(claimed_at),
+            None => claimed_at,
         };
         let allocation = Allocation {
             place,
@@ -141,7 +147,7 @@ impl Centre {
             shard: claim.shard,
             epoch: claim.epoch,
             seq: claim.seq,
-            state: AllocationState::Active,
+            state,
             made_at,
             changed_at: to_millisecond(now.wall),
             metadata: claim.metadata,
@@ -225,6 +231,9 @@ impl Centre {
                 olt: release.olt.clone(),
             });
         }
+        if !self.counts_for(release, &known)? {
+            return Ok(());
+        }
         if known.session.as_ref() == Some(&release.session) {
             if known.seq > release.seq || (known.seq == release.seq && known.state.is_held()) {
                 return Err(Refused::StaleSeq {
@@ -250,7 +259,9 @@ impl Centre {
         }
         known.state = AllocationState::Released;
         known.changed_at = to_millisecond(now.wall);
-        self.save(now, fence, known).map(drop)
+        let released = self.save(now, fence, known)?;
+        self.left(&released);
+        Ok(())
     }
 
     /// A release that has overtaken its allocation leaves a mark, so that the allocation is refused as the
@@ -377,30 +388,52 @@ impl Centre {
         })
     }
 
-    /// A subscriber has one active allocation per pool. What it has elsewhere is asked back; what it has on
-    /// the same OLT in the same session, that OLT must release first.
+    /// A subscriber has one active allocation per pool, and of all sharded pools of one type and vrf on one OLT
+    /// at a time: what it has elsewhere is asked back, new before old. What it has of the pool on the same OLT in
+    /// the same session, that OLT must release first. Gives the state of the claim: one that comes late, made
+    /// before what the subscriber has elsewhere now, is asked back itself.
     fn leave_other_resources(
         &mut self,
         now: &Now,
         claim: &Claim,
         place: &Place,
-    ) -> Result<(), Refused> {
-        let Some(other) = self
-            .record
-            .active(&claim.subscriber, &claim.pool)
-            .filter(|other| other.place != *place)
-            .cloned()
-        else {
-            return Ok(());
-        };
-        if other.olt == claim.olt && other.session.as_ref() == Some(&claim.session) {
+    ) -> Result<AllocationState, Refused> {
+        let same_pool = self.record.active(&claim.subscriber, &claim.pool);
+        let same_pool = same_pool.filter(|other| other.place != *place).cloned();
+        if let Some(other) = &same_pool
+            && other.olt == claim.olt
+            && other.session.as_ref() == Some(&claim.session)
+        {
             return Err(Refused::ReleaseFirst {
                 subscriber: claim.subscriber.clone(),
                 pool: claim.pool.clone(),
                 held: other.place.resource,
             });
         }
-        self.ask_back(now, other).map(drop)
+        let elsewhere = self
+            .record
+            .of_subscriber(&claim.subscriber)
+            .filter(|other| {
+                other.state == AllocationState::Active
+                    && other.pool != claim.pool
+                    && other.olt != claim.olt
+                    && !other.is_central()
+                    && other.place.vrf == place.vrf
+                    && is_alike(&other.place.resource, &place.resource)
+            });
+        let others: Vec<Allocation> = same_pool.into_iter().chain(elsewhere.cloned()).collect();
+        let made_at = claim.made_at.map(to_millisecond);
+        let late = made_at.is_some_and(|made_at| {
+            let mut elsewhere = others.iter().filter(|other| other.olt != claim.olt);
+            elsewhere.any(|other| !other.is_central() && other.made_at > made_at)
+        });
+        if late {
+            return Ok(AllocationState::Releasing);
+        }
+        for other in others {
+            self.ask_back(now, other)?;
+        }
+        Ok(AllocationState::Active)
     }
 
     fn dispute(&mut self, place: &Place, subscriber: &SubscriberId, olt: &OltId) {
@@ -450,6 +483,16 @@ fn released_elsewhere(known: &Allocation, claim: &Claim) -> bool {
     known.session.as_ref() == Some(&claim.session)
         && known.olt == claim.olt
         && known.seq < claim.acked_below
+}
+
+/// Whether a subscriber needs only one of the two: addresses and delegated prefixes are two things.
+fn is_alike(one: &Resource, other: &Resource) -> bool {
+    match (one, other) {
+        (Resource::Ipv6(one), Resource::Ipv6(other)) => {
+            (one.prefix_len() == 128) == (other.prefix_len() == 128)
+        }
+        (one, other) => one.kind() == other.kind(),
+    }
 }
 
 fn outside(resource: &Resource, shard: ShardId) -> Refused {

@@ -7,7 +7,7 @@ use nexus_core::cluster::{
 };
 use nexus_core::id::{OltId, PoolId, SessionId};
 use nexus_core::shard::ShardKey;
-use nexus_core::shard_table::Command;
+use nexus_core::shard_table::{self, Command};
 use nexus_core::time::ClusterTime;
 
 use super::effects::{ChangeKind, Event};
@@ -48,8 +48,17 @@ impl Centre {
             }
             _ => None,
         };
+        let address = match &command {
+            ClusterCommand::Table(Command::Register(register)) => register.address.clone(),
+            _ => String::new(),
+        };
         let before = olt.as_ref().and_then(|olt| self.session_of(olt));
         let outcome = self.cluster.apply(at, command);
+        if let (Some(olt), Err(Refusal::Table(shard_table::Refusal::AlreadyAlive { .. }))) =
+            (&olt, &outcome)
+        {
+            self.hosts.refused(now, olt, &address);
+        }
         if let Some(olt) = olt {
             self.session_may_be_over(&olt, before);
         }
@@ -127,7 +136,10 @@ impl Centre {
         }
         match &after {
             Some(session) => tracing::info!(%olt, %session, "OLT registered with a new session"),
-            None => tracing::info!(%olt, "OLT deregistered"),
+            None => {
+                tracing::info!(%olt, "OLT deregistered");
+                self.hosts_known(olt);
+            }
         }
         self.live.remove(olt);
         if self

@@ -1,6 +1,6 @@
 //! The OLT registry: register, heartbeat, drain, deregister, and what an OLT may watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use nexus_core::cluster::Answer;
 use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
 use nexus_core::shard::ShardRef;
-use nexus_core::shard_table::{Command, OltState, Register, Renew};
+use nexus_core::shard_table::{Command, OltState, Register, Renew, Vouch};
 
 use super::Centre;
 use super::effects::{Change, ChangeKind};
+use super::lifecycle::DrainProgress;
 use crate::allocation::AllocationState;
 use crate::clock::Now;
 use crate::olt_config::OltConfig;
@@ -50,6 +51,12 @@ pub struct Registration {
     pub session: SessionId,
     /// Highest number of a command that it has used in this session.
     pub last_seq: Seq,
+    /// Made at random by the process; empty: not known.
+    pub instance: String,
+    /// Revision of the newest configuration that it has; 0 if it does not say.
+    pub config_revision: u64,
+    /// Whether its lease had not ended, as it counts itself, when it sent this.
+    pub lease_alive: bool,
 }
 
 /// What a registered OLT is told.
@@ -87,6 +94,8 @@ pub struct Heartbeat {
     pub config_revision: u64,
     /// Fill of its shards.
     pub shard_use: Vec<ShardUse>,
+    /// Made at random by the process; empty: not known.
+    pub instance: String,
     /// Shards that it gives back.
     pub released: Vec<ShardRef>,
     /// Highest number of a command that it has used in this session.
@@ -102,6 +111,8 @@ pub struct HeartbeatAnswer {
     pub config_revision: u64,
     /// State of the OLT.
     pub state: OltState,
+    /// For a person: that another host has tried to be this OLT.
+    pub other_host: Option<String>,
 }
 
 /// An OLT as people and the API see it.
@@ -135,19 +146,50 @@ pub struct NodeInfo {
     pub config_revision: u64,
     /// Revision that it works with, from its last heartbeat.
     pub running_revision: u64,
+    /// Whether an operator has stated that its host hands out nothing any more.
+    pub fenced: bool,
+    /// What is left until it is empty, if it is drained.
+    pub drain: Option<DrainProgress>,
+    /// For a person: that another host has tried to be this OLT lately.
+    pub other_host: Option<String>,
 }
 
 impl Centre {
+    /// What must be decided before an OLT is registered, because part of what was decided is missing, or because the OLT
+    /// shows that it is.
+    #[must_use]
+    pub fn prepare_vouch(&self, registration: &Registration) -> Option<Command> {
+        let vouch = Vouch {
+            olt: registration.olt.clone(),
+            session: registration.session.clone(),
+            config_revision: registration.config_revision,
+            lease_alive: registration.lease_alive,
+        };
+        self.table()
+            .needs_vouching(&vouch)
+            .then_some(Command::Vouch(vouch))
+    }
+
     /// Looks whether an OLT can enrol, and gives the command that does it.
     ///
     /// # Errors
     /// What is wrong with the registration.
-    pub fn prepare_register(&self, registration: Registration) -> Result<Command, Refused> {
+    pub fn prepare_register(
+        &mut self,
+        now: &Now,
+        registration: Registration,
+    ) -> Result<Command, Refused> {
         if !(1..=MAX_CAPACITY).contains(&registration.capacity) {
             let problem =
                 format!("must be 1 to {MAX_CAPACITY}: most subscribers that this host serves");
             return Err(Refused::invalid("capacity", problem));
         }
+        self.check_instance(
+            now,
+            &registration.olt,
+            &registration.session,
+            &registration.instance,
+        )?;
         let recorded_seq = self.recorded_seq(&registration.olt, &registration.session);
         Ok(Command::Register(Register {
             olt: registration.olt,
@@ -193,7 +235,11 @@ impl Centre {
     ///
     /// # Errors
     /// An unknown OLT, or values that make no sense.
-    pub fn prepare_heartbeat(&self, heartbeat: &Heartbeat) -> Result<Option<Command>, Refused> {
+    pub fn prepare_heartbeat(
+        &mut self,
+        now: &Now,
+        heartbeat: &Heartbeat,
+    ) -> Result<Option<Command>, Refused> {
         check_metrics(&heartbeat.metrics)?;
         if self.table().olt(&heartbeat.olt).is_none() {
             return Err(Refused::UnknownOlt(heartbeat.olt.clone()));
@@ -201,10 +247,25 @@ impl Centre {
         let Some(session) = heartbeat.session.clone() else {
             return Ok(None);
         };
+        self.check_instance(now, &heartbeat.olt, &session, &heartbeat.instance)?;
         let mut in_use: BTreeMap<PoolId, u64> = BTreeMap::new();
         for shard_use in &heartbeat.shard_use {
             let count = in_use.entry(shard_use.shard.pool.clone()).or_default();
             *count = count.saturating_add(shard_use.allocated);
+        }
+        let mut idle: BTreeMap<PoolId, BTreeSet<ShardId>> = BTreeMap::new();
+        for shard_use in heartbeat
+            .shard_use
+            .iter()
+            .filter(|used| used.allocated == 0)
+        {
+            let shard = &shard_use.shard;
+            // Only these pools ask for what is not used.
+            let pool = self.table().pool(&shard.pool);
+            if pool.is_some_and(|pool| pool.high_water().is_some()) {
+                let of_pool = idle.entry(shard.pool.clone()).or_default();
+                of_pool.insert(shard.shard);
+            }
         }
         let acked_below = self.acked_below(&heartbeat.olt, &session);
         Ok(Some(Command::Renew(Renew {
@@ -213,6 +274,7 @@ impl Centre {
             config_revision: heartbeat.config_revision,
             last_seq: heartbeat.last_seq,
             in_use,
+            idle,
             released: heartbeat.released.clone(),
             acked_below,
         })))
@@ -243,13 +305,14 @@ impl Centre {
             lease: granted.lease,
             config_revision: view.row.config_revision,
             state: view.state,
+            other_host: self.hosts.warning(&olt),
         };
         self.live.insert(olt, live);
         Ok(answer)
     }
 
-    /// Looks whether an OLT can be forgotten, because it is drained and holds nothing, and gives the
-    /// command that does it.
+    /// Looks whether an OLT can be forgotten, because it is drained and holds nothing, or fenced, and gives
+    /// the command that does it.
     ///
     /// # Errors
     /// [`Refused::DrainFirst`], [`Refused::UnknownOlt`].
@@ -257,7 +320,8 @@ impl Centre {
         let node = self.node(olt)?;
         let shards = node.shards.values().map(Vec::len).sum::<usize>();
         let draining = self.table().olt(olt).is_some_and(|view| view.row.draining);
-        if !draining || node.allocations > 0 || shards > 0 {
+        let empty = draining && node.allocations == 0 && shards == 0;
+        if !empty && !node.fenced {
             return Err(Refused::DrainFirst {
                 olt: olt.clone(),
                 state: node.state.as_str(),
@@ -307,6 +371,9 @@ impl Centre {
             metrics: live.metrics,
             config_revision: view.row.config_revision,
             running_revision: live.config_revision,
+            fenced: view.row.fenced,
+            drain: self.drain_progress(olt),
+            other_host: self.hosts.warning(olt),
         })
     }
 
@@ -330,6 +397,11 @@ impl Centre {
     ) -> Result<Arc<OltConfig>, Refused> {
         if let Some(session) = session {
             self.current_session(olt, session)?;
+            if self.table().is_in_doubt(olt) {
+                return Err(Refused::NotNow(format!(
+                    "it is not certain what OLT {olt} owns: let it register first"
+                )));
+            }
         }
         self.config(olt).map(Arc::new)
     }

@@ -1,13 +1,15 @@
 //! Pools: create, read, update, delete, and how full they are.
 
-use nexus_core::id::PoolId;
-use nexus_core::pool::{Pool, PoolSpec};
+use std::collections::BTreeMap;
+
+use nexus_core::id::{OltId, PoolId, ShardId};
+use nexus_core::pool::{Change, Pool, PoolSpec};
 use nexus_core::resource::ResourceType;
 use nexus_core::shard::ShardState;
 use nexus_core::shard_table::Command;
 
 use super::Centre;
-use crate::allocation::Allocation;
+use crate::allocation::{Allocation, Place};
 use crate::refused::Refused;
 
 /// Longest form of a pool in the store, in bytes.
@@ -38,6 +40,67 @@ pub struct PoolStats {
     pub shards_kept: u64,
     /// Shards that nobody has a right to.
     pub shards_free: u64,
+    /// Units that are never handed out: excluded, reserved, network, router.
+    pub reserved: u64,
+    /// Units that are held and go, see [`Centre::draining`].
+    pub draining: u64,
+    /// The shards of each OLT; those of the cluster under its own name.
+    pub olts: BTreeMap<OltId, OltFill>,
+}
+
+/// How full the shards of one OLT are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OltFill {
+    /// Shards that it owns.
+    pub shards: u64,
+    /// Units in them that may be handed out.
+    pub total: u64,
+    /// Units in them that a subscriber holds.
+    pub allocated: u64,
+}
+
+/// What is held of resources that a change takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    /// The first of it.
+    pub first: Vec<Allocation>,
+    /// All of it.
+    pub places: Vec<Place>,
+}
+
+impl Affected {
+    /// Allocations that are named in an answer.
+    const NAMED: usize = 100;
+
+    fn of<'a>(held: impl Iterator<Item = &'a Allocation>) -> Self {
+        let mut affected = Self::default();
+        for allocation in held {
+            if affected.first.len() < Self::NAMED {
+                affected.first.push(allocation.clone());
+            }
+            affected.places.push(allocation.place.clone());
+        }
+        affected
+    }
+
+    /// How many allocations.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.places.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A change of a pool that is possible.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolChange {
+    /// How many shards it has before and after.
+    pub shards: (u32, u32),
+    /// What becomes of them; `None`: the pool is removed.
+    pub change: Option<Change>,
+    /// What is held of that which goes.
+    pub affected: Affected,
+    /// What does it.
+    pub command: Command,
 }
 
 /// Strong validator of a pool for `ETag` and `If-Match` (RFC 9110 section 8.8.3).
@@ -87,17 +150,17 @@ impl Centre {
         Ok(Command::AddPool { spec })
     }
 
-    /// Looks whether a pool can be changed, and gives the command that does it. Its space and shards stay as
-    /// they are, and nothing that is held may be excluded.
+    /// Looks whether a pool can be changed, and gives the command that does it, with what is held of the
+    /// resources that could not be handed out any more.
     ///
     /// # Errors
-    /// What is wrong with the change, or what stands in its way.
+    /// What is wrong with the change.
     pub fn prepare_update(
         &self,
         id: &PoolId,
         spec: PoolSpec,
         if_match: Option<&str>,
-    ) -> Result<Command, Refused> {
+    ) -> Result<PoolChange, Refused> {
         self.check_etag(id, if_match)?;
         if spec.id != *id {
             let problem = format!("must be {id}, as in the path: the id of a pool cannot change");
@@ -105,28 +168,61 @@ impl Centre {
         }
         check_size(&spec)?;
         let pool = Pool::new(spec)?;
-        if pool.same_geometry(self.pool(id)?) {
-            self.check_cuts_nothing_off(&pool)?;
-        }
-        let spec = Box::new(pool.spec().clone());
-        Ok(Command::UpdatePool { spec })
+        let known = self.pool(id)?;
+        let change = known.change_to(&pool);
+        let change = change.map_err(|error| Refused::GeometryInUse {
+            pool: id.clone(),
+            why: error.to_string(),
+        })?;
+        let cut_off = |held: &&Allocation| {
+            held.pool == *id && !pool.allows(&held.subscriber, &held.place.resource)
+        };
+        let affected = Affected::of(self.held_in(known).filter(cut_off));
+        Ok(PoolChange {
+            shards: (known.shard_count(), pool.shard_count()),
+            change: Some(change),
+            affected,
+            command: Command::UpdatePool {
+                spec: Box::new(pool.spec().clone()),
+            },
+        })
     }
 
-    /// Looks whether a pool can be removed, because nobody holds anything of it, and gives the command that
-    /// does it.
+    /// Gives the command that removes a pool, with what is held of it.
     ///
     /// # Errors
-    /// [`Refused::PoolHasAllocations`], [`Refused::UnknownPool`], [`Refused::EtagMismatch`].
-    pub fn prepare_delete(&self, id: &PoolId, if_match: Option<&str>) -> Result<Command, Refused> {
+    /// [`Refused::UnknownPool`], [`Refused::EtagMismatch`].
+    pub fn prepare_delete(
+        &self,
+        id: &PoolId,
+        if_match: Option<&str>,
+    ) -> Result<PoolChange, Refused> {
         self.check_etag(id, if_match)?;
-        let count = self.record.counts(id).held();
-        if count > 0 {
-            return Err(Refused::PoolHasAllocations {
-                pool: id.clone(),
-                count,
-            });
-        }
-        Ok(Command::RemovePool { pool: id.clone() })
+        let pool = self.pool(id)?;
+        let of_pool = |held: &&Allocation| held.pool == *id;
+        Ok(PoolChange {
+            shards: (pool.shard_count(), 0),
+            change: None,
+            affected: Affected::of(self.held_in(pool).filter(of_pool)),
+            command: Command::RemovePool { pool: id.clone() },
+        })
+    }
+
+    /// Units of a pool that are held and go: in shards that are asked back, and others that an OLT was asked
+    /// to release.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownPool`].
+    pub fn draining(&self, id: &PoolId) -> Result<u64, Refused> {
+        self.pool(id)?;
+        let going = self
+            .table()
+            .shards(id)
+            .filter(|row| row.state == ShardState::Draining);
+        let going = going.map(|row| self.record.shard_counts(id, row.key.shard));
+        Ok(going.fold(self.record.counts(id).releasing, |sum, counts| {
+            sum.saturating_add(counts.active)
+        }))
     }
 
     /// Whether a pool is gone.
@@ -144,7 +240,17 @@ impl Centre {
         let counts = self.record.counts(id);
         let total = pool.allocatable_total();
         let (mut owned, mut kept) = (0_u64, 0_u64);
+        let mut olts: BTreeMap<OltId, OltFill> = BTreeMap::new();
         for row in self.table().shards(id) {
+            if let Some(owner) = &row.owner {
+                let fill = olts.entry(owner.olt.clone()).or_default();
+                let held = self.record.shard_counts(id, row.key.shard).held();
+                fill.shards = fill.shards.saturating_add(1);
+                fill.total = fill
+                    .total
+                    .saturating_add(pool.allocatable_units(row.key.shard));
+                fill.allocated = fill.allocated.saturating_add(held);
+            }
             match &row.owner {
                 Some(owner) if owner.olt.is_cluster() => kept = kept.saturating_add(1),
                 Some(_) => owned = owned.saturating_add(1),
@@ -164,6 +270,9 @@ impl Centre {
             shards_owned: owned,
             shards_kept: kept,
             shards_free: shards.saturating_sub(owned).saturating_sub(kept),
+            reserved: units_of(pool).saturating_sub(total),
+            draining: self.draining(id)?,
+            olts,
         })
     }
 
@@ -183,22 +292,6 @@ impl Centre {
                 pool: id.clone(),
                 current,
             })
-        }
-    }
-
-    /// Nothing that a subscriber holds may become excluded.
-    fn check_cuts_nothing_off(&self, pool: &Pool) -> Result<(), Refused> {
-        let cut_off: Vec<&Allocation> = self
-            .held_in(pool)
-            .filter(|allocation| !pool.is_allocatable(&allocation.place.resource))
-            .collect();
-        match cut_off.first() {
-            None => Ok(()),
-            Some(first) => Err(Refused::CutsOff {
-                pool: pool.id().clone(),
-                count: u64::try_from(cut_off.len()).unwrap_or(u64::MAX),
-                first: first.place.resource,
-            }),
         }
     }
 
@@ -227,6 +320,15 @@ impl Centre {
             .flat_map(move |(first, last)| self.record.between(&vrf, first, last))
             .filter(|allocation| allocation.state.is_held())
     }
+}
+
+/// All units of a pool, those that are never handed out included.
+fn units_of(pool: &Pool) -> u64 {
+    let Some(last) = pool.shards().next_back() else {
+        return 0;
+    };
+    let full = pool.units(ShardId(0)).saturating_mul(u64::from(last.0));
+    full.saturating_add(pool.units(last))
 }
 
 fn check_size(spec: &PoolSpec) -> Result<(), Refused> {

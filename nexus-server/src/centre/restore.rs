@@ -76,6 +76,7 @@ impl Centre {
             record,
             sessions: BTreeMap::new(),
             live: BTreeMap::new(),
+            hosts: super::lifecycle::Hosts::default(),
             keys,
             conflicts: BTreeMap::new(),
             barrier: super::barrier::Barrier::default(),

@@ -1,5 +1,7 @@
 //! Tests of the state as a whole, on rows in memory and with a clock of their own.
 
+mod ownership;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use nexus_core::shard_table::Command;
 use nexus_core::time::{BootTime, ClusterTime};
 use nexus_store::{Kind, StoreError};
 use proptest::prelude::*;
+
+mod pinned;
 
 use super::effects::{ChangeKind, Event};
 use super::*;
@@ -110,12 +114,7 @@ impl Bench {
             Prepared::Done(allocation, outcome) => return Ok((allocation, outcome)),
             Prepared::Take(unit) => unit,
         };
-        let grant = self.decide(Command::TakeUnit {
-            shard: unit.shard.clone(),
-            unit: unit.unit,
-            holder: request.subscriber.clone(),
-            server: 1,
-        })?;
+        let grant = self.decide(unit.command(&request.subscriber, 1))?;
         let answer = self
             .centre
             .finish_central(&now, &request, &unit, grant.unit.unwrap());
@@ -170,8 +169,10 @@ impl Bench {
             last_seq: Seq(1000),
             config_revision: 0,
             lease_alive: false,
+            instance: String::new(),
         };
-        let command = self.centre.prepare_register(registration).unwrap();
+        let now = self.now;
+        let command = self.centre.prepare_register(&now, registration).unwrap();
         let granted = self.decide(command).unwrap();
         self.centre.registered(&olt(id), granted).unwrap()
     }
@@ -268,6 +269,7 @@ fn release_of(claim: &Claim, seq: u64) -> Release {
 
 fn central(olt: Option<&str>, who: u8) -> CentralRequest {
     CentralRequest {
+        asker: None,
         pool: pool(),
         subscriber: subscriber(who),
         olt: olt.map(self::olt),
@@ -335,6 +337,7 @@ fn a_central_shard_hands_out_every_address_once_and_reuses_the_oldest_first() {
     let mut places = Vec::new();
     while let Ok((allocation, _)) = bench.central({
         CentralRequest {
+            asker: None,
             subscriber: SubscriberId::new(format!("s{}", places.len())).unwrap(),
             ..central(None, 0)
         }

@@ -25,6 +25,7 @@ impl Centre {
     /// # Errors
     /// If the store cannot be read.
     pub fn tick(&mut self, now: &Now) -> Result<(), Refused> {
+        self.hosts.tick(now);
         if self.is_steward() {
             self.forget_cooled(now)?;
             for key in self.keys.over(now.wall, MAX_PER_TICK) {
@@ -34,7 +35,7 @@ impl Centre {
         }
         if self.units_due <= now.boot {
             self.units_due = now.boot.saturating_add(UNUSED_AFTER);
-            self.free_unused();
+            self.free_unused(now)?;
         }
         self.step(now, Input::Tick);
         Ok(())
@@ -60,9 +61,10 @@ impl Centre {
 
     /// Gives the units free that this server took and has no allocation of: it stopped in between, or the
     /// answer was lost.
-    fn free_unused(&mut self) {
+    /// Those of pinned pools that were on record before are recorded as they were taken last.
+    fn free_unused(&mut self, now: &Now) -> Result<(), Refused> {
         if !self.replica.is_complete() {
-            return;
+            return Ok(());
         }
         let before = self.table().now().saturating_sub(UNUSED_AFTER);
         let taken = self.table().taken_by(self.replica.origin().node.0, before);
@@ -85,6 +87,15 @@ impl Centre {
             })
             .collect();
         self.effects.proposals.extend(unused);
+        let taken = self.table().taken_by(self.replica.origin().node.0, before);
+        let pinned = taken
+            .filter(|taken| {
+                let pool = self.table().pool(&taken.shard.pool);
+                pool.is_some_and(nexus_core::pool::Pool::is_pinned)
+            })
+            .map(|taken| (taken.shard, taken.unit))
+            .collect();
+        self.finish_pins(now, pinned)
     }
 
     /// Gives a unit of the cluster's own shards free that was forgotten. Whoever took it since has a newer

@@ -11,8 +11,8 @@ use nexus_proto::v1;
 use crate::allocation::Allocation;
 use crate::centre::effects::{Change, ChangeKind};
 use crate::centre::{
-    CentralRequest, Claim, Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration, Release,
-    ShardUse,
+    Asker, CentralRequest, Claim, Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration,
+    Release, ShardUse,
 };
 use crate::olt_config::OltConfig;
 use crate::refused::Refused;
@@ -48,6 +48,9 @@ pub fn registration(request: v1::RegisterRequest) -> Converted<Registration> {
         capacity: request.capacity,
         session: session(request.session)?,
         last_seq: Seq(request.last_seq),
+        config_revision: request.config_revision,
+        lease_alive: request.lease_alive,
+        instance: request.instance,
     })
 }
 
@@ -102,6 +105,7 @@ pub fn heartbeat(request: v1::HeartbeatRequest) -> Converted<Heartbeat> {
         metrics: request.metrics.into_iter().collect(),
         config_revision: request.config_revision,
         shard_use: shard_use.collect::<Converted<_>>()?,
+        instance: request.instance,
         released: request
             .released_shards
             .into_iter()
@@ -126,6 +130,7 @@ pub fn heartbeat_answer(answer: &HeartbeatAnswer) -> v1::HeartbeatResponse {
         OltState::Bootstrapping | OltState::Active | OltState::Offline => OltState::Active,
     };
     v1::HeartbeatResponse {
+        other_host: answer.other_host.clone().unwrap_or_default(),
         lease_ms: answer.lease.map_or(0, millis),
         config_revision: answer.config_revision,
         state: state.as_str().to_owned(),
@@ -170,7 +175,12 @@ pub fn config(config: &OltConfig) -> Converted<v1::OltConfig> {
 
 pub fn central(request: v1::AllocateRequest) -> Converted<CentralRequest> {
     let olt = (!request.olt_id.is_empty()).then(|| olt("olt_id", request.olt_id));
+    let session = optional_session(request.session)?;
     Ok(CentralRequest {
+        asker: session.map(|session| Asker {
+            session,
+            last_seq: Seq(request.seq),
+        }),
         pool: pool(request.pool_id)?,
         subscriber: subscriber(request.subscriber_id)?,
         olt: olt.transpose()?,

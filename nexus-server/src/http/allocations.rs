@@ -71,6 +71,7 @@ pub async fn allocate(
     JsonBody(request): JsonBody<AllocateRequest>,
 ) -> Result<(StatusCode, Json<AllocateResponse>), Problem> {
     let request = CentralRequest {
+        asker: None,
         key: idempotency_key(&headers)?,
         pool: PoolId::new(request.pool_id).map_err(|error| Refused::invalid("pool_id", error))?,
         subscriber: subscriber("subscriber_id", request.subscriber_id)?,

@@ -41,6 +41,9 @@ pub async fn register(
         capacity: request.capacity,
         session,
         last_seq: Seq(request.last_seq),
+        config_revision: request.config_revision,
+        lease_alive: request.lease_alive,
+        instance: String::new(),
     };
     let registered = app.service.register(registration).await?;
     Ok(Json(registered.into()))
@@ -91,6 +94,7 @@ pub async fn heartbeat(
         metrics: request.metrics,
         config_revision: request.config_revision,
         shard_use: Vec::new(),
+        instance: String::new(),
         released: Vec::new(),
         last_seq: Seq(request.last_seq),
     };

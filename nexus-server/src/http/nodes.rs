@@ -4,11 +4,17 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use nexus_core::id::OltId;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::App;
-use super::extract::PathOf;
+use super::extract::{JsonBody, PathOf};
 use super::problem::Problem;
 use super::views::{NodeList, NodeView};
+use crate::refused::Refused;
+
+/// Longest reason, in bytes.
+const MAX_REASON: usize = 1024;
 
 /// All OLT hosts.
 #[utoipa::path(
@@ -39,7 +45,7 @@ pub async fn read(
     Ok(Json(node.into()))
 }
 
-/// Forgets an OLT host that is drained and holds nothing.
+/// Forgets an OLT host that is drained and holds nothing, or that is fenced.
 #[utoipa::path(
     delete, path = "/api/v1/nodes/{id}", tag = "nodes",
     params(("id" = String, Path, description = "OLT")),
@@ -72,4 +78,55 @@ pub async fn drain(
 ) -> Result<(StatusCode, Json<NodeView>), Problem> {
     let node = app.service.drain(olt).await?;
     Ok((StatusCode::ACCEPTED, Json(node.into())))
+}
+
+/// Lets an OLT host that is drained go on after all: it keeps what it has not given back, and gets shards again.
+#[utoipa::path(
+    post, path = "/api/v1/nodes/{id}/activate", tag = "nodes",
+    params(("id" = String, Path, description = "OLT")),
+    responses(
+        (status = 200, description = "Not drained (any more)", body = NodeView),
+        (status = 404, description = "Not registered", body = Problem),
+    )
+)]
+pub async fn activate(
+    State(app): State<App>,
+    PathOf(olt): PathOf<OltId>,
+) -> Result<Json<NodeView>, Problem> {
+    let node = app.service.activate(olt).await?;
+    Ok(Json(node.into()))
+}
+
+/// Why a host is declared fenced.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FenceRequest {
+    /// How it is known that the host hands out nothing and serves nobody any more; kept in the log.
+    #[schema(example = "power supply dead, host is out of the rack")]
+    pub reason: String,
+}
+
+/// States that the host of an OLT is dead or cut off from its subscribers. Its shards are free at once, and what was
+/// held on it is released. **If the statement is wrong, addresses are handed out twice.**
+#[utoipa::path(
+    post, path = "/api/v1/nodes/{id}/fence", tag = "nodes",
+    params(("id" = String, Path, description = "OLT")),
+    request_body = FenceRequest,
+    responses(
+        (status = 200, description = "Fenced; it counts again once it registers", body = NodeView),
+        (status = 404, description = "Not registered", body = Problem),
+        (status = 422, description = "The reason is missing", body = Problem),
+    )
+)]
+pub async fn fence(
+    State(app): State<App>,
+    PathOf(olt): PathOf<OltId>,
+    JsonBody(request): JsonBody<FenceRequest>,
+) -> Result<Json<NodeView>, Problem> {
+    if request.reason.len() > MAX_REASON {
+        let problem = format!("has {} bytes: at most {MAX_REASON}", request.reason.len());
+        return Err(Refused::invalid("reason", problem).into());
+    }
+    let node = app.service.fence(olt, request.reason).await?;
+    Ok(Json(node.into()))
 }

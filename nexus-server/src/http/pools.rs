@@ -1,5 +1,7 @@
 //! `/api/v1/pools`: what is handed out.
 
+mod views;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -8,11 +10,12 @@ use nexus_core::id::PoolId;
 use nexus_core::pool::PoolSpec;
 
 use super::App;
-use super::extract::{JsonBody, PathOf};
+use super::extract::{JsonBody, PathOf, QueryOf, json_problem};
 use super::problem::Problem;
-use super::views::{PoolDocument, PoolList, PoolRemoval, StatsView};
+use super::views::{PoolDocument, PoolList};
 use crate::centre::etag;
 use crate::refused::Refused;
+use views::{ChangeView, DeleteQuery, PoolRemoval, PoolView, StatsView, UpdateQuery};
 
 /// All pools.
 #[utoipa::path(
@@ -51,7 +54,7 @@ pub async fn create(
         .into_response())
 }
 
-/// A pool.
+/// A pool. While subscribers still hold what a change has taken away, `draining` says how much.
 #[utoipa::path(
     get, path = "/api/v1/pools/{id}", tag = "pools",
     params(("id" = String, Path, description = "Pool")),
@@ -63,27 +66,31 @@ pub async fn create(
 pub async fn read(
     State(app): State<App>,
     PathOf(id): PathOf<PoolId>,
-) -> Result<([(HeaderName, String); 1], Json<PoolSpec>), Problem> {
-    let spec = app
+) -> Result<([(HeaderName, String); 1], Json<PoolView>), Problem> {
+    let (spec, draining) = app
         .centre()
-        .run(move |centre, _| centre.pool_spec(&id))
+        .run(move |centre, _| Ok((centre.pool_spec(&id)?, centre.draining(&id)?)))
         .await?;
-    Ok(([(header::ETAG, etag(&spec))], Json(spec)))
+    let tag = etag(&spec);
+    Ok(([(header::ETAG, tag)], Json(PoolView { spec, draining })))
 }
 
-/// Changes a pool; its type, vrf, space and shards stay as they are. `If-Match` with the pool's ETag refuses
-/// the change if somebody else was faster.
+/// Changes a pool: exclusions, labels, DHCP data and the like; it may grow and shrink at its end. Type, vrf, start and
+/// shards stay as they are. If subscribers hold what the change takes away, it is refused, or they are asked for it
+/// with `drain=true`. `If-Match` with the pool's ETag refuses the change if somebody else was faster.
 #[utoipa::path(
     put, path = "/api/v1/pools/{id}", tag = "pools",
     params(
         ("id" = String, Path, description = "Pool"),
+        UpdateQuery,
         ("If-Match" = Option<String>, Header, description = "ETag of the pool that the change is made to"),
     ),
     request_body = PoolDocument,
     responses(
-        (status = 200, description = "Changed", body = PoolDocument, headers(("ETag" = String))),
+        (status = 200, description = "Changed; with dry_run: a ChangeView", body = PoolDocument, headers(("ETag" = String))),
+        (status = 202, description = "Changed, and waits until what goes has come back", body = PoolDocument, headers(("ETag" = String))),
         (status = 404, description = "No such pool", body = Problem),
-        (status = 409, description = "The change would cut off what subscribers hold, or move shards", body = Problem),
+        (status = 409, description = "Subscribers hold what the change takes away (`in-use`, with `count` and `allocations`), or it would move shards", body = Problem),
         (status = 412, description = "The pool has another ETag", body = Problem),
         (status = 422, description = "The pool makes no sense", body = Problem),
     )
@@ -91,36 +98,62 @@ pub async fn read(
 pub async fn update(
     State(app): State<App>,
     PathOf(id): PathOf<PoolId>,
+    QueryOf(query): QueryOf<UpdateQuery>,
     headers: HeaderMap,
-    JsonBody(spec): JsonBody<PoolSpec>,
-) -> Result<([(HeaderName, String); 1], Json<PoolSpec>), Problem> {
+    JsonBody(mut body): JsonBody<serde_json::Value>,
+) -> Result<Response, Problem> {
+    // What was read may be written back.
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("draining");
+    }
+    let spec: PoolSpec = serde_json::from_value(body).map_err(|error| json_problem(&error))?;
     let if_match = if_match(&headers)?;
-    let spec = app.service.update_pool(id, spec, if_match).await?;
-    Ok(([(header::ETAG, etag(&spec))], Json(spec)))
+    if query.dry_run {
+        let planned = app.service.try_pool(id.clone(), Some(spec), if_match);
+        let (change, plan) = planned.await?;
+        return Ok(Json(ChangeView::new(id.to_string(), &change, plan)).into_response());
+    }
+    let changed = app.service.update_pool(id, spec, if_match, query.drain);
+    let (spec, draining) = changed.await?;
+    let status = match draining {
+        0 => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    let tag = etag(&spec);
+    let view = Json(PoolView { spec, draining });
+    Ok((status, [(header::ETAG, tag)], view).into_response())
 }
 
-/// Removes a pool that nobody holds anything of.
+/// Removes a pool that nobody holds anything of, or has everything asked back first with `force=true`.
 #[utoipa::path(
     delete, path = "/api/v1/pools/{id}", tag = "pools",
     params(
         ("id" = String, Path, description = "Pool"),
+        DeleteQuery,
         ("If-Match" = Option<String>, Header, description = "ETag of the pool"),
     ),
     responses(
         (status = 204, description = "Removed"),
+        (status = 200, description = "With dry_run: what would happen", body = ChangeView),
         (status = 202, description = "Goes as soon as the OLTs have given back its shards", body = PoolRemoval),
         (status = 404, description = "No such pool", body = Problem),
-        (status = 409, description = "It has allocations; `count` says how many", body = Problem),
+        (status = 409, description = "It has allocations (`in-use`, with `count` and `allocations`)", body = Problem),
         (status = 412, description = "The pool has another ETag", body = Problem),
     )
 )]
 pub async fn delete(
     State(app): State<App>,
     PathOf(id): PathOf<PoolId>,
+    QueryOf(query): QueryOf<DeleteQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let if_match = if_match(&headers)?;
-    if app.service.delete_pool(id.clone(), if_match).await? {
+    if query.dry_run {
+        let (change, plan) = app.service.try_pool(id.clone(), None, if_match).await?;
+        return Ok(Json(ChangeView::new(id.to_string(), &change, plan)).into_response());
+    }
+    let removed = app.service.delete_pool(id.clone(), if_match, query.force);
+    if removed.await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let removal = PoolRemoval {

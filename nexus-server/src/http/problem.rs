@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::allocation::Allocation;
 use crate::refused::{Class, Refused};
 
 /// Prefix of every problem type.
@@ -29,9 +30,33 @@ pub struct Problem {
     /// How many things stand in the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// The first 100 of them, if they are allocations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allocations: Vec<HeldView>,
     /// Servers that take writes, if this one does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub writers: Vec<String>,
+}
+
+/// An allocation that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeldView {
+    /// What is held.
+    pub resource: String,
+    /// Who holds it.
+    pub subscriber_id: String,
+    /// OLT that the subscriber is on.
+    pub olt_id: String,
+}
+
+impl From<&Allocation> for HeldView {
+    fn from(allocation: &Allocation) -> Self {
+        Self {
+            resource: allocation.place.resource.to_string(),
+            subscriber_id: allocation.subscriber.to_string(),
+            olt_id: allocation.olt.to_string(),
+        }
+    }
 }
 
 impl Problem {
@@ -45,6 +70,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             count: None,
+            allocations: Vec::new(),
             writers: Vec::new(),
         }
     }
@@ -87,8 +113,13 @@ impl From<Refused> for Problem {
             Refused::ReadOnly { writers } => writers.clone(),
             _ => Vec::new(),
         };
+        let allocations = match &refused {
+            Refused::InUse { first, .. } => first.iter().map(HeldView::from).collect(),
+            _ => Vec::new(),
+        };
         Self {
             writers,
+            allocations,
             field: refused.field().map(ToOwned::to_owned),
             count: refused.count(),
             ..Self::new(status, refused.slug(), refused.to_string())

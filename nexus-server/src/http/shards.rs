@@ -15,7 +15,8 @@ use super::extract::{JsonBody, QueryOf};
 use super::problem::Problem;
 use crate::centre::{MAX_SHARDS, ShardFilter};
 use crate::refused::Refused;
-use views::{PlanRequest, PlanView, ShardList};
+pub use views::PlanView;
+use views::{PlanRequest, ShardList};
 
 /// Most joins and leaves of one plan.
 const MAX_CHANGES: usize = 1000;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::allocation::Allocation;
-use crate::centre::{Audit, HeartbeatAnswer, NodeInfo, PoolStats, Registered};
+use crate::centre::{Audit, HeartbeatAnswer, NodeInfo, Registered};
 use crate::olt_config::OltConfig;
 
 /// One resource bound to one subscriber.
@@ -117,6 +117,13 @@ pub struct PoolDocument {
     vrf: String,
     /// Size of a shard: prefix length (ipv4, ipv6) or how many numbers (vlan, svlan) or blocks (port).
     shard_size: Option<u32>,
+    /// An OLT of whose units a smaller part (0 to 0.5) is free gets more; 0.1 if not given.
+    #[schema(example = 0.1)]
+    low_water: Option<f64>,
+    /// OLTs get shards by use, and one of whose units a greater part (0.2 above low_water, to 1) is free gives
+    /// shards back; never if not given.
+    #[schema(example = 0.6)]
+    high_water: Option<f64>,
     /// Length of the prefix of one subscriber (ipv6): 48 to 64, or 128 for single addresses; 56 if not given.
     delegated_length: Option<u8>,
     /// How long a released resource rests; 10m if not given.
@@ -187,55 +194,6 @@ pub struct DhcpDocument {
     options: BTreeMap<String, String>,
 }
 
-/// How full a pool is, in units (addresses, delegated prefixes, VLANs, ports) and shards.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct StatsView {
-    pool_id: String,
-    #[serde(rename = "type")]
-    kind: String,
-    /// Units that may be handed out at all.
-    total: u64,
-    /// Units that a subscriber holds.
-    allocated: u64,
-    /// Of these, units that an OLT was asked to release.
-    releasing: u64,
-    /// Units that cool down after a release.
-    cooling: u64,
-    /// Units that are neither held nor cooling.
-    available: u64,
-    /// allocated / total.
-    utilization_ratio: f64,
-    shards: u64,
-    /// Shards that belong to OLTs.
-    shards_owned: u64,
-    /// Shards that the cluster keeps for allocations of its own.
-    shards_kept: u64,
-    shards_free: u64,
-}
-
-impl From<PoolStats> for StatsView {
-    fn from(stats: PoolStats) -> Self {
-        Self {
-            pool_id: stats.pool.to_string(),
-            kind: stats.kind.to_string(),
-            total: stats.total,
-            allocated: stats.allocated,
-            releasing: stats.releasing,
-            cooling: stats.cooling,
-            available: stats.available,
-            utilization_ratio: if stats.total == 0 {
-                0.0
-            } else {
-                stats.allocated as f64 / stats.total as f64
-            },
-            shards: stats.shards,
-            shards_owned: stats.shards_owned,
-            shards_kept: stats.shards_kept,
-            shards_free: stats.shards_free,
-        }
-    }
-}
-
 /// One OLT host.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodeView {
@@ -261,6 +219,25 @@ pub struct NodeView {
     running_revision: u64,
     /// Values of its own, from the last heartbeat.
     metrics: BTreeMap<String, f64>,
+    /// Whether an operator has stated that its host hands out nothing any more (POST /api/v1/nodes/{id}/fence).
+    fenced: bool,
+    /// What is left until it is empty, while it is drained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<DrainView>,
+    /// Another host has tried to be this OLT lately, and was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_host: Option<String>,
+}
+
+/// How far an OLT host is drained.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DrainView {
+    /// Shards that it has yet to give back.
+    shards: u64,
+    /// Allocations that are held on it.
+    allocations: u64,
+    /// Whether it can be taken away, and deregistered.
+    done: bool,
 }
 
 /// Shards of one pool that an OLT owns.
@@ -293,6 +270,13 @@ impl From<NodeInfo> for NodeView {
             config_revision: node.config_revision,
             running_revision: node.running_revision,
             metrics: node.metrics,
+            fenced: node.fenced,
+            drain: node.drain.map(|left| DrainView {
+                shards: left.shards,
+                allocations: left.allocations,
+                done: left.is_done(),
+            }),
+            other_host: node.other_host,
         }
     }
 }
@@ -399,6 +383,13 @@ pub struct BootstrapRequest {
     /// Highest number of a command that was used in this session.
     #[serde(default)]
     pub last_seq: u64,
+    /// Revision of the newest configuration that the host has. Higher than what it was given here means that the
+    /// centre was restored from an older copy.
+    #[serde(default)]
+    pub config_revision: u64,
+    /// Its lease had not ended, as the host counts it, when it sent this.
+    #[serde(default)]
+    pub lease_alive: bool,
 }
 
 /// An OLT is enrolled.
@@ -458,6 +449,9 @@ pub struct HeartbeatResponse {
     config_revision: u64,
     /// State of the OLT.
     state: String,
+    /// Another host has tried to be this OLT lately, and was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_host: Option<String>,
 }
 
 impl From<HeartbeatAnswer> for HeartbeatResponse {
@@ -468,6 +462,7 @@ impl From<HeartbeatAnswer> for HeartbeatResponse {
             }),
             config_revision: answer.config_revision,
             state: answer.state.as_str().to_owned(),
+            other_host: answer.other_host,
         }
     }
 }
@@ -536,15 +531,6 @@ pub struct PoolList {
 pub struct NodeList {
     /// In the order of their ids.
     pub nodes: Vec<NodeView>,
-}
-
-/// A pool that is going.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PoolRemoval {
-    /// The pool.
-    pub pool_id: String,
-    /// It goes as soon as the OLTs have given back its shards.
-    pub removing: bool,
 }
 
 /// What the audit has found.
@@ -633,6 +619,8 @@ mod tests {
         spec.metadata.insert(String::new(), String::new());
         spec.shard_size = Some(1);
         spec.delegated_length = Some(1);
+        spec.low_water = nexus_core::pool::Share::from_per_mille(100);
+        spec.high_water = nexus_core::pool::Share::from_per_mille(600);
         spec.dhcp.router = Some(String::new());
         spec.dhcp.dns = vec![String::new()];
         spec.dhcp.domain_name = Some(String::new());

@@ -46,6 +46,7 @@ fn example() -> (Metrics, Snapshot) {
             olt: "olt-1".into(),
             subscribers: 7,
             last_heartbeat: Some(1.5),
+            other_host: false,
         }],
         nodes: vec![("olt".into(), "active".into(), 1)],
         watchers: 2,

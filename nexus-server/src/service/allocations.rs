@@ -115,12 +115,7 @@ impl Service {
                 Prepared::Done(allocation, outcome) => return Ok((allocation, outcome)),
                 Prepared::Take(unit) => unit,
             };
-            let command = Command::TakeUnit {
-                shard: unit.shard.clone(),
-                unit: unit.unit,
-                holder: request.subscriber.clone(),
-                server: self.number,
-            };
+            let command = unit.command(&request.subscriber, self.number);
             match self.parts.grants.decide(command).await {
                 Ok(granted) => {
                     taken = granted.unit.map(|grant| (unit, grant));

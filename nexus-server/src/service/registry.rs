@@ -18,6 +18,8 @@ use crate::watch::Feed;
 /// How often it is looked whether this server has come as far as the one that an OLT was at before.
 const CONFIG_LOOKS: usize = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Allocations that are changed in one piece of work of the owner.
+pub(super) const AT_ONCE: usize = 500;
 
 impl Service {
     /// Enrols an OLT and starts or renews its lease.
@@ -39,7 +41,7 @@ impl Service {
         let command = self
             .parts
             .centre
-            .run(move |centre, _| centre.prepare_register(registration))
+            .run(move |centre, now| centre.prepare_register(&now, registration))
             .await?;
         let granted = self.parts.grants.decide(command).await?;
         self.place(Some(olt.clone())).await;
@@ -143,7 +145,7 @@ impl Service {
         let command = self
             .parts
             .centre
-            .run_ahead(move |centre, _| centre.prepare_heartbeat(&asked))
+            .run_ahead(move |centre, now| centre.prepare_heartbeat(&now, &asked))
             .await?;
         let granted = match command {
             Some(command) => self.parts.grants.decide(command).await?,
@@ -165,6 +167,56 @@ impl Service {
             .grants
             .decide(Command::Drain { olt: olt.clone() })
             .await?;
+        self.place(None).await;
+        self.parts
+            .centre
+            .run(move |centre, _| centre.node(&olt))
+            .await
+    }
+
+    /// Lets an OLT that is drained go on after all.
+    ///
+    /// # Errors
+    /// An unknown OLT.
+    pub async fn activate(&self, olt: OltId) -> Result<NodeInfo, Refused> {
+        self.writable()?;
+        self.parts
+            .grants
+            .decide(Command::Activate { olt: olt.clone() })
+            .await?;
+        self.place(None).await;
+        self.parts
+            .centre
+            .run(move |centre, _| centre.node(&olt))
+            .await
+    }
+
+    /// An operator states that the host of an OLT hands out nothing and serves nobody any more: its shards are
+    /// free at once, and what was held on it is released. May be repeated.
+    ///
+    /// # Errors
+    /// An unknown OLT, or no reason.
+    pub async fn fence(&self, olt: OltId, reason: String) -> Result<NodeInfo, Refused> {
+        self.writable()?;
+        tracing::warn!(%olt, reason = %reason.escape_default(), "an operator states that this OLT is fenced");
+        let command = Command::Fence {
+            olt: olt.clone(),
+            reason,
+        };
+        self.parts.grants.decide(command).await?;
+        let of = olt.clone();
+        let places = self
+            .parts
+            .centre
+            .run(move |centre, _| Ok(centre.places_on(&of)))
+            .await?;
+        for part in places.chunks(AT_ONCE) {
+            let (part, of) = (part.to_vec(), olt.clone());
+            self.parts
+                .centre
+                .run(move |centre, now| centre.release_fenced(&now, &of, &part))
+                .await?;
+        }
         self.place(None).await;
         self.parts
             .centre

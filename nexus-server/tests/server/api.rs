@@ -178,12 +178,12 @@ fn the_centre_allocates_once_per_subscriber_and_releases_at_once_what_no_olt_has
 
     let path = format!("/api/v1/pools/{POOL}");
     let refused = server.delete(&path);
-    assert_eq!(refused.problem(409), "pool-has-allocations");
+    assert_eq!(refused.problem(409), "in-use");
     assert_eq!(refused.body["count"], 1);
     let mut pool = server.get(&path).body;
     pool["exclusions"] = json!([allocation["resource"]]);
     let refused = server.put(&path, &pool, &[]);
-    assert_eq!(refused.problem(409), "pool-cuts-off-allocations");
+    assert_eq!(refused.problem(409), "in-use");
     pool["exclusions"] = json!([]);
     pool["shard_size"] = json!(20);
     assert_eq!(

@@ -291,6 +291,7 @@ impl TestOlt {
             capacity: 2000,
             session: session.into(),
             last_seq: 0,
+            ..v1::RegisterRequest::default()
         };
         let response = client.register(request).await?.into_inner();
         assert!(response.lease_ms > 0);
@@ -377,6 +378,7 @@ impl TestOlt {
             shard_use: Vec::new(),
             released_shards: Vec::new(),
             last_seq: self.seq,
+            ..v1::HeartbeatRequest::default()
         }
     }
 

@@ -11,6 +11,7 @@ mod api;
 mod concurrency;
 mod durability;
 mod harness;
+mod lifecycle;
 mod ownership;
 mod shards;
 mod startup;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use super::{array, pool_path, shown};
+use super::{array, pool_path, query, rows, shards, shown};
 use crate::api::{Answer, Api};
 use crate::cli::Pools;
 use crate::table::{Table, cell, fields};
@@ -42,7 +42,13 @@ pub fn run(api: &Api, json: bool, command: &Pools) -> anyhow::Result<String> {
             let body = json!({ "pools": made });
             Ok(shown(json, &body, pool_rows))
         }
-        Pools::Update { id, file, if_match } => {
+        Pools::Update {
+            id,
+            file,
+            if_match,
+            dry_run,
+            drain,
+        } => {
             let mut pools = read_pools(file)?;
             let (Some(mut pool), true) = (pools.pop(), pools.is_empty()) else {
                 bail!(
@@ -57,14 +63,28 @@ pub fn run(api: &Api, json: bool, command: &Pools) -> anyhow::Result<String> {
                 .iter()
                 .map(|tag| ("if-match", tag.as_str()))
                 .collect();
-            let answer = api.send("PUT", &pool_path(id), Some(&pool), &headers)?;
+            let flags = flags(&[("dry_run", *dry_run), ("drain", *drain)]);
+            let path = format!("{}{flags}", pool_path(id));
+            let answer = api.send("PUT", &path, Some(&pool), &headers)?;
             Ok(shown(json, &answer.body, |body| {
-                with_etag(&answer, fields(body))
+                if *dry_run {
+                    return change_text(body);
+                }
+                let text = with_etag(&answer, fields(body));
+                match body.get("draining").and_then(Value::as_u64) {
+                    Some(left) => format!(
+                        "{text}\n{left} allocations of what goes are still held and were asked back; `nexusctl pools stats {id}` shows how many are left\n"
+                    ),
+                    None => text,
+                }
             }))
         }
-        Pools::Delete { id } => {
-            let answer = api.send("DELETE", &pool_path(id), None, &[])?;
-            Ok(shown(json, &answer.body, |_| match answer.status {
+        Pools::Delete { id, dry_run, force } => {
+            let flags = flags(&[("dry_run", *dry_run), ("force", *force)]);
+            let path = format!("{}{flags}", pool_path(id));
+            let answer = api.send("DELETE", &path, None, &[])?;
+            Ok(shown(json, &answer.body, |body| match answer.status {
+                200 => change_text(body),
                 202 => {
                     format!("pool {id} goes as soon as the OLT hosts have given back its shards\n")
                 }
@@ -73,9 +93,74 @@ pub fn run(api: &Api, json: bool, command: &Pools) -> anyhow::Result<String> {
         }
         Pools::Stats { id } => {
             let answer = api.get(&format!("{}/stats", pool_path(id)))?;
-            Ok(shown(json, &answer.body, fields))
+            Ok(shown(json, &answer.body, stats_text))
         }
     }
+}
+
+/// Those of the flags that are set, as a query.
+fn flags(all: &[(&str, bool)]) -> String {
+    let set: Vec<(&str, Option<&str>)> = all
+        .iter()
+        .map(|(name, set)| (*name, set.then_some("true")))
+        .collect();
+    query(&set)
+}
+
+/// What a change would do, for people.
+fn change_text(change: &Value) -> String {
+    let value = |name: &str| cell(change.get(name).unwrap_or(&Value::Null));
+    let mut text = format!(
+        "pool {}: {}, {} shards now, {} then\n{} allocations are held of what goes",
+        value("pool_id"),
+        value("change"),
+        value("shards_before"),
+        value("shards_after"),
+        value("affected_allocations"),
+    );
+    let named = array(change, "allocations");
+    if named.is_empty() {
+        text.push('\n');
+    } else {
+        text.push_str(&format!(", the first {} of them:\n", named.len()));
+        text.push_str(&rows(
+            &["resource", "subscriber_id", "olt_id"],
+            change,
+            "allocations",
+        ));
+    }
+    text.push('\n');
+    text.push_str(&shards::plan_text(
+        change.get("plan").unwrap_or(&Value::Null),
+    ));
+    text.push_str("\nnothing was changed (dry run)\n");
+    text
+}
+
+/// How full a pool is: its figures, then each OLT's shards.
+fn stats_text(stats: &Value) -> String {
+    let mut of_pool = stats.clone();
+    let olts = of_pool
+        .as_object_mut()
+        .and_then(|stats| stats.remove("olts"));
+    let mut table = Table::new(&["olt", "shards", "allocated", "total", "utilization"]);
+    for (olt, fill) in olts
+        .as_ref()
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let value = |name: &str| cell(fill.get(name).unwrap_or(&Value::Null));
+        let part = fill.get("utilization_ratio").and_then(Value::as_f64);
+        table.row(vec![
+            olt.clone(),
+            value("shards"),
+            value("allocated"),
+            value("total"),
+            format!("{:.1}%", part.unwrap_or(0.0) * 100.0),
+        ]);
+    }
+    format!("{}\n{}", fields(&of_pool), table.text())
 }
 
 fn pool_rows(body: &Value) -> String {

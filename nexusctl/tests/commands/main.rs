@@ -126,6 +126,7 @@ fn an_operator_can_do_everything_from_the_command_line() {
             .contains("draining")
     );
     assert_eq!(server.json(&["nodes", "get", "olt-1"])["state"], "draining");
+    shards_and_nodes(&server);
     let status = server.text(&["status"]);
     assert!(
         status.contains("ready, version") && status.contains("0 duplicate allocations"),
@@ -138,8 +139,54 @@ fn an_operator_can_do_everything_from_the_command_line() {
     let removed = server.text(&["pools", "delete", "residential"]);
     assert!(
         removed.contains("goes as soon as"),
-        "an OLT still owns shards: {removed}"
+        "what was released still cools down: {removed}"
     );
+}
+
+/// `olt-1` is drained and owns shards of `residential` and `vlans`.
+fn shards_and_nodes(server: &Server) {
+    let waited = server.run(&["nodes", "drain", "olt-1", "--wait", "0.1"]);
+    let told = String::from_utf8(waited.stderr).unwrap();
+    assert_eq!(waited.status.code(), Some(2), "{told}");
+    assert!(told.contains("shards and 0 allocations left"), "{told}");
+    let back = server.text(&["nodes", "activate", "olt-1"]);
+    assert!(back.contains("bootstrapping"), "{back}");
+    let kept = server.text(&["shard", "list", "--olt", "nexus"]);
+    assert_eq!(kept.lines().count(), 3, "{kept}");
+    let plan = server.text(&[
+        "shard",
+        "plan",
+        "--join",
+        "olt-2:2000:east",
+        "--leave",
+        "olt-1",
+    ]);
+    assert!(
+        plan.contains("pool residential") && plan.contains("olt-2"),
+        "{plan}"
+    );
+    let nothing = server.run(&["shard", "plan"]);
+    assert_eq!(nothing.status.code(), Some(2), "nothing to plan");
+    let longer = server.file(
+        "longer.json",
+        "{\"type\": \"vlan\", \"range\": \"1000-2999\", \"shard_size\": 100}",
+    );
+    let tried = server.text(&["pools", "update", "vlans", "-f", &longer, "--dry-run"]);
+    assert!(
+        tried.contains("grown") && tried.contains("nothing was changed"),
+        "{tried}"
+    );
+    let removal = server.text(&["pools", "delete", "residential", "--dry-run"]);
+    assert!(removal.contains("removed"), "{removal}");
+    let stats = server.text(&["pools", "stats", "residential"]);
+    assert!(
+        stats.contains("reserved") && stats.contains("UTILIZATION"),
+        "{stats}"
+    );
+    let unsure = server.refusal(&["nodes", "fence", "olt-1", "--reason", "dead"]);
+    assert!(unsure.contains("--yes"), "{unsure}");
+    let fenced = server.text(&["nodes", "fence", "olt-1", "--reason", "dead", "--yes"]);
+    assert!(fenced.contains("fenced              true"), "{fenced}");
 }
 
 #[test]
