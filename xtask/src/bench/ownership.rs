@@ -34,6 +34,7 @@ pub fn run(root: &Path) -> Result<Report> {
 
     let began = Instant::now();
     eprintln!("- {}", machine::description());
+    let _precedence = machine::Precedence::take()?;
     let (mut rows, mut goals) = (Vec::new(), Vec::new());
     placement::measure(&mut rows, &mut goals)?;
     edge::measure(&mut rows, &mut goals)?;

@@ -302,23 +302,18 @@ async fn register(fleet: &Fleet) -> Result<Calls> {
 }
 
 async fn beat(fleet: &Fleet, every: Duration, duration: Duration) -> Result<Calls> {
-    let mut running = JoinSet::new();
     let olts = u32::try_from(fleet.olts)?.max(1);
-    for number in 0..olts {
-        let mut olt = fleet.olt(usize::try_from(number)?)?;
-        running.spawn(async move {
-            // Connected, and with the shards that it says it has, before the first one counts.
-            let ready = olt.configure().await.map_err(|status| status.to_string());
-            (olt, ready)
-        });
-    }
+    // Connected, and with the shards that they say they have, before the first heartbeat counts.
+    let mut running = JoinSet::new();
     let mut ready = Vec::new();
-    while let Some(done) = running.join_next().await {
-        let (olt, result) = done?;
-        if let Err(why) = result {
-            bail!("{} has no configuration: {why}", olt.id);
+    for number in 0..olts {
+        if running.len() == AT_ONCE {
+            ready.push(running.join_next().await.context("nobody connects")???);
         }
-        ready.push(olt);
+        running.spawn(configured(fleet.olt(usize::try_from(number)?)?));
+    }
+    while let Some(done) = running.join_next().await {
+        ready.push(done??);
     }
     let mut running = JoinSet::new();
     let mut tally = Tally::begin();
@@ -348,6 +343,18 @@ async fn beat(fleet: &Fleet, every: Duration, duration: Duration) -> Result<Call
         }
     }
     Ok(tally.report())
+}
+
+/// The OLT with its configuration, as soon as a node gives it.
+async fn configured(mut olt: Olt) -> Result<Olt> {
+    let began = Instant::now();
+    loop {
+        match olt.configure().await {
+            Ok(()) => return Ok(olt),
+            Err(_) if began.elapsed() < LIMIT => tokio::time::sleep(PAUSE).await,
+            Err(status) => bail!("{} has no configuration: {status}", olt.id),
+        }
+    }
 }
 
 async fn failover(

@@ -11,9 +11,9 @@ use crate::bench::Goal;
 
 const OLTS: &str = "2000";
 const SHARDS: &str = "16384";
-/// A tenth as much of both, to see how it grows.
-const FEWER_OLTS: &str = "200";
-const FEWER_SHARDS: &str = "1638";
+/// An eighth of both, to see how it grows.
+const FEWER_OLTS: &str = "250";
+const FEWER_SHARDS: &str = "2048";
 /// Goals of issue 5, in milliseconds.
 const FULL_MS: f64 = 1000.0;
 const CHANGE_MS: f64 = 50.0;
@@ -46,17 +46,17 @@ struct Spread {
     max: f64,
 }
 
-/// Measures it at full size, and at a tenth of it as the reference.
+/// Measures it at full size, and at an eighth of it as the reference.
 pub fn measure(rows: &mut Vec<Row>, goals: &mut Vec<Goal>) -> Result<()> {
     let full = of(OLTS, SHARDS)?;
-    let tenth = of(FEWER_OLTS, FEWER_SHARDS)?;
+    let eighth = of(FEWER_OLTS, FEWER_SHARDS)?;
     let mut row = |name: &str, pick: fn(&Placement) -> &Spread| {
-        let name = format!("{name}: 2,000 OLTs, 16,384 shards, against a tenth of both");
+        let name = format!("{name}: 2,000 OLTs, 16,384 shards, against an eighth of both");
         rows.push(Row::compared(
             name,
             "ms",
             pick(&full).median,
-            pick(&tenth).median,
+            pick(&eighth).median,
         ));
     };
     row("a full plan", |all| &all.full_plan_ms);
