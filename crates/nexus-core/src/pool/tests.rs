@@ -6,6 +6,7 @@ use super::*;
 use crate::resource::Resource;
 
 mod change;
+mod examples;
 
 fn pool(yaml: &str) -> Result<Pool, String> {
     let spec: PoolSpec = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
