@@ -45,7 +45,7 @@ pub use self::network::{Network, address};
 pub use self::node::Node;
 pub use self::olt::{OltClient, Place, Refusal};
 pub use self::pools::PoolPlan;
-pub use self::rest::{Answer, Client};
+pub use self::rest::{Answer, Client, inside};
 pub use self::status::{Member, Root, Status};
 pub use self::workload::{Load, Workload, WorkloadReport};
 

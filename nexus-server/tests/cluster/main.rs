@@ -19,4 +19,5 @@ mod processes;
 mod reading;
 mod recovery;
 mod stage;
+mod versions;
 mod watching;
