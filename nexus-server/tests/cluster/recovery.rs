@@ -26,10 +26,12 @@ fn enrol(bench: &ClusterBench, place: usize, id: &str, more: &Value) -> Result<V
     for (name, value) in more.as_object().into_iter().flatten() {
         body[name] = value.clone();
     }
-    let answer = bench
-        .client(place)?
-        .patience(LIMIT)
-        .post("/api/v1/bootstrap", &body)?;
+    // A server that has just been started takes writes a moment later.
+    let client = bench.client(place)?.patience(LIMIT);
+    let answer = wait_until("it takes writes", LIMIT, || {
+        let answer = client.post("/api/v1/bootstrap", &body)?;
+        Ok((answer.status != 503).then_some(answer))
+    })?;
     answer.ok().with_context(|| format!("{id} cannot enrol"))
 }
 
