@@ -131,6 +131,7 @@ impl OltClient {
             capacity: 2000,
             session: self.session.clone(),
             last_seq: self.seq,
+            ..v1::RegisterRequest::default()
         };
         let answer = self
             .persist(async |mut client| client.register(request.clone()).await)
