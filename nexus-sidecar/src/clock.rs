@@ -1,5 +1,7 @@
 //! The clocks of this host: boot time, which boot it is, and the wall clock for what people read.
 
+use std::time::Duration;
+
 use nexus_core::time::BootTime;
 use nix::time::{ClockId, clock_gettime};
 
@@ -40,6 +42,43 @@ pub fn boot_id() -> Result<String, ClockError> {
         .map_err(ClockError::BootId)
 }
 
+/// The wall clock, milliseconds since 1970.
+#[must_use]
+pub fn wall_millis() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// How far the wall clock may run ahead of the boot clock on top of 1%: it is set by steps and slews.
+const AHEAD: Duration = Duration::from_secs(2);
+
+/// Compares the boot clock with the wall clock since the lease was renewed. A machine that was paused as a whole (a
+/// virtual one, or its image) has a boot clock that stood still, and so would the lease on it; once somebody sets
+/// its wall clock, that shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    since: Option<(BootTime, i64)>,
+}
+
+impl Watch {
+    /// The lease was renewed.
+    pub const fn renewed(&mut self, now: BootTime, wall_millis: i64) {
+        self.since = Some((now, wall_millis));
+    }
+
+    /// How far the wall clock has run ahead, if that is more than clocks do. Said once, until the next renewal.
+    pub fn ran_ahead(&mut self, now: BootTime, wall_millis: i64) -> Option<Duration> {
+        let (since, then) = self.since?;
+        let boot = now.since(since);
+        let wall = Duration::from_millis(u64::try_from(wall_millis.saturating_sub(then)).ok()?);
+        let ahead = wall.checked_sub(boot)?;
+        if ahead <= boot / 100 + AHEAD {
+            return None;
+        }
+        self.since = None;
+        Some(ahead)
+    }
+}
+
 /// The wall clock, RFC 3339 in UTC with milliseconds.
 #[must_use]
 pub fn wall_now() -> String {
@@ -51,6 +90,26 @@ pub fn wall_now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wall_clock_that_runs_ahead_of_the_boot_clock_is_noticed_once() {
+        let at = |secs: u64| BootTime::ZERO + Duration::from_secs(secs);
+        let mut watch = Watch::default();
+        assert_eq!(
+            watch.ran_ahead(at(1), 99_000_000),
+            None,
+            "nothing to compare"
+        );
+        watch.renewed(at(100), 1_000_000);
+        for (boot, wall) in [(100, 1_002_000), (200, 1_103_000), (1100, 2_011_900)] {
+            assert_eq!(watch.ran_ahead(at(boot), wall), None, "{boot}");
+        }
+        // Set back: nothing was missed.
+        assert_eq!(watch.ran_ahead(at(1200), 500_000), None);
+        let ahead = watch.ran_ahead(at(200), 1_200_000);
+        assert_eq!(ahead, Some(Duration::from_secs(100)));
+        assert_eq!(watch.ran_ahead(at(201), 1_201_000), None);
+    }
 
     #[test]
     fn the_clocks_of_this_host_can_be_read() {

@@ -25,6 +25,11 @@ use crate::status::{BindingReport, StatusReport};
 /// Most requests that wait for the edge task at a time.
 pub const QUEUE_LIMIT: usize = 1024;
 
+/// How often, and how long after one another, it is looked whether the centre has answered. A NAS asks again after
+/// about three seconds.
+const ASKED_LOOKS: usize = 25;
+const ASKED_AGAIN: Duration = Duration::from_millis(100);
+
 /// Most pools that may be named for one subscriber besides that of its IPv4 address.
 pub const MAX_NAMED_POOLS: usize = 16;
 
@@ -112,11 +117,24 @@ pub enum EdgeError {
         "this host may not allocate yet: {0}; it can as soon as a nexus-server has been reached"
     )]
     NotReady(String),
+    /// Another host with this OLT id is alive, and this one has no right to anything.
+    #[error("this host is the second one with its olt.id and gives nothing: {0}")]
+    SecondHost(String),
     /// The lease on this host's shards has ended and the subscriber has no binding.
     #[error(
         "the lease on this host's shards has ended, no new address may be given until a nexus-server has been reached"
     )]
     LeaseEnded,
+    /// The pool is pinned, and the centre has been asked for what the subscriber has of it.
+    #[error(
+        "the centre has been asked for what the subscriber has of the pinned pool {0}, and has not answered yet"
+    )]
+    Asked(PoolId),
+    /// The pool is pinned, and the centre cannot be asked.
+    #[error(
+        "pool {0} is pinned: only the centre can give of it, and no nexus-server can be reached now"
+    )]
+    CannotAsk(PoolId),
     /// The pool is not in this host's configuration.
     #[error("pool {0} is not in this host's configuration")]
     UnknownPool(PoolId),
@@ -160,7 +178,14 @@ impl EdgeError {
     pub const fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Busy | Self::Stopped | Self::NotReady(_) | Self::Store(_) | Self::Map(_)
+            Self::Busy
+                | Self::Stopped
+                | Self::NotReady(_)
+                | Self::SecondHost(_)
+                | Self::Asked(_)
+                | Self::CannotAsk(_)
+                | Self::Store(_)
+                | Self::Map(_)
         )
     }
 
@@ -171,7 +196,10 @@ impl EdgeError {
             Self::Busy => "busy",
             Self::Stopped => "stopped",
             Self::NotReady(_) => "not-ready",
+            Self::SecondHost(_) => "second-host",
             Self::LeaseEnded => "lease-ended",
+            Self::Asked(_) => "asked",
+            Self::CannotAsk(_) => "cannot-ask",
             Self::UnknownPool(_) => "unknown-pool",
             Self::InPool(..) => "static-address",
             Self::NotIpv4(_) => "not-ipv4",
@@ -256,8 +284,24 @@ impl EdgeHandle {
     /// # Errors
     /// See [`EdgeError`]; nothing has been given then.
     pub async fn authorize(&self, subscriber: AuthorizedSubscriber) -> Result<Grant, EdgeError> {
-        self.ask(|reply| EdgeRequest::Authorize(Box::new(subscriber), reply))
-            .await?
+        let again = subscriber.clone();
+        let first = self
+            .ask(|reply| EdgeRequest::Authorize(Box::new(subscriber), reply))
+            .await?;
+        let Err(EdgeError::Asked(pool)) = first else {
+            return first;
+        };
+        for _ in 0..ASKED_LOOKS {
+            tokio::time::sleep(ASKED_AGAIN).await;
+            let again = again.clone();
+            let answer = self
+                .ask(|reply| EdgeRequest::Authorize(Box::new(again), reply))
+                .await?;
+            if !matches!(answer, Err(EdgeError::Asked(_))) {
+                return answer;
+            }
+        }
+        Err(EdgeError::Asked(pool))
     }
 
     /// Ends the subscriber's bindings (`reason`: `session-stop`, `disconnect`, ...): they leave the map,

@@ -6,6 +6,7 @@
 //! tick, once a second ---------------------------------------------+      |
 //!                                      durable rows, then the map, then:  |
 //! centre client <--commands (64, as many as may be on their way)----------+
+//! centre client <--questions about pinned pools (64; full: the subscriber is not answered)
 //! centre client <--pull (a number that grows: read all records again)-----+
 //! routes task <--what is to be announced (the newest only)----------------+
 //! ```
@@ -15,6 +16,7 @@
 mod answer;
 mod map;
 mod note;
+mod pinned;
 mod report;
 mod seen;
 
@@ -25,23 +27,26 @@ use nexus_core::edge::{
     Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, Outgoing, Place, Record,
     RecordKind, Refusal, Row, Start,
 };
-use nexus_core::id::{IdError, OltId, Seq, SessionId};
+use nexus_core::id::{IdError, OltId, PoolId, Seq, SessionId, SubscriberId};
 use nexus_core::time::BootTime;
 use nexus_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::binding_map::{Access, BindingMap, Interface};
-use crate::clock::{ClockError, boot_id, boot_now};
+use crate::clock::{self, ClockError, boot_id, boot_now, wall_millis};
 use crate::edge_handle::{EdgeHandle, EdgeRequest};
 use crate::fastpath::FastPathError;
 use crate::interfaces;
 use crate::metrics::Metrics;
+use crate::origin::{Mark, Origin};
 use crate::profiles::{Gateway, Profiles};
 use crate::routes;
 use crate::rows::{self, RowsError, Writer};
 use crate::served::Served;
 use crate::shutdown::Shutdown;
 use answer::Answer;
+pub use pinned::PinnedQuestion;
+use pinned::QUESTIONS;
 
 /// Most events that one flush covers.
 pub const BATCH: usize = 64;
@@ -110,6 +115,10 @@ pub enum CentreEvent {
     Refused(Seq, Refusal, String),
     /// Nobody knows what became of a command.
     Lost(Seq),
+    /// Another host with this OLT id is alive, and this one is not taken in.
+    SecondHost(String),
+    /// What the centre says of another host that tries to be this one; empty: there is none.
+    OtherHost(String),
     /// All records are about to be asked for.
     SnapshotBegin,
     /// A record.
@@ -131,6 +140,10 @@ pub struct CentreSide {
     pub commands: mpsc::Receiver<Outgoing>,
     /// Grows whenever all records have to be read again.
     pub pull: watch::Receiver<u64>,
+    /// What the centre is to be asked for.
+    pub questions: mpsc::Receiver<PinnedQuestion>,
+    /// Made at random by this process, so that two of them can be told apart.
+    pub instance: String,
 }
 
 /// The task, ready to run.
@@ -148,9 +161,17 @@ pub struct EdgeTask<M> {
     events: mpsc::Receiver<CentreEvent>,
     commands: mpsc::Sender<Outgoing>,
     pull: watch::Sender<u64>,
+    questions: mpsc::Sender<PinnedQuestion>,
+    /// Whom the centre was asked about lately, and when.
+    asked: BTreeMap<(PoolId, SubscriberId), BootTime>,
     /// Where what is to be announced goes, if it is.
     routes: Option<routes::Feed>,
     endpoint: Option<String>,
+    /// Numbers the flushes.
+    mark: Mark,
+    clock: clock::Watch,
+    /// What the centre says of another host that tries to be this one.
+    other_host: Option<String>,
     /// When it was last read who was seen.
     seen_read: BootTime,
     /// Entries of this batch that the kernel did not take.
@@ -178,16 +199,24 @@ impl<M: BindingMap> EdgeTask<M> {
         store: Store,
         map: M,
         access: Access,
+        origin: &Origin,
         metrics: Metrics,
     ) -> Result<(Self, EdgeHandle, CentreSide), EdgeTaskError> {
         let rows = rows::load(&store)?;
         check_owner(&rows, &olt)?;
         let access = number_interfaces(access, &store).await?;
         let profiles = Profiles::new(gateways(&access), rows::load_profiles(&store)?);
+        let stored = rows::load_origin(&store)?;
+        let boot_id = boot_id()?;
+        let (mark, wrong) = Mark::open(origin, &boot_id, &access, stored.as_ref());
+        if let Some(why) = &wrong {
+            tracing::warn!(%why, "the store is not gone on from as it is: this host starts a new session and allocates once the centre's record has been read");
+        }
         let start = Start {
             olt,
-            boot_id: boot_id()?,
+            boot_id,
             new_session: new_session()?,
+            rolled_back: wrong.is_some(),
         };
         let mut fx = Effects::new();
         let mut edge = Edge::restore(boot_now()?, start, rows, &mut fx);
@@ -196,6 +225,7 @@ impl<M: BindingMap> EdgeTask<M> {
         let (handle, requests) = EdgeHandle::channel(served.clone(), metrics.clone());
         let (event_sender, events) = mpsc::channel(EVENTS);
         let (commands, command_receiver) = mpsc::channel(IN_FLIGHT_LIMIT);
+        let (questions, question_receiver) = mpsc::channel(QUESTIONS);
         let (pull, pull_receiver) = watch::channel(0);
         let mut task = Self {
             edge,
@@ -209,8 +239,13 @@ impl<M: BindingMap> EdgeTask<M> {
             events,
             commands,
             pull,
+            questions,
+            asked: BTreeMap::new(),
             routes: None,
             endpoint: None,
+            mark,
+            clock: clock::Watch::default(),
+            other_host: None,
             seen_read: BootTime::ZERO,
             map_errors: BTreeMap::new(),
             unwritten: BTreeSet::new(),
@@ -232,6 +267,8 @@ impl<M: BindingMap> EdgeTask<M> {
             events: event_sender,
             commands: command_receiver,
             pull: pull_receiver,
+            questions: question_receiver,
+            instance: new_session()?.to_string(),
         };
         Ok((task, handle, centre))
     }
@@ -328,6 +365,13 @@ impl<M: BindingMap> EdgeTask<M> {
     ) -> Result<(), ClockError> {
         let now = boot_now()?;
         let mut fx = Effects::new();
+        if let Some(ahead) = self.clock.ran_ahead(now, wall_millis()) {
+            tracing::warn!(
+                ahead_secs = ahead.as_secs(),
+                "the wall clock has run ahead of the boot clock: this machine may have stood still, so the lease counts as ended until it is renewed"
+            );
+            self.edge.end_lease(&mut fx);
+        }
         match input {
             Input::Request(request) => answers.push(self.request(now, request, &mut fx)),
             Input::Event(event) => answers.extend(self.event(now, event, &mut fx)),
@@ -351,20 +395,26 @@ impl<M: BindingMap> EdgeTask<M> {
                 endpoint,
             } => {
                 self.endpoint = Some(endpoint);
+                self.clock.renewed(now, wall_millis());
                 self.edge.registered(now, sent_at, lease, config, fx);
             }
             CentreEvent::Renewed {
                 sent_at,
                 lease,
                 revision,
-            } => self.edge.renewed(now, sent_at, lease, revision, fx),
+            } => {
+                self.clock.renewed(now, wall_millis());
+                self.edge.renewed(now, sent_at, lease, revision, fx);
+            }
             CentreEvent::Config(config) => self.edge.configure(now, config, fx),
             CentreEvent::CutOff => self.edge.cut_off(),
-            CentreEvent::Acked(seq) => self.edge.acked(seq, fx),
+            CentreEvent::Acked(seq) => self.edge.acked(now, seq, fx),
             CentreEvent::Refused(seq, refusal, why) => {
                 self.edge.refused(now, seq, refusal, &why, fx);
             }
             CentreEvent::Lost(seq) => self.edge.lost(now, seq),
+            CentreEvent::SecondHost(why) => self.edge.refused_as_second(&why, fx),
+            CentreEvent::OtherHost(what) => self.hear_of_another(what),
             CentreEvent::SnapshotBegin => self.edge.snapshot_begin(),
             CentreEvent::Record(kind, record) => self.edge.record(now, kind, &record, fx),
             CentreEvent::SnapshotEnd => self.edge.snapshot_end(now, fx),
@@ -399,7 +449,14 @@ impl<M: BindingMap> EdgeTask<M> {
         for fx in &effects {
             writer.event(&fx.changes).await?;
         }
+        let numbered = effects.iter().any(|fx| !fx.changes.is_empty());
+        if numbered {
+            writer.origin(self.mark.next()).await?;
+        }
         writer.finish().await?;
+        if numbered {
+            self.mark.done();
+        }
         for (id, profile) in writes {
             self.map.put_profile(id, &profile)?;
             self.served.put_profile(id, &profile);
@@ -411,6 +468,17 @@ impl<M: BindingMap> EdgeTask<M> {
             self.act(action);
         }
         Ok(())
+    }
+
+    /// Said once for each change of what is said.
+    fn hear_of_another(&mut self, what: String) {
+        let what = (!what.is_empty()).then_some(what);
+        if what != self.other_host
+            && let Some(what) = &what
+        {
+            tracing::error!(%what, "another host tries to be this OLT");
+        }
+        self.other_host = what;
     }
 
     fn act(&mut self, action: Action) {

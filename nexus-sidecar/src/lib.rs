@@ -15,6 +15,7 @@ pub mod ipoe;
 mod line;
 pub mod metrics;
 pub mod metrics_http;
+pub mod origin;
 pub mod packet_events;
 pub mod profiles;
 pub mod radius;

@@ -8,6 +8,7 @@ use nexus_store::{Batch, Commit, Kind, MAX_BATCH_OPERATIONS, Store, StoreError};
 use serde::Deserialize;
 
 use crate::interfaces::NumberChange;
+use crate::origin::OriginRow;
 
 const EDGE: Kind = Kind(b'e');
 const POOL: Kind = Kind(b'p');
@@ -16,6 +17,7 @@ const UNIT: Kind = Kind(b'u');
 const COMMAND: Kind = Kind(b'c');
 const PROFILE: Kind = Kind(b'f');
 const INTERFACE: Kind = Kind(b'i');
+const ORIGIN: Kind = Kind(b'o');
 
 /// Kinds of rows that the machine is restored from.
 const MACHINE: [Kind; 5] = [EDGE, POOL, SHARD, UNIT, COMMAND];
@@ -83,6 +85,19 @@ pub fn load_interfaces(store: &Store) -> Result<BTreeMap<String, u8>, RowsError>
         interfaces.insert(name, number);
     }
     Ok(interfaces)
+}
+
+/// What the store says of itself; nothing, if it is new or of an older version.
+///
+/// # Errors
+/// A row that cannot be read.
+pub fn load_origin(store: &Store) -> Result<Option<OriginRow>, RowsError> {
+    let mut rows = store.scan(ORIGIN, &[])?;
+    let Some(row) = rows.next() else {
+        return Ok(None);
+    };
+    let read = serde_json::from_slice(&row?.value);
+    read.map(Some).map_err(|problem| RowsError::Row { problem })
 }
 
 /// A pool on an interface: what a profile is made for.
@@ -153,6 +168,15 @@ impl<'a> Writer<'a> {
             });
         }
         self.add(operations).await
+    }
+
+    /// Adds the row that says which flush this is.
+    ///
+    /// # Errors
+    /// As [`Writer::event`].
+    pub async fn origin(&mut self, row: &OriginRow) -> Result<(), RowsError> {
+        let value = serde_json::to_vec(row).map_err(RowsError::Encode)?;
+        self.add(vec![((ORIGIN, Vec::new()), Some(value))]).await
     }
 
     /// Adds changes of profile ids.

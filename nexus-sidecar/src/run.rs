@@ -23,6 +23,7 @@ use crate::edge_task::EdgeTask;
 use crate::fastpath::{AttachMode, FastPath, FastPathConfig, InterfaceConfig, PuntLimits};
 use crate::ipoe::Ipoe;
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::packet_events::Hub;
 use crate::radius::RadiusServer;
 use crate::routes::RoutesTask;
@@ -53,6 +54,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         store,
         fast_path,
         access,
+        &Origin::read(&config.control.socket),
         metrics.clone(),
     )
     .await?;

@@ -37,6 +37,28 @@ pub struct ShardReport {
     pub available: u64,
 }
 
+/// What this host owns of one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// The pool.
+    pub pool: String,
+    /// Its type: `ipv4`, `ipv6`, ...
+    pub kind: String,
+    /// Units held by subscribers.
+    pub allocated: u64,
+    /// Units that could be given now.
+    pub available: u64,
+}
+
+/// What the lease is counted on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReport {
+    /// `CLOCK_BOOTTIME`, whole seconds: time that the machine was suspended counts, steps of the wall clock do not.
+    pub boot_secs: u64,
+    /// The wall clock, RFC 3339; only for what people read.
+    pub wall: String,
+}
+
 /// One interface towards the subscribers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceReport {
@@ -63,6 +85,18 @@ pub struct StatusReport {
     pub cannot_allocate: Option<String>,
     /// Whole seconds until the lease ends; `None`: no lease.
     pub lease_left_secs: Option<u64>,
+    /// What the centre said when it refused this host as the second one with its OLT id, if it did.
+    #[serde(default)]
+    pub second_host: Option<String>,
+    /// What the centre says of another host that tries to be this OLT, if one does.
+    #[serde(default)]
+    pub other_host: Option<String>,
+    /// What the lease is counted on.
+    #[serde(default)]
+    pub clock: ClockReport,
+    /// Pools in order.
+    #[serde(default)]
+    pub pools: Vec<PoolReport>,
     /// Endpoint of the centre that was reached last.
     pub endpoint: Option<String>,
     /// Revision of the configuration.

@@ -139,6 +139,9 @@ pub enum Denied {
     /// It may be possible a moment later.
     #[error("{0}")]
     NotReady(&'static str),
+    /// Another host with this OLT id is alive.
+    #[error("this host is the second one with its olt.id: {0}")]
+    SecondHost(String),
     /// Nothing new is allocated without a lease.
     #[error("the lease on this host's shards has ended")]
     LeaseEnded,
@@ -152,6 +155,9 @@ pub enum Denied {
     /// Of the pools that were named, another one of the same kind came first.
     #[error("pool {0} is the second that was named for a {1}: a subscriber gets one")]
     SecondOfKind(PoolId, Kind),
+    /// The pool is pinned: the centre gives its units one by one, and there is none here for the subscriber.
+    #[error("pool {0} is pinned, and the centre has to be asked for what the subscriber has of it")]
+    AskCentre(PoolId),
     /// No pool was named and there is none to take.
     #[error("no pool was named and this host owns shards of no pool of this type")]
     NoPool,
@@ -237,6 +243,10 @@ pub struct Edge {
     /// Commands may be sent: nothing says that the centre is away.
     sending: bool,
     resend_at: Option<BootTime>,
+    /// Commands whose first answer was not believed.
+    doubted: BTreeSet<Seq>,
+    /// Another host with this OLT id is alive and this one is refused; why.
+    refused: Option<String>,
     snapshot: Option<Snapshot>,
     /// Interfaces that are served; `None`: whichever.
     served: Option<BTreeSet<String>>,
@@ -269,6 +279,9 @@ impl Edge {
     ) -> Result<Grants, Denied> {
         request.key.check()?;
         self.settle(now, fx);
+        if let Some(why) = &self.refused {
+            return Err(Denied::SecondHost(why.clone()));
+        }
         let who = Who {
             pool: self.choose_pool(request)?,
             subscriber: request.subscriber.clone(),

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use super::{CALL, convert};
 use crate::clock::boot_now;
+use crate::edge_task::PinnedQuestion;
 
 pub(super) type Client = NexusClient<Channel>;
 
@@ -19,6 +20,8 @@ pub(super) type Client = NexusClient<Channel>;
 pub(super) enum Done {
     Heartbeat(HeartbeatEnd),
     Command(Seq, CommandEnd),
+    /// A question about a pinned pool; the answer itself comes with the records.
+    Asked(PinnedQuestion, Result<(), Status>),
 }
 
 /// What a heartbeat has brought.
@@ -27,6 +30,8 @@ pub(super) enum HeartbeatEnd {
         sent_at: BootTime,
         lease: Duration,
         revision: u64,
+        /// What is said of another host that tries to be this one.
+        other_host: String,
     },
     /// The session is not (any more) this host's.
     Register(Status),
@@ -48,17 +53,24 @@ pub(super) enum CommandEnd {
 pub(super) async fn heartbeat(
     mut client: Client,
     report: Heartbeat,
+    instance: String,
     limit: Duration,
 ) -> HeartbeatEnd {
     let sent_at = match boot_now() {
         Ok(now) => now,
         Err(error) => return HeartbeatEnd::Failed(Status::internal(error.to_string())),
     };
-    match within(limit, client.heartbeat(convert::heartbeat(report))).await {
+    match within(
+        limit,
+        client.heartbeat(convert::heartbeat(report, instance)),
+    )
+    .await
+    {
         Ok(answer) => HeartbeatEnd::Renewed {
             sent_at,
             lease: Duration::from_millis(answer.lease_ms),
             revision: answer.config_revision,
+            other_host: answer.other_host,
         },
         Err(status) if is_over(&status) => HeartbeatEnd::Register(status),
         Err(status) => HeartbeatEnd::Failed(status),
@@ -91,6 +103,17 @@ pub(super) async fn command(
             _ => CommandEnd::Unknown(status),
         },
     }
+}
+
+/// Asks for what a subscriber has of a pinned pool.
+pub(super) async fn ask(
+    mut client: Client,
+    report: Heartbeat,
+    question: PinnedQuestion,
+) -> (PinnedQuestion, Result<(), Status>) {
+    let request = convert::question(&report, &question);
+    let answer = within(CALL, client.allocate(request)).await.map(drop);
+    (question, answer)
 }
 
 /// Registers; also says when the request was sent.

@@ -16,7 +16,7 @@ use tonic::{Code, Status, Streaming};
 use super::calls::{self, Client, CommandEnd, Done, HeartbeatEnd};
 use super::{CALL, EdgeGone, convert, report, tell};
 use crate::config::OltSection;
-use crate::edge_task::{CentreEvent, CentreSide, new_session};
+use crate::edge_task::{CentreEvent, CentreSide, PinnedQuestion, new_session};
 use crate::metrics::Metrics;
 
 /// Pause before a stream that has ended is opened again.
@@ -93,7 +93,7 @@ impl<'a> Connection<'a> {
     /// Registers; an end, if that was not possible.
     async fn register(&mut self) -> Result<Option<End>, EdgeGone> {
         let report = report(&self.side.events).await?;
-        let request = convert::registration(self.olt, &report);
+        let request = convert::registration(self.olt, &report, &self.side.instance);
         let endpoint = self.endpoint;
         match calls::register(&mut self.client, request).await {
             Ok((sent_at, answer)) => {
@@ -138,8 +138,10 @@ impl<'a> Connection<'a> {
                         tracing::error!(
                             endpoint,
                             problem,
-                            "another host with this olt.id is alive, or this host has lost its store a moment ago: trying again"
+                            "another host with this olt.id is alive, or this host has lost its store a moment ago: nothing is given or served here; trying again"
                         );
+                        let event = CentreEvent::SecondHost(problem.to_owned());
+                        tell(&self.side.events, event).await?;
                         Ok(Some(End::Lost { worked: false }))
                     }
                     Code::InvalidArgument => {
@@ -201,6 +203,15 @@ impl<'a> Connection<'a> {
                         Done::Command(seq, calls::command(client, olt, session, outgoing).await)
                     }));
                 }
+                question = self.side.questions.recv() => {
+                    let question = question.ok_or(EdgeGone)?;
+                    let report = report(&self.side.events).await?;
+                    let client = self.client.clone();
+                    self.running.push(Box::pin(async move {
+                        let (question, answer) = calls::ask(client, report, question).await;
+                        Done::Asked(question, answer)
+                    }));
+                }
                 Some(done) = self.running.next(), if !self.running.is_empty() => {
                     if matches!(done, Done::Heartbeat(_)) {
                         heartbeat_runs = false;
@@ -243,8 +254,9 @@ impl<'a> Connection<'a> {
     async fn start_heartbeat(&mut self) -> Result<(), EdgeGone> {
         let report = report(&self.side.events).await?;
         let (client, limit) = (self.client.clone(), self.patience());
+        let instance = self.side.instance.clone();
         self.running.push(Box::pin(async move {
-            Done::Heartbeat(calls::heartbeat(client, report, limit).await)
+            Done::Heartbeat(calls::heartbeat(client, report, instance, limit).await)
         }));
         Ok(())
     }
@@ -253,6 +265,25 @@ impl<'a> Connection<'a> {
         match done {
             Done::Heartbeat(end) => self.heartbeat_done(end).await,
             Done::Command(seq, end) => self.command_done(seq, end).await,
+            Done::Asked(question, answer) => {
+                self.asked(&question, answer);
+                Ok(None)
+            }
+        }
+    }
+
+    fn asked(&self, question: &PinnedQuestion, answer: Result<(), Status>) {
+        match answer {
+            Ok(()) => self.metrics.centre("Ask", "OK"),
+            Err(status) => {
+                self.count("Ask", &status);
+                tracing::warn!(
+                    pool = %question.pool,
+                    subscriber = %question.subscriber,
+                    problem = status.message(),
+                    "the centre gives nothing of a pinned pool now"
+                );
+            }
         }
     }
 
@@ -262,8 +293,10 @@ impl<'a> Connection<'a> {
                 sent_at,
                 lease,
                 revision,
+                other_host,
             } => {
                 self.metrics.centre("Heartbeat", "OK");
+                tell(&self.side.events, CentreEvent::OtherHost(other_host)).await?;
                 let event = CentreEvent::Renewed {
                     sent_at,
                     lease,
@@ -306,8 +339,8 @@ impl<'a> Connection<'a> {
             CommandEnd::Doubtful(status) => {
                 self.count("Command", &status);
                 let report = report(&self.side.events).await?;
-                let heartbeat =
-                    calls::heartbeat(self.client.clone(), report, self.patience()).await;
+                let (client, instance) = (self.client.clone(), self.side.instance.clone());
+                let heartbeat = calls::heartbeat(client, report, instance, self.patience()).await;
                 if let Some(end) = self.heartbeat_done(heartbeat).await? {
                     return Ok(Some(end));
                 }

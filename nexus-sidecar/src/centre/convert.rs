@@ -10,6 +10,7 @@ use nexus_core::shard::ShardRef;
 use nexus_proto::v1;
 
 use crate::config::OltSection;
+use crate::edge_task::PinnedQuestion;
 
 /// A configuration; a pool that this version does not understand is named and left out.
 pub(super) fn config(config: v1::OltConfig) -> EdgeConfig {
@@ -42,7 +43,11 @@ pub(super) fn config(config: v1::OltConfig) -> EdgeConfig {
     }
 }
 
-pub(super) fn registration(olt: &OltSection, report: &Heartbeat) -> v1::RegisterRequest {
+pub(super) fn registration(
+    olt: &OltSection,
+    report: &Heartbeat,
+    instance: &str,
+) -> v1::RegisterRequest {
     v1::RegisterRequest {
         id: olt.id.to_string(),
         name: olt.name.clone(),
@@ -51,12 +56,13 @@ pub(super) fn registration(olt: &OltSection, report: &Heartbeat) -> v1::Register
         capacity: olt.capacity,
         session: report.session.to_string(),
         last_seq: report.last_seq.0,
+        instance: instance.to_owned(),
         config_revision: report.config_revision,
-        ..v1::RegisterRequest::default()
+        lease_alive: report.lease_alive,
     }
 }
 
-pub(super) fn heartbeat(report: Heartbeat) -> v1::HeartbeatRequest {
+pub(super) fn heartbeat(report: Heartbeat, instance: String) -> v1::HeartbeatRequest {
     v1::HeartbeatRequest {
         olt_id: report.olt.to_string(),
         session: report.session.to_string(),
@@ -74,6 +80,7 @@ pub(super) fn heartbeat(report: Heartbeat) -> v1::HeartbeatRequest {
             .collect(),
         released_shards: report.released.iter().map(shard_ref).collect(),
         last_seq: report.last_seq.0,
+        instance,
     }
 }
 
@@ -126,6 +133,19 @@ pub(super) fn command(olt: &OltId, session: &str, outgoing: Outgoing) -> Request
             acked_below: acked_below.0,
             reason,
         }),
+    }
+}
+
+/// A question: no resource is named, and `seq` is the last one that was used.
+pub(super) fn question(report: &Heartbeat, question: &PinnedQuestion) -> v1::AllocateRequest {
+    v1::AllocateRequest {
+        pool_id: question.pool.to_string(),
+        subscriber_id: question.subscriber.to_string(),
+        olt_id: report.olt.to_string(),
+        metadata: question.metadata.clone().into_iter().collect(),
+        session: report.session.to_string(),
+        seq: report.last_seq.0,
+        ..v1::AllocateRequest::default()
     }
 }
 

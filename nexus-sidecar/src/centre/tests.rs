@@ -21,6 +21,7 @@ use crate::binding_map::{Access, Interface};
 use crate::config::{Identity, XdpMode};
 use crate::edge_handle::{AuthorizedSubscriber, EdgeHandle};
 use crate::edge_task::EdgeTask;
+use crate::origin::Origin;
 use crate::shutdown::{self, Stopper};
 use crate::status::{BindingReport, Mode, StatusReport};
 
@@ -31,6 +32,8 @@ struct Script {
     heartbeat: Vec<Status>,
     allocate: Vec<Status>,
     log: Vec<String>,
+    /// What heartbeats are told of another host.
+    other_host: String,
     /// The allocation stream of the last watcher.
     records: Option<mpsc::Sender<Result<v1::AllocationUpdate, Status>>>,
     keep: Vec<mpsc::Sender<Result<v1::ConfigUpdate, Status>>>,
@@ -106,6 +109,7 @@ impl Nexus for Scripted {
             lease_ms: 60_000,
             config_revision: 1,
             state: "active".to_owned(),
+            other_host: self.0.lock().unwrap().other_host.clone(),
         }))
     }
 
@@ -233,6 +237,7 @@ impl World {
             store,
             MemoryMap::default(),
             access,
+            &Origin::default(),
             metrics.clone(),
         )
         .await
@@ -345,6 +350,28 @@ async fn a_store_that_was_rolled_back_goes_on_under_a_new_session() {
     let sessions = registrations(&log);
     assert_eq!(sessions.len(), 2);
     assert_ne!(sessions[0], sessions[1]);
+}
+
+#[tokio::test]
+async fn the_second_host_with_an_id_says_so_and_the_first_is_told_of_it() {
+    let taken = || Status::already_exists("session x of OLT olt-1 was heard from 1 s ago");
+    let world = World::new(Script {
+        register: vec![taken(), taken()],
+        ..Script::default()
+    })
+    .await;
+    let refused = world.until(|status| status.second_host.is_some()).await;
+    assert!(refused.second_host.unwrap().contains("session x"));
+    let why = refused.cannot_allocate.unwrap();
+    assert!(why.contains("another host with this olt.id"), "{why}");
+    // The other one has gone, and this is the first now.
+    world.ready().await;
+    world.script.0.lock().unwrap().other_host = "10.0.0.9 tried to register".to_owned();
+    let told = world.until(|status| status.other_host.is_some()).await;
+    assert_eq!(told.second_host, None);
+    assert!(told.other_host.unwrap().contains("10.0.0.9"));
+    world.script.0.lock().unwrap().other_host.clear();
+    world.until(|status| status.other_host.is_none()).await;
 }
 
 #[tokio::test]

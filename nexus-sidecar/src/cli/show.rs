@@ -34,6 +34,24 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
     if let Some(why) = &status.cannot_allocate {
         writeln!(text, "             cannot allocate: {why}")?;
     }
+    if let Some(why) = &status.second_host {
+        writeln!(
+            text,
+            "             REFUSED as the second host with this olt.id; nothing is given or served here: {why}"
+        )?;
+    }
+    if let Some(what) = &status.other_host {
+        writeln!(
+            text,
+            "             ANOTHER HOST tries to be this OLT: {what}"
+        )?;
+    }
+    writeln!(
+        text,
+        "Clock        {} since boot (the lease is counted on it; 1% of drift is allowed for, more is not noticed here), wall clock {}",
+        duration(status.clock.boot_secs),
+        status.clock.wall
+    )?;
     writeln!(
         text,
         "Centre       {}, configuration revision {}",
@@ -53,6 +71,13 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
         "Bindings     {} acknowledged, {} not yet, {} suspended; {} releases on their way",
         status.acked, status.unacked, status.suspended, status.pending_releases
     )?;
+    for pool in &status.pools {
+        writeln!(
+            text,
+            "Pool         {} ({}): {} held, {} free",
+            pool.pool, pool.kind, pool.allocated, pool.available
+        )?;
+    }
     writeln!(text, "Shards       {}", status.shards.len())?;
     for shard in &status.shards {
         writeln!(
@@ -195,7 +220,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::status::{InterfaceReport, ShardReport};
+    use crate::status::{ClockReport, InterfaceReport, PoolReport, ShardReport};
 
     #[test]
     fn a_status_shows_mode_time_left_shards_and_counts() {
@@ -205,6 +230,18 @@ mod tests {
             mode: Mode::CutOff,
             cannot_allocate: None,
             lease_left_secs: Some(86_340),
+            second_host: Some("session a is alive".to_owned()),
+            other_host: Some("10.0.0.9 tried".to_owned()),
+            clock: ClockReport {
+                boot_secs: 7260,
+                wall: "2026-11-22T08:00:00Z".to_owned(),
+            },
+            pools: vec![PoolReport {
+                pool: "residential-ipv4".to_owned(),
+                kind: "ipv4".to_owned(),
+                allocated: 7,
+                available: 16_377,
+            }],
             endpoint: None,
             config_revision: 4,
             shards: vec![ShardReport {
@@ -239,6 +276,10 @@ mod tests {
         for part in [
             "cut-off, allocates for another 23h 59m",
             "residential-ipv4 #1 100.64.64.0/18 epoch 2 owned: 7 held, 16377 free",
+            "REFUSED as the second host",
+            "ANOTHER HOST tries to be this OLT: 10.0.0.9 tried",
+            "2h 01m since boot",
+            "residential-ipv4 (ipv4): 7 held, 16377 free",
             "5 acknowledged, 2 not yet",
             "2 aggregates, 1 hosts in table 179, 180; 1 missing\n             there is no interface eth9",
             "DHCP in the kernel: ack 12",

@@ -117,7 +117,11 @@ impl<M: BindingMap> EdgeTask<M> {
             timestamp: wall_now(),
             policies: interface.policies,
         };
-        let grants = self.edge.authorize(now, &request, fx).map_err(refusal);
+        let mut grants = self.edge.authorize(now, &request, fx).map_err(refusal);
+        if let Err(EdgeError::Asked(pool)) = &grants {
+            let pool = pool.clone();
+            grants = Err(self.ask_centre(now, pool, &request));
+        }
         if let Ok(grants) = &grants {
             self.note_missing(&request.subscriber, &grants.missing);
         }
@@ -177,7 +181,7 @@ impl<M: BindingMap> EdgeTask<M> {
                 let _ = reply.send(self.binding_reports(now, subscriber.as_ref()));
             }
             Answer::Report(reply) => {
-                let _ = reply.send(self.edge.heartbeat());
+                let _ = reply.send(self.edge.heartbeat(now));
             }
         }
     }
@@ -270,6 +274,8 @@ fn labels(metadata: BTreeMap<String, String>, key: &LineKey) -> BTreeMap<String,
 fn refusal(denied: Denied) -> EdgeError {
     match denied {
         Denied::NotReady(why) => EdgeError::NotReady(why.to_owned()),
+        Denied::SecondHost(why) => EdgeError::SecondHost(why),
+        Denied::AskCentre(pool) => EdgeError::Asked(pool),
         Denied::LeaseEnded => EdgeError::LeaseEnded,
         Denied::UnknownPool(pool) => EdgeError::UnknownPool(pool),
         Denied::WrongType(pool) | Denied::SecondOfKind(pool, _) => EdgeError::NotIpv4(pool),

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use nexus_abi::Outcome;
-use nexus_core::id::SubscriberId;
+use nexus_core::edge::ShardView;
+use nexus_core::id::{PoolId, SubscriberId};
 use nexus_core::time::BootTime;
 
 use super::EdgeTask;
 use crate::binding_map::{BindingMap, Interface};
+use crate::clock::wall_now;
 use crate::routes::Feed;
-use crate::status::{BindingReport, InterfaceReport, Mode, ShardReport, StatusReport};
+use crate::status::{
+    BindingReport, ClockReport, InterfaceReport, Mode, PoolReport, ShardReport, StatusReport,
+};
 
 impl<M: BindingMap> EdgeTask<M> {
     pub(super) fn status(&self, now: BootTime) -> StatusReport {
@@ -20,7 +24,9 @@ impl<M: BindingMap> EdgeTask<M> {
             (Some(_), false) => Mode::CutOff,
         };
         let unread = view.shards.iter().any(|shard| !shard.synced);
-        let cannot_allocate = if view.lease_until.is_none() {
+        let cannot_allocate = if view.refused.is_some() {
+            Some("another host with this olt.id is alive, and this one is the second")
+        } else if view.lease_until.is_none() {
             Some(
                 "there is no lease: no nexus-server has been reached since it ended or since this host booted",
             )
@@ -53,6 +59,13 @@ impl<M: BindingMap> EdgeTask<M> {
             mode,
             cannot_allocate: cannot_allocate.map(str::to_owned),
             lease_left_secs: view.lease_until.map(|end| end.since(now).as_secs()),
+            second_host: view.refused.clone(),
+            other_host: self.other_host.clone(),
+            clock: ClockReport {
+                boot_secs: now.since(BootTime::ZERO).as_secs(),
+                wall: wall_now(),
+            },
+            pools: self.pool_reports(&view.shards),
             endpoint: self.endpoint.clone(),
             config_revision: view.revision,
             shards: shards.collect(),
@@ -70,6 +83,25 @@ impl<M: BindingMap> EdgeTask<M> {
                 .map(|(label, count)| (label.to_owned(), count))
                 .collect(),
         }
+    }
+
+    fn pool_reports(&self, shards: &[ShardView]) -> Vec<PoolReport> {
+        let mut pools: BTreeMap<&PoolId, PoolReport> = BTreeMap::new();
+        for shard in shards {
+            let id = &shard.shard.pool;
+            let Some(pool) = self.edge.pool(id) else {
+                continue;
+            };
+            let report = pools.entry(id).or_insert_with(|| PoolReport {
+                pool: id.to_string(),
+                kind: pool.kind().to_string(),
+                allocated: 0,
+                available: 0,
+            });
+            report.allocated = report.allocated.saturating_add(shard.held);
+            report.available = report.available.saturating_add(shard.available);
+        }
+        pools.into_values().collect()
     }
 
     pub(super) fn binding_reports(

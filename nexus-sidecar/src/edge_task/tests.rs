@@ -2,6 +2,7 @@
 
 mod further;
 mod interfaces;
+mod lost;
 mod map;
 mod subscribers;
 
@@ -93,7 +94,7 @@ async fn open_on(
     let access = Access::new([interface(Policies::default())]);
     let olt = OltId::new(olt).unwrap();
     let metrics = Metrics::new().unwrap();
-    EdgeTask::start(olt, store, map, access, metrics).await
+    EdgeTask::start(olt, store, map, access, &Origin::default(), metrics).await
 }
 
 fn interface(policies: Policies) -> Interface {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::places::remove_entry;
 use super::{
     Action, Command, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, Rest, RowKey,
     Validity, What, Who,
@@ -34,6 +35,11 @@ impl Edge {
         fx: &mut Effects,
     ) {
         let revision = config.revision;
+        if self.refused.take().is_some() {
+            for who in self.bindings.keys().cloned().collect::<Vec<_>>() {
+                self.put_entry(&who, fx);
+            }
+        }
         if sent_at > self.configured_at {
             self.apply(now, config, fx);
         } else {
@@ -73,13 +79,46 @@ impl Edge {
         self.pump(fx);
     }
 
+    /// The centre does not take this host in because another one with this OLT id is alive: this is the second.
+    /// It has no right to anything; what it would serve may be somebody else's at the other one.
+    pub fn refused_as_second(&mut self, why: &str, fx: &mut Effects) {
+        self.end_lease(fx);
+        if self.refused.replace(why.to_owned()).is_some() {
+            return;
+        }
+        for held in self.bindings.values() {
+            if let Some(key) = &held.row.key {
+                remove_entry(held.resource, key, fx);
+            }
+        }
+    }
+
+    /// The lease counts as ended until it is renewed: the clock that it is counted on cannot be trusted.
+    pub fn end_lease(&mut self, fx: &mut Effects) {
+        self.waiting = None;
+        if self.lease.take().is_none() {
+            return;
+        }
+        for who in self.unacked.clone() {
+            self.suspend(&who, fx);
+        }
+        self.save(fx);
+    }
+
     /// A heartbeat was not answered.
     pub fn cut_off(&mut self) {
         self.connected = false;
     }
 
-    /// The centre has recorded a command.
-    pub fn acked(&mut self, seq: Seq, fx: &mut Effects) {
+    /// The centre has recorded a command. An answer that the lease does not carry is not believed at once: its
+    /// record may have come too late for whoever owns the shard now. It is asked for again, and the answer to
+    /// that counts if the lease is alive.
+    pub fn acked(&mut self, now: BootTime, seq: Seq, fx: &mut Effects) {
+        if !self.is_carried(now, seq) {
+            self.lost(now, seq);
+            return;
+        }
+        self.doubted.remove(&seq);
         let Some(command) = self.outbox.remove(seq) else {
             return;
         };
@@ -104,6 +143,32 @@ impl Edge {
         self.pump(fx);
     }
 
+    fn is_carried(&mut self, now: BootTime, seq: Seq) -> bool {
+        let alive = self.lease_alive(now);
+        if !alive {
+            self.doubted.clear();
+        }
+        let Some(command) = self.outbox.get(seq) else {
+            return true;
+        };
+        let who = Who {
+            pool: command.pool.clone(),
+            subscriber: command.subscriber.clone(),
+        };
+        let waits = matches!(command.what, What::Allocate { .. })
+            && self
+                .bindings
+                .get(&who)
+                .is_some_and(|held| held.resource == command.resource && !held.row.acked);
+        let carried = !waits
+            || self
+                .bindings
+                .get(&who)
+                .is_some_and(|held| self.is_renewable(now, &who.pool, &held.row));
+        // The first answer after the lease may be one from before it ended; the next one is not.
+        carried || (alive && !self.doubted.insert(seq))
+    }
+
     /// The centre has refused a command for good. An unacknowledged binding ends with it; one that was
     /// acknowledged before ends only if the resource is another subscriber's.
     pub fn refused(
@@ -118,6 +183,7 @@ impl Edge {
             return;
         };
         fx.forget(RowKey::Command(seq));
+        self.doubted.remove(&seq);
         self.departure_recorded(&command);
         let who = Who {
             pool: command.pool,

@@ -85,6 +85,16 @@ impl Outbox {
         self.note_ready(seq);
     }
 
+    pub(super) fn get(&self, seq: Seq) -> Option<&Command> {
+        self.pending.get(&seq)
+    }
+
+    /// Commands about a resource.
+    pub(super) fn about(&self, pool: &PoolId, resource: Resource) -> usize {
+        let lane = Lane::Resource(pool.clone(), resource);
+        self.lanes.get(&lane).map_or(0, BTreeSet::len)
+    }
+
     /// Takes a command out: it was acknowledged or refused.
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Command> {
         let command = self.pending.remove(&seq)?;

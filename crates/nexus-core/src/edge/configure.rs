@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Edge, Effects, Note, PoolState, Row, RowKey, ShardRow, Who};
+use super::{Action, Edge, Effects, Note, PoolState, Rest, Row, RowKey, ShardRow, Who};
 use crate::allocator::Allocator;
 use crate::id::{Epoch, PoolId, ShardId};
 use crate::pool::{Pool, PoolSpec};
@@ -52,7 +52,7 @@ impl Edge {
         let mut configured = BTreeSet::new();
         for grant in config.pools {
             let id = grant.spec.id.clone();
-            match self.take_pool(grant.spec, fx) {
+            match self.take_pool(now, grant.spec, fx) {
                 Ok(()) => {
                     configured.insert(id.clone());
                     for shard in grant.shards {
@@ -89,7 +89,40 @@ impl Edge {
         self.give_back(fx);
     }
 
-    fn take_pool(&mut self, spec: PoolSpec, fx: &mut Effects) -> Result<(), String> {
+    /// Ends and forgets what lies in shards that the pool will not have any more. The centre has asked for what was
+    /// held there before, so there is nothing but what it does not know of.
+    fn forget_withdrawn(&mut self, now: BootTime, new: &Pool, fx: &mut Effects) {
+        let held: Vec<Who> = self
+            .bindings
+            .iter()
+            .filter(|(who, held)| who.pool == *new.id() && new.locate(&held.resource).is_none())
+            .map(|(who, _)| who.clone())
+            .collect();
+        for who in held {
+            self.release(now, &who, "pool-changed", Rest::Unheard, fx);
+        }
+        let reserved: Vec<_> = self
+            .reserved
+            .iter()
+            .filter(|((pool, resource), _)| pool == new.id() && new.locate(resource).is_none())
+            .map(|(unit, _)| unit.clone())
+            .collect();
+        for (pool, resource) in reserved {
+            self.unreserve(now, &pool, resource, fx);
+        }
+        let Some(state) = self.pools.get(new.id()) else {
+            return;
+        };
+        let gone: Vec<ShardId> = state.allocator.pool().shards().collect();
+        for shard in gone
+            .into_iter()
+            .filter(|shard| shard.0 >= new.shard_count())
+        {
+            self.lose(&(new.id().clone(), shard), fx);
+        }
+    }
+
+    fn take_pool(&mut self, now: BootTime, spec: PoolSpec, fx: &mut Effects) -> Result<(), String> {
         let known = self.pools.get_mut(&spec.id);
         if let Some(state) = &known
             && *state.allocator.pool().spec() == spec
@@ -99,15 +132,19 @@ impl Edge {
         }
         let pool = Pool::new(spec.clone()).map_err(|error| error.to_string())?;
         match known {
-            Some(state) if state.allocator.pool().same_geometry(&pool) => {
-                state.allocator.set_pool(pool);
-                state.configured = true;
+            Some(state) if state.allocator.pool().change_to(&pool).is_ok() => {
+                self.forget_withdrawn(now, &pool, fx);
+                if let Some(state) = self.pools.get_mut(&spec.id) {
+                    state.allocator.set_pool(pool);
+                    state.configured = true;
+                }
             }
             Some(state) if !state.allocator.holds_nothing() => {
-                return Err(
-                    "its space or shards have changed while subscribers of this host hold resources of it; release them first"
-                        .to_owned(),
-                );
+                let why = state.allocator.pool().change_to(&pool).err();
+                let why = why.map_or_else(String::new, |why| why.to_string());
+                return Err(format!(
+                    "subscribers of this host hold resources of it, which have to be released first: {why}"
+                ));
             }
             _ => {
                 // Nothing of an older pool of this name may be taken for the new one's.

@@ -16,6 +16,10 @@ pub(super) const NEVER: BootTime = BootTime(u64::MAX);
 /// How far ahead the row of a shard says that units were given.
 const FRESH_AHEAD: u64 = 64;
 
+/// Most commands about one resource that wait for the centre before a subscriber that comes again and again is not
+/// told of once more.
+const SAME_AGAIN_LIMIT: usize = 4;
+
 /// How a unit comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
@@ -55,6 +59,13 @@ impl Edge {
             // The centre has it on record for this subscriber on this host: acknowledged already.
             self.reserved.remove(&(who.pool.clone(), resource));
             return self.bind(now, who, shard, resource, row, fx);
+        }
+        let pinned = self
+            .pools
+            .get(&who.pool)
+            .filter(|state| state.configured && state.allocator.pool().is_pinned());
+        if pinned.is_some() {
+            return Err(Denied::AskCentre(who.pool.clone()));
         }
         self.may_allocate(now, &who.pool)?;
         let pool = self.pools.get_mut(&who.pool).ok_or(Denied::NoPool)?;
@@ -136,13 +147,13 @@ impl Edge {
                 });
             }
             self.keyless.remove(who);
-            self.record_move(now, who, request, fx);
             if let Some(held) = self.bindings.get_mut(who) {
                 held.row.key = Some(request.key.clone());
                 held.row.metadata = request.metadata.clone();
             }
             self.save_binding(who, fx);
         }
+        self.record_again(now, who, request, fx);
         if let Some(held) = self.bindings.get_mut(who) {
             held.validity = validity;
             held.active = now;
@@ -240,6 +251,7 @@ impl Edge {
             return;
         };
         let Some(unit) = state.allocator.pool().locate(&resource) else {
+            fx.forget(RowKey::Unit(pool.clone(), resource));
             return;
         };
         if !self.shards.contains_key(&(pool.clone(), unit.0)) {
@@ -445,8 +457,9 @@ impl Edge {
         )
     }
 
-    /// Tells the centre of a new line, where this host may.
-    fn record_move(&mut self, now: BootTime, who: &Who, request: &Authorized, fx: &mut Effects) {
+    /// Tells the centre that the subscriber has come again, and where, if this host may: it may have been somewhere
+    /// else meanwhile, and then this is newer than what the centre has on record.
+    fn record_again(&mut self, now: BootTime, who: &Who, request: &Authorized, fx: &mut Effects) {
         let Some(held) = self.bindings.get(who) else {
             return;
         };
@@ -457,14 +470,20 @@ impl Edge {
         else {
             return;
         };
-        if !self.lease_alive(now) || self.outbox.len() >= OUTBOX_LIMIT {
+        let waiting = self.outbox.about(&who.pool, resource);
+        if !self.lease_alive(now)
+            || self.outbox.len() >= OUTBOX_LIMIT
+            || waiting >= SAME_AGAIN_LIMIT
+        {
             return;
         }
         let seq = self.report(request, who, resource, shard, epoch, fx);
         if let Some(held) = self.bindings.get_mut(who) {
             held.row.seq = seq;
             held.row.epoch = epoch;
+            held.row.timestamp = request.timestamp.clone();
         }
+        self.save_binding(who, fx);
     }
 
     fn may_allocate(&self, now: BootTime, pool: &PoolId) -> Result<(), Denied> {

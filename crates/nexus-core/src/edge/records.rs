@@ -281,12 +281,15 @@ impl Edge {
 
     fn record_release(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
         let who = who(record);
-        if self
+        let held = self
             .bindings
             .get(&who)
-            .is_some_and(|held| held.resource == record.resource)
-        {
-            self.release(now, &who, "operator", Rest::Unheard, fx);
+            .map(|held| (held.resource, held.row.seq));
+        if let Some((resource, seq)) = held.filter(|(resource, _)| *resource == record.resource) {
+            // The subscriber has come again since: the centre will hear of it, and may ask again.
+            if seq <= record.seq || self.outbox.about(&who.pool, resource) == 0 {
+                self.release(now, &who, "operator", Rest::Unheard, fx);
+            }
             return;
         }
         let place = (record.pool.clone(), record.resource);
@@ -317,7 +320,13 @@ impl Edge {
         );
     }
 
-    fn unreserve(&mut self, now: BootTime, pool: &PoolId, resource: Resource, fx: &mut Effects) {
+    pub(super) fn unreserve(
+        &mut self,
+        now: BootTime,
+        pool: &PoolId,
+        resource: Resource,
+        fx: &mut Effects,
+    ) {
         if self.reserved.remove(&(pool.clone(), resource)).is_some() {
             self.free_unit(now, pool, resource, Rest::Unheard, fx);
         }

@@ -25,6 +25,8 @@ pub struct Heartbeat {
     pub released: Vec<ShardRef>,
     /// Highest sequence number used.
     pub last_seq: Seq,
+    /// The lease has not ended.
+    pub lease_alive: bool,
 }
 
 /// One owned shard.
@@ -49,6 +51,8 @@ pub struct ShardView {
 pub struct EdgeView {
     /// Session of the store.
     pub session: SessionId,
+    /// Why the centre refuses this host as the second one with its OLT id, if it does.
+    pub refused: Option<String>,
     /// The last heartbeat was answered.
     pub connected: bool,
     /// End of the lease, if it is alive.
@@ -87,9 +91,9 @@ pub struct BindingView<'a> {
 }
 
 impl Edge {
-    /// What the next heartbeat carries.
+    /// What the next registration or heartbeat carries.
     #[must_use]
-    pub fn heartbeat(&self) -> Heartbeat {
+    pub fn heartbeat(&self, now: BootTime) -> Heartbeat {
         let reference = |row: &super::ShardRow| ShardRef {
             pool: row.pool.clone(),
             shard: row.shard,
@@ -117,6 +121,7 @@ impl Edge {
                 .map(reference)
                 .collect(),
             last_seq: self.last_seq,
+            lease_alive: self.lease_alive(now),
         }
     }
 
@@ -148,6 +153,7 @@ impl Edge {
         });
         EdgeView {
             session: self.session.clone(),
+            refused: self.refused.clone(),
             connected: self.connected,
             lease_until: self
                 .lease
@@ -162,6 +168,12 @@ impl Edge {
             pending_releases: count(self.outbox.releases()),
             kept_away: count(self.kept_away.len()),
         }
+    }
+
+    /// The last heartbeat was answered.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// Bindings in the order of pool and subscriber, of one subscriber or of all.
@@ -189,6 +201,7 @@ impl Edge {
     pub fn map_entries(&self) -> impl Iterator<Item = MapEntry> {
         self.bindings
             .iter()
+            .filter(|_| self.refused.is_none())
             .filter_map(|(who, held)| entry(who, held))
     }
 
@@ -196,6 +209,9 @@ impl Edge {
     #[must_use]
     pub fn map_entry(&self, place: &Place) -> Option<MapEntry> {
         let who = self.keys.get(&(Kind::Ipv4, place.clone()))?;
+        if self.refused.is_some() {
+            return None;
+        }
         entry(who, self.bindings.get(who)?)
     }
 

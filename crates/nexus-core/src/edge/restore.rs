@@ -22,8 +22,12 @@ pub struct Start {
     pub olt: OltId,
     /// This boot (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
-    /// A session made at random, used if the store has none.
+    /// A session made at random, used if the store has none or is not to be believed.
     pub new_session: SessionId,
+    /// The rows are not the newest that this host has written, or not of this host: an older image of the disk was
+    /// put back, or the disk is a copy of another one's. They are gone on from as after a reboot, and under a new
+    /// session.
+    pub rolled_back: bool,
 }
 
 impl Edge {
@@ -40,7 +44,7 @@ impl Edge {
     ) -> Self {
         let mut edge = Self {
             olt: start.olt,
-            session: start.new_session,
+            session: start.new_session.clone(),
             boot_id: start.boot_id,
             last_seq: Seq(0),
             revision: 0,
@@ -61,6 +65,8 @@ impl Edge {
             outbox: Outbox::default(),
             sending: false,
             resend_at: None,
+            doubted: BTreeSet::new(),
+            refused: None,
             snapshot: None,
             served: None,
             kept_away: KeptAway::default(),
@@ -73,7 +79,7 @@ impl Edge {
         let mut same_boot = false;
         for row in rows {
             match row {
-                Row::Edge(row) => same_boot = edge.restore_self(row),
+                Row::Edge(row) => same_boot = edge.restore_self(row, start.rolled_back),
                 Row::Pool(spec) => {
                     // It was checked when it was taken over.
                     if let Ok(pool) = Pool::new(spec) {
@@ -105,6 +111,9 @@ impl Edge {
         for row in units {
             edge.restore_unit(now, same_boot, row, fx);
         }
+        if start.rolled_back {
+            edge.new_session(start.new_session, fx);
+        }
         // Last, so that a process that ends before it comes up as after a reboot once more.
         edge.save(fx);
         if edge.shards.values().any(|row| !row.synced) {
@@ -113,8 +122,8 @@ impl Edge {
         edge
     }
 
-    fn restore_self(&mut self, row: EdgeRow) -> bool {
-        let same_boot = row.boot_id == self.boot_id;
+    fn restore_self(&mut self, row: EdgeRow, rolled_back: bool) -> bool {
+        let same_boot = row.boot_id == self.boot_id && !rolled_back;
         self.session = row.session;
         self.last_seq = self.last_seq.max(row.last_seq);
         self.revision = row.revision;

@@ -7,6 +7,7 @@ mod leases;
 mod lifecycle;
 mod lines;
 mod policy;
+mod pools;
 mod shards;
 
 use super::*;
@@ -52,6 +53,7 @@ pub(super) fn start(boot: &str) -> Start {
         olt: OltId::new("olt-1").unwrap(),
         boot_id: boot.to_owned(),
         new_session: SessionId::new("s1").unwrap(),
+        rolled_back: false,
     }
 }
 
@@ -177,9 +179,14 @@ fn authorize(
     granted.map(|grants| grants.ipv4)
 }
 
+/// Recorded at second 200, while the lease of [`ready`] is alive.
 fn acked(edge: &mut Edge, shell: &mut Shell, seq: u64) {
+    acked_at(edge, shell, 200, seq);
+}
+
+fn acked_at(edge: &mut Edge, shell: &mut Shell, now: u64, seq: u64) {
     let mut fx = Effects::new();
-    edge.acked(Seq(seq), &mut fx);
+    edge.acked(at(now), Seq(seq), &mut fx);
     shell.run(fx);
 }
 

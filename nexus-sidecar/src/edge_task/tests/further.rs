@@ -95,9 +95,10 @@ async fn what_a_subscriber_goes_without_is_counted_by_pool() {
     let metrics = Metrics::new().unwrap();
     let olt = OltId::new("olt-1").unwrap();
     let map = MemoryMap::default();
-    let (task, edge, centre) = EdgeTask::start(olt, store, map, access, metrics.clone())
-        .await
-        .unwrap();
+    let (task, edge, centre) =
+        EdgeTask::start(olt, store, map, access, &Origin::default(), metrics.clone())
+            .await
+            .unwrap();
     let (stopper, shutdown) = shutdown::channel();
     let running = Running {
         edge,

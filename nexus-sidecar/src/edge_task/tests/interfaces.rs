@@ -20,7 +20,7 @@ async fn on_interfaces(
     let olt = OltId::new("olt-1").unwrap();
     let metrics = Metrics::new().unwrap();
     let access = Access::new(interfaces);
-    let started = EdgeTask::start(olt, store, map, access, metrics).await;
+    let started = EdgeTask::start(olt, store, map, access, &Origin::default(), metrics).await;
     let (task, edge, _) = started.unwrap();
     (task, edge)
 }

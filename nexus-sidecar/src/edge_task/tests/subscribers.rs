@@ -37,9 +37,16 @@ async fn a_refused_move_leaves_the_map_and_the_binding_and_says_why() {
     let access = Access::new([interface(strict)]);
     let metrics = Metrics::new().unwrap();
     let olt = OltId::new("olt-1").unwrap();
-    let (task, edge, centre) = EdgeTask::start(olt, store, map.clone(), access, metrics.clone())
-        .await
-        .unwrap();
+    let (task, edge, centre) = EdgeTask::start(
+        olt,
+        store,
+        map.clone(),
+        access,
+        &Origin::default(),
+        metrics.clone(),
+    )
+    .await
+    .unwrap();
     let (stopper, shutdown) = shutdown::channel();
     let running = Running {
         edge,
@@ -99,7 +106,7 @@ async fn a_binding_that_neither_kernel_nor_slow_path_sees_ends_where_its_pool_sa
         task.request(start, request, &mut fx);
     }
     for seq in 1..=3 {
-        task.edge.acked(Seq(seq), &mut fx);
+        task.edge.acked(start, Seq(seq), &mut fx);
     }
     task.settle(vec![fx]).await.unwrap();
     let seen = after(3000);
@@ -132,10 +139,16 @@ async fn a_subscriber_whose_circuit_is_not_known_or_too_long_is_told_so() {
         ..interface(Policies::default())
     };
     let olt = OltId::new("olt-1").unwrap();
-    let (task, edge, centre) =
-        EdgeTask::start(olt, store, map, Access::new([one]), Metrics::new().unwrap())
-            .await
-            .unwrap();
+    let (task, edge, centre) = EdgeTask::start(
+        olt,
+        store,
+        map,
+        Access::new([one]),
+        &Origin::default(),
+        Metrics::new().unwrap(),
+    )
+    .await
+    .unwrap();
     let (stopper, shutdown) = shutdown::channel();
     let running = Running {
         edge,

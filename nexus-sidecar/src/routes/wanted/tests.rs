@@ -134,6 +134,7 @@ impl Host {
             olt: OltId::new("olt-1").unwrap(),
             boot_id: BOOT.to_owned(),
             new_session: SessionId::new("new".to_owned()).unwrap(),
+            rolled_back: false,
         };
         let mut fx = Effects::new();
         let edge = Edge::restore(after(1), start, self.rows.clone(), &mut fx);

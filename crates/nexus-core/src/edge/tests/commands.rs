@@ -39,7 +39,7 @@ fn at_most_sixty_four_commands_are_on_their_way_and_lost_ones_are_sent_again() {
     assert_eq!(shell.sent().len(), 64);
     edge.lost(at(2), Seq(7));
     let mut fx = Effects::new();
-    edge.acked(Seq(1), &mut fx);
+    edge.acked(at(200), Seq(1), &mut fx);
     edge.tick(at(3), &mut fx);
     assert!(!fx.actions.iter().any(|a| matches!(a, Action::Send(_))));
     edge.tick(at(4), &mut fx);

@@ -102,15 +102,15 @@ fn an_accept_gives_one_of_each_kind_that_every_session_gets_and_those_that_are_n
     assert_eq!(text[0], "10.0.0.3");
     assert!(text[1].ends_with("/128") && text[2].ends_with("/64") && text[3].ends_with("/56"));
     assert_eq!(text[4..], ["100", "200", "1024-1535"]);
-    // All of it again, and none of it new.
-    let again = get(&mut edge, &mut shell, 300, &all);
-    assert!(again.all().all(|one| one.known));
-    assert_eq!(from(&again), expected);
     let seqs = shell
         .rows
         .values()
         .filter(|row| matches!(row, Row::Command(_)));
     assert_eq!(seqs.count(), 4 + 7, "one command for each binding");
+    // All of it again, and none of it new.
+    let again = get(&mut edge, &mut shell, 300, &all);
+    assert!(again.all().all(|one| one.known));
+    assert_eq!(from(&again), expected);
 }
 
 #[test]
@@ -320,4 +320,52 @@ fn what_was_new_and_is_not_served_is_taken_back_whole() {
     edge.withdraw(at(200), &grants, &subscriber(1), &line(1), &mut fx);
     assert_eq!(bound(&edge), []);
     shell.run(fx);
+}
+
+#[test]
+fn a_unit_of_a_pinned_pool_is_asked_for_and_bound_once_the_centre_has_recorded_it() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let mut config = config(2, &[(0, 1), (1, 1)]);
+    let id = PoolId::new("pinned").unwrap();
+    let pinned = pool("pinned", ResourceType::Ipv4, "192.0.2.0/28", |spec| {
+        spec.pinned = true;
+    });
+    config.pools.push(PoolGrant {
+        spec: pinned,
+        shards: Vec::new(),
+    });
+    let mut fx = Effects::new();
+    edge.configure(at(150), config, &mut fx);
+    shell.run(fx);
+    let named = Authorized {
+        pool: Some(id.clone()),
+        ..request(1, 1)
+    };
+    let mut fx = Effects::new();
+    let denied = edge.authorize(at(200), &named, &mut fx);
+    assert_eq!(denied, Err(Denied::AskCentre(id.clone())));
+    let record = Record {
+        pool: id,
+        resource: address("192.0.2.9"),
+        subscriber: subscriber(1),
+        olt: OltId::new("olt-1").unwrap(),
+        epoch: Epoch(0),
+        seq: Seq(0),
+    };
+    edge.record(at(201), RecordKind::Put, &record, &mut fx);
+    shell.run(fx);
+    // The centre's record counts whether the pool is named or not, and over a restart.
+    let mut edge = shell.restart(at(202), "boot-a");
+    for _ in 0..2 {
+        let grants = get(&mut edge, &mut shell, 203, &request(1, 1));
+        assert_eq!(grants.ipv4.resource, record.resource);
+        assert_eq!(grants.ipv4.valid_until, None);
+    }
+    let mut fx = Effects::new();
+    edge.record(at(204), RecordKind::ReleaseRequested, &record, &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.bindings(None).count(), 0);
+    let released = |row: &&Row| matches!(row, Row::Command(row) if matches!(row.command.what, What::Deallocate { .. }));
+    assert_eq!(shell.rows.values().filter(released).count(), 1);
 }

@@ -11,6 +11,8 @@ use crate::time::ClusterTime;
 
 const LEASE: Duration = Duration::from_secs(60);
 const SHARDS: u32 = 4;
+/// Shards that the pool has or has not.
+const MORE: u32 = 2;
 /// Length of DHCP leases: a client that hears nothing goes on for so long.
 const DHCP_LEASE: Duration = Duration::from_secs(100);
 
@@ -34,6 +36,10 @@ struct Centre {
     answered: BTreeMap<(usize, Seq), Option<Refusal>>,
     acked_below: [Seq; 2],
     streams: [Option<VecDeque<Stream>>; 2],
+    /// The pool has its last shards.
+    grown: bool,
+    /// One bit for each address of the first shard that is not to be given.
+    excluded: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +68,30 @@ enum Answer {
 enum Message {
     Request(usize, u32, Request),
     Answer(usize, u32, Answer),
+}
+
+impl Centre {
+    /// The last shards come at once; they go only while nobody has anything of them, not even resting.
+    fn change_pool(&mut self, grown: bool) {
+        let last = SHARDS..SHARDS + MORE;
+        if grown && !self.grown {
+            for shard in last {
+                self.owner.entry(shard).or_insert((None, 0));
+            }
+            self.grown = true;
+        } else if !grown && self.grown {
+            let used = |resource: &Resource| last.contains(&shard_of(*resource));
+            let owned = last.clone().any(|shard| self.owner[&shard].0.is_some());
+            if owned || self.records.keys().any(used) || self.released.keys().any(used) {
+                return;
+            }
+            self.grown = false;
+        }
+    }
+
+    fn shards(&self) -> u32 {
+        SHARDS + if self.grown { MORE } else { 0 }
+    }
 }
 
 /// One host: the process, its disk, the kernel's map.
@@ -160,6 +190,8 @@ enum Op {
     Sync(usize),
     /// Heartbeat and configuration get through, and nothing else.
     Renew(usize),
+    /// The pool grows by two shards or shrinks back, and addresses are excluded or not.
+    ChangePool(bool, u8),
     /// This host is cut off until its lease has ended; the other one gets its shards.
     Lapse(usize),
 }
@@ -183,10 +215,11 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..64_usize).prop_map(Op::Duplicate),
         2 => host.clone().prop_map(Op::Restart),
         1 => host.clone().prop_map(Op::Reboot),
-        6 => (0..SHARDS, host.clone()).prop_map(|(s, h)| Op::Move(s, h)),
+        6 => (0..SHARDS + MORE, host.clone()).prop_map(|(s, h)| Op::Move(s, h)),
         5 => host.clone().prop_map(Op::Sync),
         4 => host.clone().prop_map(Op::Renew),
         2 => host.prop_map(Op::Lapse),
+        1 => (any::<bool>(), 0..64_u8).prop_map(|(grown, excluded)| Op::ChangePool(grown, excluded)),
         1 => (0..16_usize).prop_map(Op::OperatorRelease),
         6 => (1..15_u64).prop_map(Op::Wait),
         3 => (15..75_u64).prop_map(Op::Wait),
@@ -208,6 +241,7 @@ fn host_start(host: usize, boot: u32) -> Start {
         olt: OltId::new(format!("olt-{host}")).unwrap(),
         boot_id: format!("boot-{boot}"),
         new_session: SessionId::new(format!("session-{host}")).unwrap(),
+        rolled_back: false,
     }
 }
 
@@ -268,10 +302,15 @@ impl World {
             .centre
             .owner
             .iter()
-            .filter(|(_, (owner, _))| *owner == Some(host))
+            .filter(|(shard, (owner, _))| *owner == Some(host) && **shard < self.centre.shards())
             .map(|(shard, (_, epoch))| (*shard, *epoch))
             .collect();
         let mut spec = spec();
+        if self.centre.grown {
+            spec.cidr = Some("10.0.0.0/25".to_owned());
+        }
+        let excluded = (0..6).filter(|n| self.centre.excluded >> n & 1 == 1);
+        spec.exclusions = excluded.map(|n| format!("10.0.0.{}", n + 2)).collect();
         spec.cool_down = crate::duration::HumanDuration::from_secs(20);
         spec.dhcp.lease_time = crate::duration::HumanDuration::from_secs(DHCP_LEASE.as_secs());
         spec.dhcp.idle_release = Some(spec.dhcp.lease_time);
@@ -434,7 +473,7 @@ impl World {
                         edge.renewed(now, sent, LEASE, revision, fx);
                     }
                     Answer::Config(config) => edge.configure(now, config, fx),
-                    Answer::Command(seq, None) => edge.acked(seq, fx),
+                    Answer::Command(seq, None) => edge.acked(now, seq, fx),
                     Answer::Command(seq, Some(refusal)) => {
                         edge.refused(now, seq, refusal, "refused", fx);
                     }
@@ -668,7 +707,7 @@ impl World {
                 // What a heartbeat says must be durable: it goes the way of all effects.
                 let pending = self.hosts[host].queue.len();
                 self.flush(host, pending);
-                let report = self.hosts[host].edge.heartbeat();
+                let report = self.hosts[host].edge.heartbeat(self.local(host));
                 let request = Request::Heartbeat(self.local(host), report);
                 let process = self.hosts[host].process;
                 self.net.push(Message::Request(host, process, request));
@@ -723,12 +762,19 @@ impl World {
             Op::Wait(secs) => self.now += secs * 1000,
             Op::Sync(host) => self.sync(host),
             Op::Renew(host) => self.renew(host),
+            Op::ChangePool(grown, excluded) => {
+                self.centre.change_pool(grown);
+                self.centre.excluded = excluded;
+                for revision in &mut self.centre.revision {
+                    *revision += 1;
+                }
+            }
             Op::Lapse(host) => {
                 let other = 1 - host;
                 self.now += 50_000;
                 self.renew(other);
                 self.now += 16_000;
-                for shard in 0..SHARDS {
+                for shard in 0..self.centre.shards() {
                     if self.centre.owner[&shard].0 == Some(host) {
                         self.move_shard(shard, other);
                     }
@@ -779,6 +825,9 @@ impl World {
     /// A shard without an owner, or whose owner's lease has surely ended, gets another.
     fn move_shard(&mut self, shard: u32, to: usize) {
         let now = self.centre_now();
+        if shard >= self.centre.shards() {
+            return;
+        }
         let (owner, epoch) = self.centre.owner[&shard];
         if owner == Some(to) {
             return;

@@ -97,7 +97,17 @@ fn an_unacknowledged_binding_is_pushed_on_in_steps_and_never_past_the_lease() {
         authorize(&mut edge, &mut shell, now, 1, 1),
         Err(Denied::LeaseEnded)
     );
-    acked(&mut edge, &mut shell, 1);
+    acked_at(&mut edge, &mut shell, now, 1);
+    assert_eq!(
+        edge.map_entries().count(),
+        0,
+        "an answer that no lease carries is not believed"
+    );
+    let mut fx = Effects::new();
+    edge.renewed(at(now), at(now), Duration::from_secs(86_400), 1, &mut fx);
+    shell.run(fx);
+    assert_eq!(shell.sent()[0].seq, Seq(1), "it is asked for again");
+    acked_at(&mut edge, &mut shell, now, 1);
     assert_eq!(edge.map_entries().count(), 1, "acknowledged: served again");
 }
 

@@ -169,7 +169,7 @@ fn each_tick_looks_at_a_slice_and_the_next_one_goes_on_behind_it() {
         edge.authorize(at(200), &request, &mut fx).unwrap();
     }
     for seq in 1..=5000 {
-        edge.acked(Seq(seq), &mut fx);
+        edge.acked(at(200), Seq(seq), &mut fx);
     }
     edge.seen_all(at(200 + HOUR));
     for left in [5000 - 4096, 0] {

@@ -22,19 +22,19 @@ fn a_draining_shard_is_given_back_once_it_is_empty_and_the_centre_knows() {
     let mut fx = Effects::new();
     edge.end_session(at(203), &subscriber(1), "session-stop", &mut fx);
     edge.tick(at(204), &mut fx);
-    assert!(edge.heartbeat().released.is_empty(), "it cools down");
+    assert!(edge.heartbeat(at(100)).released.is_empty(), "it cools down");
     edge.tick(at(203 + 3672), &mut fx);
     assert!(
-        edge.heartbeat().released.is_empty(),
+        edge.heartbeat(at(100)).released.is_empty(),
         "the centre does not know of the release"
     );
-    edge.acked(Seq(3), &mut fx);
+    edge.acked(at(200), Seq(3), &mut fx);
     edge.tick(at(204 + 3672), &mut fx);
     shell.run(fx);
-    assert_eq!(edge.heartbeat().released.len(), 1);
+    assert_eq!(edge.heartbeat(at(100)).released.len(), 1);
     let edge = shell.restart(at(3900), "boot-a");
     assert_eq!(
-        edge.heartbeat().released.len(),
+        edge.heartbeat(at(100)).released.len(),
         1,
         "given back is given back"
     );
@@ -181,4 +181,136 @@ fn what_was_released_shortly_before_a_shard_came_rests_here_too() {
     assert_eq!(granted.resource, address("10.0.0.3"));
     let former = authorize(&mut edge, &mut shell, 4, 9, 9).unwrap();
     assert_eq!(former.resource, address("10.0.0.2"), "it may have it back");
+}
+
+#[test]
+fn an_answer_about_a_shard_that_has_moved_counts_the_second_time() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    let mut fx = Effects::new();
+    edge.configure(at(201), config(2, &[(1, 1)]), &mut fx);
+    shell.run(fx);
+    shell.take();
+    acked_at(&mut edge, &mut shell, 202, 1);
+    assert_eq!(
+        edge.map_entries().count(),
+        0,
+        "it may be from before the move"
+    );
+    let mut fx = Effects::new();
+    edge.tick(at(202) + RESEND_AFTER, &mut fx);
+    shell.run(fx);
+    assert_eq!(shell.sent()[0].seq, Seq(1));
+    acked_at(&mut edge, &mut shell, 205, 1);
+    assert_eq!(edge.map_entries().count(), 1);
+}
+
+#[test]
+fn who_came_back_before_its_address_was_asked_for_keeps_it_and_the_centre_hears_of_it() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let granted = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    shell.take();
+    // It was elsewhere meanwhile, and this host has not heard of it.
+    authorize(&mut edge, &mut shell, 300, 1, 1).unwrap();
+    assert_eq!(shell.sent()[0].seq, Seq(2));
+    let asked = |seq| Record {
+        pool: pool_id(),
+        resource: granted.resource,
+        subscriber: subscriber(1),
+        olt: OltId::new("olt-1").unwrap(),
+        epoch: Epoch(1),
+        seq: Seq(seq),
+    };
+    let mut fx = Effects::new();
+    edge.record(at(301), RecordKind::ReleaseRequested, &asked(1), &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.bindings(None).count(), 1);
+    acked_at(&mut edge, &mut shell, 302, 2);
+    // What the centre asks for now, it asks for knowing that.
+    let mut fx = Effects::new();
+    edge.record(at(303), RecordKind::ReleaseRequested, &asked(2), &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.bindings(None).count(), 0);
+}
+
+#[test]
+fn who_comes_again_and_again_does_not_fill_the_outbox() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    for _ in 0..100 {
+        authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    }
+    assert!(edge.view(at(200)).pending <= 4);
+}
+
+#[test]
+fn an_older_image_of_the_disk_is_gone_on_from_under_a_new_session_without_lease() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    for n in [1, 2] {
+        authorize(&mut edge, &mut shell, 200, u32::from(n), n).unwrap();
+    }
+    acked(&mut edge, &mut shell, 1);
+    let mut fx = Effects::new();
+    let start = Start {
+        new_session: SessionId::new("s2").unwrap(),
+        rolled_back: true,
+        ..start("boot-a")
+    };
+    let mut edge = Edge::restore(at(300), start, shell.rows.values().cloned(), &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.session().as_str(), "s2");
+    let view = edge.view(at(300));
+    assert_eq!((view.lease_until, view.shards.len()), (None, 0));
+    assert_eq!((view.acked, view.suspended), (1, 1));
+    assert_eq!(
+        authorize(&mut edge, &mut shell, 300, 3, 3),
+        Err(Denied::LeaseEnded)
+    );
+    // The same once more after a restart that finds nothing wrong.
+    let mut edge = shell.restart(at(301), "boot-a");
+    assert_eq!(edge.session().as_str(), "s2");
+    assert_eq!(
+        authorize(&mut edge, &mut shell, 301, 3, 3),
+        Err(Denied::LeaseEnded)
+    );
+}
+
+#[test]
+fn the_second_host_with_an_id_gives_nothing_and_serves_nothing_until_it_is_taken_in() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    for n in [1, 2] {
+        authorize(&mut edge, &mut shell, 200, u32::from(n), n).unwrap();
+    }
+    acked(&mut edge, &mut shell, 1);
+    shell.take();
+    let mut fx = Effects::new();
+    edge.refused_as_second("another host is alive", &mut fx);
+    let gone = |action: &&Action| matches!(action, Action::RemoveBinding(_));
+    assert_eq!(fx.actions.iter().filter(gone).count(), 3, "{fx:?}");
+    shell.run(fx);
+    assert_eq!(edge.map_entries().count(), 0);
+    let view = edge.view(at(201));
+    assert_eq!(view.refused.as_deref(), Some("another host is alive"));
+    for sub in [1, 3] {
+        let denied = authorize(&mut edge, &mut shell, 201, sub, 3).unwrap_err();
+        assert!(matches!(denied, Denied::SecondHost(_)), "{denied}");
+    }
+    let mut fx = Effects::new();
+    let config = config(2, &[(0, 1), (1, 1)]);
+    edge.registered(at(300), at(300), Duration::from_secs(60), config, &mut fx);
+    let back = fx.actions.iter().filter_map(|action| match action {
+        Action::PutBinding(entry) => Some(entry.valid_until),
+        _ => None,
+    });
+    assert!(
+        back.clone().any(|end| end.is_none()),
+        "the acknowledged one"
+    );
+    shell.run(fx);
+    assert_eq!(edge.view(at(300)).refused, None);
 }
