@@ -82,6 +82,13 @@ impl Journal {
         }
     }
 
+    /// What the nemesis has done so far.
+    #[must_use]
+    pub fn disturbances(&self) -> Vec<Disturbance> {
+        let all = self.disturbances.lock();
+        all.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Everything.
     #[must_use]
     pub fn finish(self) -> (Vec<Disturbance>, Vec<(Moment, String)>) {

@@ -14,9 +14,9 @@ use super::history::{Kind, OltAt};
 use super::host::Host;
 use super::journal::Journal;
 use super::moment::Moment;
-use super::plan::{FieldPlan, LONG, OltTrouble};
+use super::plan::{FieldPlan, LONG, OltTrouble, PATIENCE};
 use super::workload::Board;
-use crate::cluster::{Client, LIMIT};
+use crate::cluster::Client;
 use crate::interrupt::{check, wait_until};
 
 /// Addresses that must be free at an OLT that is cut off, so that it is expected to serve everybody.
@@ -102,7 +102,9 @@ impl Lane<'_> {
     }
 
     fn recovered(&mut self, place: usize) -> Result<()> {
-        self.host(place)?.1.wait("recovered", LIMIT, may_allocate)
+        self.host(place)?
+            .1
+            .wait("recovered", PATIENCE, may_allocate)
     }
 
     fn cut(&mut self, place: usize, time: Duration) -> Result<()> {
@@ -197,7 +199,7 @@ impl Lane<'_> {
     /// Waits until it has recovered, and starts it again if it ends meanwhile.
     fn keep_alive(&mut self, place: usize) -> Result<()> {
         let (at, host) = self.host(place)?;
-        wait_until(&format!("OLT {at} has recovered"), LIMIT, || {
+        wait_until(&format!("OLT {at} has recovered"), PATIENCE, || {
             if !host.is_running()? {
                 host.kill();
                 host.launch()?;
@@ -228,7 +230,7 @@ impl Lane<'_> {
         let one = self.begin(place, "another host comes up with its id")?;
         let before = refusals(self.twin);
         self.twin.launch()?;
-        wait_until("the second host is refused", LIMIT, || {
+        wait_until("the second host is refused", PATIENCE, || {
             Ok((refusals(self.twin) > before).then_some(()))
         })?;
         rest(Duration::from_secs(2))?;
@@ -247,36 +249,38 @@ impl Lane<'_> {
         let id = host.id().to_owned();
         self.board.avoid(at, true);
         let node = format!("/api/v1/nodes/{id}");
-        self.ask(
-            |client| client.post(&format!("{node}/drain"), &Value::Null),
-            202,
-        )?;
-        rest(Duration::from_secs(8))?;
-        // Once it is empty, it may go; and it comes back by itself.
-        let gone = self.ask(|client| client.delete(&node), 204);
-        if let Err(error) = &gone {
-            self.journal
-                .tell(&format!("  not drained to its end: {error:#}"));
-        }
+        self.ask(|client| client.post(&format!("{node}/drain"), &Value::Null))?;
+        rest(Duration::from_secs(10))?;
+        // Back to work; where the servers know no way back, it is forgotten once it is empty, and comes back by itself.
+        self.ask(|client| {
+            // An answer may have been lost.
+            let now = client.get(&node)?;
+            if now.body.get("state").and_then(Value::as_str) == Some("active") {
+                return Ok(now);
+            }
+            let back = client.post(&format!("{node}/activate"), &Value::Null)?;
+            if back.status == 404 {
+                return client.delete(&node);
+            }
+            Ok(back)
+        })?;
         self.board.avoid(at, false);
         self.recovered(place)?;
         self.journal.over(one);
-        gone
+        Ok(())
     }
 
-    /// Asks servers in turn until one says so.
-    fn ask(
-        &self,
-        question: impl Fn(&Client) -> Result<crate::cluster::Answer>,
-        wanted: u16,
-    ) -> Result<()> {
+    /// Asks servers in turn until one does it.
+    fn ask(&self, question: impl Fn(&Client) -> Result<crate::cluster::Answer>) -> Result<()> {
         let mut turn = 0;
         let mut last = String::new();
-        let done = wait_until("an answer of a server", LIMIT, || {
+        let done = wait_until("an answer of a server", PATIENCE, || {
             let client = self.clients.get(turn % self.clients.len().max(1));
             turn += 1;
             let answer = question(client.context("no servers")?);
-            let good = answer.as_ref().is_ok_and(|answer| answer.status == wanted);
+            let good = answer
+                .as_ref()
+                .is_ok_and(|answer| (200..300).contains(&answer.status));
             last = format!("{answer:?}");
             if !good {
                 std::thread::sleep(Duration::from_millis(200));

@@ -13,11 +13,14 @@ pub const SERVERS: usize = 3;
 /// OLT hosts; two more stand by with the ids of others.
 pub const OLTS: usize = 4;
 /// `olt.heartbeat_interval`; an OLT is offline after three.
-pub const HEARTBEAT: Duration = Duration::from_secs(2);
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// `olt.lease`.
 pub const LEASE: Duration = Duration::from_secs(15);
 /// What an outage lasts after which shards have moved: the lease, what the grantor waits on top of it, and some time.
 pub const LONG: Duration = Duration::from_secs(24);
+/// Longest time that anything may take that is waited for, on a machine that has much else to do; only a failing run
+/// takes it.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 /// The pool.
 pub const POOL: &str = "field-ipv4";
 /// Its first address, which is its router.

@@ -18,11 +18,11 @@ use super::history::{Finals, History, OltAt, Outcome, Who};
 use super::host::read_map;
 use super::journal::Journal;
 use super::nemesis::{Lane, rest};
-use super::plan::{FieldPlan, OLTS, SERVERS};
+use super::plan::{FieldPlan, OLTS, PATIENCE, SERVERS};
 use super::subscribers::by_mac;
 use super::tracker::Tracker;
 use super::workload::{Board, STOPS, Workload, operator};
-use crate::cluster::{Client, LIMIT};
+use crate::cluster::Client;
 use crate::packet::Mac;
 
 /// Time between two rounds of samples.
@@ -254,7 +254,7 @@ fn story(
     meanwhile: impl FnOnce(&mut Field, &Journal) -> Result<()>,
 ) -> Result<Finals> {
     let wanted = u64::from(plan.subscribers) * 2;
-    crate::interrupt::wait_until("subscribers have come up", LIMIT, || {
+    crate::interrupt::wait_until("subscribers have come up", PATIENCE, || {
         Ok((board.done.load(Ordering::Relaxed) >= wanted).then_some(()))
     })?;
     journal.tell("subscribers are up");
@@ -264,23 +264,23 @@ fn story(
         journal.tell("the nemesis rests");
     }
     for (at, host) in field.hosts.iter_mut().enumerate().take(OLTS) {
-        host.wait("connected in the end", LIMIT, may_allocate)
+        host.wait("connected in the end", PATIENCE, may_allocate)
             .with_context(|| format!("OLT {at}"))?;
     }
     board.resting.store(true, Ordering::Relaxed);
     settled(field)?;
     board.closing.store(true, Ordering::Relaxed);
-    crate::interrupt::wait_until("everybody has asked once more", LIMIT, || {
+    crate::interrupt::wait_until("everybody has asked once more", PATIENCE, || {
         Ok(board.closed.load(Ordering::Relaxed).then_some(()))
     })?;
     journal.tell("everybody has asked once more");
     settled(field)?;
     journal.tell("nothing waits for the centre");
     // What was asked back last is on its way still; and the maps are read once more.
-    let end = Instant::now() + LIMIT;
+    let end = Instant::now() + PATIENCE;
     loop {
         let before = samples.lock().unwrap_or_else(PoisonError::into_inner).taken;
-        crate::interrupt::wait_until("two more rounds of samples", LIMIT, || {
+        crate::interrupt::wait_until("two more rounds of samples", PATIENCE, || {
             let taken = samples.lock().unwrap_or_else(PoisonError::into_inner).taken;
             Ok((taken >= before + 2).then_some(()))
         })?;
@@ -293,6 +293,7 @@ fn story(
             .finish();
         let history = History {
             held,
+            disturbances: journal.disturbances(),
             ..History::default()
         };
         let found = check(&history, Some(&finals), who);
@@ -306,9 +307,9 @@ fn story(
 /// Waits until servers agree and sidecars have nothing that they do not know.
 fn settled(field: &mut Field) -> Result<()> {
     let all: Vec<usize> = (0..SERVERS).collect();
-    field.cluster.wait_converged(&all, LIMIT)?;
+    field.cluster.wait_converged(&all, PATIENCE)?;
     for host in field.hosts.iter_mut().take(OLTS) {
-        host.wait("nothing waits for the centre", LIMIT, quiet)?;
+        host.wait("nothing waits for the centre", PATIENCE, quiet)?;
     }
     Ok(())
 }

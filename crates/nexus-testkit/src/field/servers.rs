@@ -11,8 +11,8 @@ use rand::rngs::StdRng;
 use super::history::Kind;
 use super::journal::Journal;
 use super::nemesis::rest;
-use super::plan::{FieldPlan, ServerTrouble};
-use crate::cluster::{ClusterBench, LIMIT};
+use super::plan::{FieldPlan, PATIENCE, ServerTrouble};
+use crate::cluster::ClusterBench;
 use crate::command;
 
 /// Pause between two troubles.
@@ -108,7 +108,7 @@ fn once(
         ServerTrouble::OldRecord => old_record(cluster, journal, at)?,
     };
     let all: Vec<usize> = (0..cluster.size()).collect();
-    cluster.wait_together(&all, LIMIT)?;
+    cluster.wait_together(&all, PATIENCE)?;
     journal.over(one);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::rights::{Right, disturbed};
+use super::rights::{Right, disturbed, restored};
 use super::rules::name;
 use super::{AT_THE_END, Finding};
 use crate::field::history::{Finals, History, OltAt, Recorded, Who};
@@ -77,11 +77,9 @@ pub(super) fn at_the_end(
                 );
             }
         }
-        let recorded: BTreeSet<Line> = records
-            .iter()
-            .filter_map(|record| Some((record.olt?, record.who, record.address)))
-            .collect();
-        let (lost, extra) = (diff(&bindings, &recorded), diff(&recorded, &bindings));
+        let recorded = lines_of(records);
+        let expected = &bindings | &waiting(history, &recorded, &bindings);
+        let (lost, extra) = (diff(&bindings, &recorded), diff(&recorded, &expected));
         if let Some((whose, text)) = lost {
             say(
                 whose,
@@ -99,8 +97,9 @@ pub(super) fn at_the_end(
             );
         }
     }
-    for (server, count) in &finals.counted {
-        let sum = bindings.len();
+    for ((server, count), (_, records)) in finals.counted.iter().zip(&finals.records) {
+        let recorded = lines_of(records);
+        let sum = bindings.len() + waiting(history, &recorded, &bindings).len();
         if u64::try_from(sum).ok() != Some(*count) {
             say(
                 Vec::new(),
@@ -155,6 +154,24 @@ fn open(rights: &[Right]) -> impl Iterator<Item = &Right> {
     let last: BTreeMap<Who, &Right> = rights.iter().map(|right| (right.who, right)).collect();
     last.into_values()
         .filter(|right| right.until == Moment::NEVER)
+}
+
+fn lines_of(records: &[Recorded]) -> BTreeSet<Line> {
+    let ours = records.iter();
+    ours.filter_map(|one| Some((one.olt?, one.who, one.address)))
+        .collect()
+}
+
+/// What is on record and bound nowhere, because its OLT's store was replaced by an older one: it waits for its
+/// subscriber. Whoever is missing it has asked for it once more before the end.
+fn waiting(
+    history: &History,
+    recorded: &BTreeSet<Line>,
+    bindings: &BTreeSet<Line>,
+) -> BTreeSet<Line> {
+    let older = |olt| restored(history, olt, Moment::default(), Moment::NEVER);
+    let missing = recorded.difference(bindings);
+    missing.filter(|(olt, ..)| older(*olt)).copied().collect()
 }
 
 fn lines(finals: &Finals) -> BTreeSet<Line> {

@@ -255,6 +255,17 @@ fn good() -> Finals {
     }
 }
 
+#[test]
+fn what_waits_for_its_subscriber_behind_an_older_store_is_no_finding() {
+    let mut finals = good();
+    finals.records[0].1.push(recorded(2, 1, TWO));
+    finals.records[1].1.push(recorded(2, 1, TWO));
+    finals.counted[0].1 = 2;
+    let restored = |olt| calm().disturbed(15, 18, olt, Kind::Restored);
+    assert_eq!(restored(1).found(Some(&finals)), []);
+    assert!(!restored(2).found(Some(&finals)).is_empty());
+}
+
 fn wrong(spoil: impl FnOnce(&mut Finals)) -> String {
     let mut finals = good();
     spoil(&mut finals);
