@@ -30,6 +30,8 @@ use crate::status::{BindingReport, Mode, StatusReport};
 struct Script {
     register: Vec<Status>,
     heartbeat: Vec<Status>,
+    /// What heartbeats are answered once an allocation has been refused.
+    heartbeat_after_refusal: Vec<Status>,
     allocate: Vec<Status>,
     log: Vec<String>,
     /// What heartbeats are told of another host.
@@ -131,7 +133,12 @@ impl Nexus for Scripted {
             "allocate {} {} seq {}",
             request.subscriber_id, request.resource, request.seq
         ));
-        self.next(|script| &mut script.allocate)?;
+        if let Err(refused) = self.next(|script| &mut script.allocate) {
+            let mut script = self.0.lock().unwrap();
+            let after = std::mem::take(&mut script.heartbeat_after_refusal);
+            script.heartbeat.extend(after);
+            return Err(refused);
+        }
         Ok(Response::new(v1::AllocateResponse::default()))
     }
 
@@ -399,7 +406,7 @@ async fn a_session_that_is_over_is_registered_again_and_the_command_is_sent_agai
     {
         let mut script = world.script.0.lock().unwrap();
         script.allocate.push(over());
-        script.heartbeat.push(over());
+        script.heartbeat_after_refusal.push(over());
     }
     world.authorize("a", 1).await;
     world.until(|status| status.acked == 1).await;
