@@ -91,8 +91,13 @@ fn a_plan_says_what_a_join_a_leave_and_a_pool_would_move_and_moves_nothing() {
 
         // And then it happens.
         TestOlt::register(&server, "olt-2", "s").await;
+        server.until("/api/v1/shards?pool=v&state=draining", |list| {
+            list.body["shards"]
+                .as_array()
+                .is_some_and(|shards| !shards.is_empty())
+        });
         let draining = owners(&server, "pool=v&state=draining");
-        assert!(!draining.is_empty() && draining.len() <= drains.len());
+        assert!(draining.len() <= drains.len(), "{draining:?}");
     });
     let leave = server.post("/api/v1/shards/plan", &json!({"leave": ["olt-9"]}));
     assert_eq!(leave.problem(404), "unknown-node");

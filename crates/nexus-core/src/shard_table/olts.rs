@@ -273,11 +273,21 @@ impl ShardTable {
             .olts
             .get_mut(olt)
             .ok_or_else(|| Refusal::UnknownOlt(olt.clone()))?;
-        if !entry.row.draining {
-            entry.row.draining = true;
-            t.reconfigured.insert(olt.clone());
-            self.unsettle();
+        if entry.row.draining {
+            return Ok(());
         }
+        entry.row.draining = true;
+        let owner = entry.row.owner();
+        for key in self.keys_of(&owner) {
+            let owned = self
+                .shard_mut(&key)
+                .filter(|row| row.state == ShardState::Owned);
+            if let Some(row) = owned {
+                row.state = ShardState::Draining;
+            }
+        }
+        t.reconfigured.insert(olt.clone());
+        self.unsettle();
         Ok(())
     }
 
