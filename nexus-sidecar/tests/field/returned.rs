@@ -119,7 +119,7 @@ fn a_host_that_stood_still_for_longer_than_its_lease_gives_nothing_that_has_move
 
 #[test]
 #[ignore = "needs root: makes network namespaces and loads XDP programs"]
-fn of_two_hosts_with_one_id_the_second_is_refused_and_told_why() {
+fn of_two_hosts_with_one_id_the_second_is_refused_and_both_are_told() {
     on(&["olt-1", "olt-1"], |field| {
         field.start_sidecars(&[0])?;
         let mut doors = field.doors(0)?;
@@ -130,6 +130,13 @@ fn of_two_hosts_with_one_id_the_second_is_refused_and_told_why() {
         wait_until("the second host is told", LIMIT, || {
             let log = std::fs::read_to_string(&second)?;
             Ok(log.contains("another host").then_some(()))
+        })?;
+        let first = field.host(0)?.log_file();
+        wait_until("the first host is told", LIMIT, || {
+            let log = std::fs::read_to_string(&first)?;
+            Ok(log
+                .contains("another host tries to be this OLT")
+                .then_some(()))
         })?;
         let answers = field.doors(1)?.authenticate(30..33)?;
         ensure!(
