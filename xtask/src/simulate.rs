@@ -1,4 +1,5 @@
-//! `cargo xtask simulate`: random lives of a cluster of replicas in virtual time, and every life of a small one.
+//! `cargo xtask simulate`: random lives of a cluster of replicas in virtual time, and every life of a small one; with
+//! `--ownership` lives of OLT hosts and servers instead.
 
 use std::path::Path;
 
@@ -23,10 +24,16 @@ pub struct Options {
     /// (minutes, and gigabytes of memory).
     #[arg(long)]
     model: bool,
+    /// Who may hand out what: lives of OLT hosts and servers, and every life of two small hosts.
+    #[arg(long)]
+    ownership: bool,
 }
 
 /// Runs them.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
+    if options.ownership {
+        return ownership(root, options);
+    }
     let mut cargo = shell::cargo(root);
     cargo.args(["test", "--locked", "-q", "-p", "nexus-clset", "--test"]);
     if options.model {
@@ -40,6 +47,34 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
                 .env("NEXUS_SIMULATE_FROM", options.from.to_string()),
         };
         cargo.args(["simulate", "--", "--nocapture", "whatever_goes_wrong"]);
+    }
+    shell::show(&mut cargo)?;
+    eprintln!("{} every promise was kept", console::tick());
+    Ok(())
+}
+
+fn ownership(root: &Path, options: &Options) -> Result<()> {
+    let mut cargo = shell::cargo(root);
+    cargo.args(["test", "--locked", "-q", "-p"]);
+    if options.model {
+        cargo.env("NEXUS_MODEL", "deep");
+        cargo.args([
+            "nexus-core",
+            "--test",
+            "ownership",
+            "--",
+            "--nocapture",
+            "--test-threads=1",
+        ]);
+    } else {
+        match options.seed {
+            Some(seed) => cargo.env("NEXUS_OWNERSHIP_SEED", seed.to_string()),
+            None => cargo
+                .env("NEXUS_OWNERSHIP_SEEDS", options.seeds.to_string())
+                .env("NEXUS_OWNERSHIP_FROM", options.from.to_string()),
+        };
+        cargo.args(["nexus-server", "--release", "--lib", "--", "--nocapture"]);
+        cargo.arg("whatever_goes_wrong_no_address");
     }
     shell::show(&mut cargo)?;
     eprintln!("{} every promise was kept", console::tick());

@@ -1,0 +1,30 @@
+//! Faults that are planted between the real machines and their world, to see that the checks find them.
+
+/// A planted fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The lease is counted from the receipt of the answer, which may be late.
+    CountsFromReceipt,
+    /// Cluster time is ahead when shards move.
+    MovesEarly,
+    /// The kernel does not look at the end of an entry.
+    KernelForgetsTheEnd,
+    /// An allocation is answered before it is on disk.
+    AnswersBeforeDurable,
+    /// Shards are allocated from before their records have been read.
+    NoWaitForRecords,
+    /// A claim is acknowledged although no majority has it.
+    AcksWithoutMajority,
+}
+
+impl Bug {
+    /// Each with the seed from which on it is looked for: seldom ones would take long from the first on.
+    pub const ALL: [(Self, u64); 6] = [
+        (Self::CountsFromReceipt, 60),
+        (Self::MovesEarly, 1),
+        (Self::KernelForgetsTheEnd, 50),
+        (Self::AnswersBeforeDurable, 1),
+        (Self::NoWaitForRecords, 10),
+        (Self::AcksWithoutMajority, 1),
+    ];
+}

@@ -1,0 +1,248 @@
+//! One OLT host of the simulation: the real machine of the edge, its disk, the kernel's map, its clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use nexus_core::edge::{
+    Action, At, Authorized, Change, Edge, Effects, LineKey, MapEntry, Note, Outgoing, Place,
+    Policies, Row, RowKey, Start, UnitState, Vlans,
+};
+use nexus_core::id::{OltId, Seq, SessionId, SubscriberId};
+use nexus_core::resource::Resource;
+use nexus_core::time::BootTime;
+
+pub type Rows = BTreeMap<RowKey, Row>;
+
+pub struct Host {
+    pub number: usize,
+    pub olt: OltId,
+    pub edge: Edge,
+    pub rows: Rows,
+    pub image: Option<Rows>,
+    /// Effects of events that are not durable yet, and what is answered with them.
+    pub queue: VecDeque<(Effects, Option<Told>)>,
+    pub map: BTreeMap<Place, (MapEntry, SubscriberId)>,
+    pub accepted: BTreeMap<SubscriberId, Resource>,
+    /// Per mille that its clock is fast.
+    pub drift: i64,
+    pub booted: u64,
+    pub boot: u32,
+    pub process: u32,
+    pub lives: u32,
+    pub connection: u32,
+    pub server: Option<usize>,
+    pub registered: bool,
+    pub watching: bool,
+    pub up: bool,
+    pub dead: bool,
+    /// Stopped until then; what comes meanwhile waits.
+    pub stopped_until: u64,
+    /// True time up to which what it serves is known to be in doubt, and why; see `check`.
+    pub doubtful: bool,
+    /// Another host of its id has registered since it was last heard: what it serves without an end is in doubt.
+    pub superseded: bool,
+    /// What comes to it in order.
+    pub last_mail: u64,
+    pub stream: u32,
+    pub flying: BTreeSet<Seq>,
+    pub cut_off: bool,
+}
+
+/// What somebody is told once it is durable.
+pub enum Told {
+    Granted(SubscriberId, Resource),
+    Ended(SubscriberId),
+}
+
+pub fn subscriber(number: usize) -> SubscriberId {
+    SubscriberId::new(format!("sub-{number}")).unwrap()
+}
+
+pub fn line(number: usize) -> LineKey {
+    let tag = u16::try_from(number).unwrap() + 1;
+    LineKey {
+        interface: "eth1".to_owned(),
+        at: At::Line(Vlans {
+            outer: 100,
+            inner: tag,
+        }),
+        mac: [2, 0, 0, 0, 0, u8::try_from(tag).unwrap()],
+    }
+}
+
+pub fn request(number: usize, timestamp: String) -> Authorized {
+    Authorized {
+        subscriber: subscriber(number),
+        pool: None,
+        named: Vec::new(),
+        without: BTreeSet::new(),
+        key: line(number),
+        metadata: BTreeMap::new(),
+        timestamp,
+        policies: Policies::default(),
+    }
+}
+
+impl Host {
+    pub fn new(number: usize, olt: &str, drift: i64, now: u64) -> Self {
+        let olt = OltId::new(olt).unwrap();
+        let mut fx = Effects::new();
+        let edge = Edge::restore(
+            BootTime::ZERO,
+            start(number, &olt, 0, 0, false),
+            [],
+            &mut fx,
+        );
+        let mut rows = Rows::new();
+        write(&mut rows, fx.changes);
+        Self {
+            number,
+            olt,
+            edge,
+            rows,
+            image: None,
+            queue: VecDeque::new(),
+            map: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            drift,
+            booted: now,
+            boot: 0,
+            process: 0,
+            lives: 0,
+            connection: 0,
+            server: None,
+            registered: false,
+            watching: false,
+            up: true,
+            dead: false,
+            stopped_until: 0,
+            doubtful: false,
+            superseded: false,
+            last_mail: 0,
+            stream: 0,
+            flying: BTreeSet::new(),
+            cut_off: false,
+        }
+    }
+
+    /// What its clock shows.
+    pub fn local(&self, now: u64) -> BootTime {
+        let passed = i64::try_from(now - self.booted).unwrap() * 1000;
+        BootTime::from_nanos(u64::try_from(passed * (1000 + self.drift)).unwrap())
+    }
+
+    pub fn new_session(&mut self) -> SessionId {
+        self.lives += 1;
+        session(self.number, self.lives)
+    }
+
+    /// Makes everything durable and does what is to be done; gives what is to be sent, and whether records
+    /// are to be read. With `early`, nothing gets to the disk.
+    pub fn flush(&mut self, early: bool) -> (Vec<Outgoing>, bool) {
+        let (mut sent, mut pull) = (Vec::new(), false);
+        while let Some((fx, told)) = self.queue.pop_front() {
+            if !early {
+                write(&mut self.rows, fx.changes);
+            }
+            for action in fx.actions {
+                match action {
+                    Action::PutBinding(entry) => self.put(entry),
+                    Action::RemoveBinding(place) => {
+                        self.map.remove(&place);
+                    }
+                    Action::Send(outgoing) => sent.push(outgoing),
+                    Action::PullRecords => pull = true,
+                    Action::Note(
+                        Note::Refused {
+                            subscriber,
+                            ended: true,
+                            ..
+                        }
+                        | Note::NotInRecord { subscriber, .. },
+                    ) => {
+                        self.accepted.remove(&subscriber);
+                    }
+                    Action::Note(_) => {}
+                }
+            }
+            match told {
+                Some(Told::Granted(who, resource)) => {
+                    self.accepted.insert(who, resource);
+                }
+                Some(Told::Ended(who)) => {
+                    self.accepted.remove(&who);
+                }
+                None => {}
+            }
+        }
+        (sent, pull)
+    }
+
+    fn put(&mut self, entry: MapEntry) {
+        let held = self.edge.bindings(None).find(|view| {
+            view.row.key.as_ref() == Some(&entry.key)
+                && view.resource == Resource::Ipv4(entry.address)
+        });
+        // A later event of the same batch may have ended it.
+        if let Some(who) = held.map(|view| view.row.subscriber.clone()) {
+            self.map.insert(entry.key.place(), (entry, who));
+        }
+    }
+
+    /// The process starts from what is on disk.
+    pub fn restart(&mut self, now: u64, reboot: bool, rolled_back: bool) {
+        self.queue.clear();
+        self.process += 1;
+        self.connection += 1;
+        self.server = None;
+        self.registered = false;
+        self.watching = false;
+        self.flying.clear();
+        self.stopped_until = 0;
+        self.up = true;
+        if reboot {
+            self.boot += 1;
+            self.booted = now;
+            self.map.clear();
+        }
+        self.lives += 1;
+        let start = start(self.number, &self.olt, self.boot, self.lives, rolled_back);
+        let mut fx = Effects::new();
+        let rows: Vec<Row> = self.rows.values().cloned().collect();
+        self.edge = Edge::restore(self.local(now), start, rows, &mut fx);
+        self.map.clear();
+        for entry in self.edge.map_entries().collect::<Vec<_>>() {
+            self.put(entry);
+        }
+        self.queue.push_back((fx, None));
+    }
+
+    /// Whether a subscriber's binding is on disk.
+    pub fn has_on_disk(&self, who: &SubscriberId, resource: Resource) -> bool {
+        self.rows.values().any(|row| {
+            matches!(row, Row::Unit(unit) if unit.resource == resource
+                && matches!(&unit.state, UnitState::Bound(b) if b.subscriber == *who))
+        })
+    }
+}
+
+fn write(rows: &mut Rows, changes: Vec<Change>) {
+    for change in changes {
+        match change {
+            Change::Put(row) => rows.insert(row.key(), *row),
+            Change::Forget(key) => rows.remove(&key),
+        };
+    }
+}
+
+fn session(number: usize, lives: u32) -> SessionId {
+    SessionId::new(format!("session-{number}-{lives}")).unwrap()
+}
+
+fn start(number: usize, olt: &OltId, boot: u32, lives: u32, rolled_back: bool) -> Start {
+    Start {
+        olt: olt.clone(),
+        boot_id: format!("boot-{number}-{boot}"),
+        new_session: session(number, lives),
+        rolled_back,
+    }
+}
