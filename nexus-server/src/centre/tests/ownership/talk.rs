@@ -379,10 +379,8 @@ impl World {
                 line,
                 stream,
                 reply,
-            } if is_line(&line) => {
-                if stream.is_none_or(|stream| stream == place.stream) {
-                    self.hear_reply(host, line, reply);
-                }
+            } if is_line(&line) && stream.is_none_or(|stream| stream == place.stream) => {
+                self.hear_reply(host, line, reply);
             }
             _ => {}
         }
