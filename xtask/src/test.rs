@@ -91,18 +91,27 @@ pub fn run(root: &Path) -> Result<()> {
                 "--",
                 "--ignored",
                 "--test-threads=1",
+                "--skip",
+                FIELD[0],
+                "--skip",
+                FIELD[1],
+                "--skip",
+                FIELD[2],
+                "--skip",
+                FIELD[3],
             ],
         )?;
-        // The emulators keep processors busy and nothing else; the clusters wait most of the time. Their lines mingle.
-        let (clusters, on_kernels) = std::thread::scope(|scope| {
+        // The emulators keep processors busy and nothing else; clusters and field wait most of the time. Their lines
+        // mingle.
+        let (waiting, on_kernels) = std::thread::scope(|scope| {
             let on_kernels = scope.spawn(|| kernels::parts(root));
-            let clusters = clusters(root);
-            (clusters, on_kernels.join())
+            let waiting = clusters(root).and_then(|clusters| Ok((clusters, field(root)?)));
+            (waiting, on_kernels.join())
         });
-        let clusters = clusters?;
+        let (clusters, field) = waiting?;
         let on_kernels =
             on_kernels.map_err(|_| anyhow!("the thread of the kernels' tests panicked"))?;
-        let done: usize = [&privileged, &clusters]
+        let done: usize = [&privileged, &clusters, &field]
             .iter()
             .map(|part| part.counts.passed + part.counts.failed)
             .sum();
@@ -110,7 +119,7 @@ pub fn run(root: &Path) -> Result<()> {
         let why = "marked as ignored, and not among the tests for root either";
         everywhere.why_skipped = Some(why.to_owned());
         sweep();
-        parts.extend([everywhere, privileged, clusters]);
+        parts.extend([everywhere, privileged, clusters, field]);
         parts.extend(on_kernels);
         parts.push(demo_pass(root));
     } else {
@@ -145,6 +154,29 @@ fn clusters(root: &Path) -> Result<Part> {
         ],
     )
 }
+
+/// Servers, sidecars and kernels' maps under a nemesis; each test has a network of its own.
+fn field(root: &Path) -> Result<Part> {
+    test_pass(
+        root,
+        "tests in the field",
+        &[
+            "test",
+            "--package",
+            "nexus-sidecar",
+            "--locked",
+            "--no-fail-fast",
+            "--test",
+            "field",
+            "--",
+            "--ignored",
+            "--test-threads=3",
+        ],
+    )
+}
+
+/// How the names of the field's tests begin, for the pass that runs one test at a time.
+const FIELD: [&str; 4] = ["random::", "returned::", "sabotage::", "stores::"];
 
 const DEMO: &str = "the demo, end to end, step by step";
 
