@@ -451,7 +451,7 @@ impl<M: BindingMap> EdgeTask<M> {
         }
         let numbered = effects.iter().any(|fx| !fx.changes.is_empty());
         if numbered {
-            writer.origin(self.mark.next()).await?;
+            writer.origin(self.mark.number()).await?;
         }
         writer.finish().await?;
         if numbered {

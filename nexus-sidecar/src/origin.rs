@@ -94,7 +94,7 @@ impl Mark {
     }
 
     /// The row that the next flush is to carry.
-    pub fn next(&mut self) -> &OriginRow {
+    pub fn number(&mut self) -> &OriginRow {
         self.row.flush = self.row.flush.saturating_add(1);
         &self.row
     }
@@ -198,9 +198,9 @@ mod tests {
         };
         let (mut mark, wrong) = Mark::open(&origin, "boot-a", &Access::default(), None);
         assert_eq!(wrong, None);
-        let stored = mark.next().clone();
+        let stored = mark.number().clone();
         mark.done();
-        let before = mark.next().flush;
+        let before = mark.number().flush;
         mark.done();
         assert_eq!(read(&path, "boot-a"), Some(before));
         assert_eq!(read(&path, "boot-b"), None);
