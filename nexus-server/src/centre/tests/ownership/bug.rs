@@ -3,8 +3,6 @@
 /// A planted fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// The lease is counted from the receipt of the answer, which may be late.
-    CountsFromReceipt,
     /// Cluster time is ahead when shards move.
     MovesEarly,
     /// The kernel does not look at the end of an entry.
@@ -19,8 +17,7 @@ pub enum Bug {
 
 impl Bug {
     /// Each with the seed from which on it is looked for: seldom ones would take long from the first on.
-    pub const ALL: [(Self, u64); 6] = [
-        (Self::CountsFromReceipt, 60),
+    pub const ALL: [(Self, u64); 5] = [
         (Self::MovesEarly, 1),
         (Self::KernelForgetsTheEnd, 50),
         (Self::AnswersBeforeDurable, 1),

@@ -574,14 +574,7 @@ impl World {
                 lease,
                 revision,
             } => {
-                let from_receipt = self.bug == Some(Bug::CountsFromReceipt);
                 self.edge(host, |edge, now, fx| {
-                    // As if the answer had been on its way for as long as it may.
-                    let sent = if from_receipt {
-                        now + std::time::Duration::from_secs(8)
-                    } else {
-                        sent
-                    };
                     edge.renewed(now, sent, lease, revision, fx);
                 });
                 if revision > self.hosts[host].edge.revision() {
