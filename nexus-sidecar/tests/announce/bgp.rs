@@ -96,7 +96,10 @@ fn frr_announces_what_is_granted_and_withdraws_what_is_drained() {
     let central = json!({"pool_id": HOME, "subscriber_id": "sub-2", "olt_id": OLT_ID});
     let answer = world.centre.post("/api/v1/allocate", &central).unwrap();
     assert_eq!(answer.status, 201, "{}", answer.body);
-    let given = answer.body["allocation"]["resource"].as_str().unwrap().to_owned();
+    let given = answer.body["allocation"]["resource"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let addresses = world.connect(&accounts);
     assert_eq!(addresses["sub-2"].to_string(), given);
     expected.insert(format!("{given}/32"));
