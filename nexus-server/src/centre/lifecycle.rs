@@ -1,9 +1,11 @@
 //! The life of OLT hosts as operators see and steer it: draining, fencing, and two hosts with one id.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use nexus_core::id::{OltId, SessionId};
+use nexus_core::time::BootTime;
 
 use super::Centre;
 use crate::allocation::{Allocation, AllocationState, Place, to_millisecond};
@@ -46,6 +48,8 @@ struct OtherHost {
 struct Instances {
     session: Option<SessionId>,
     current: String,
+    /// When the current one spoke last.
+    heard: BootTime,
     /// The newest last.
     earlier: Vec<String>,
 }
@@ -101,8 +105,15 @@ impl Hosts {
         self.instances.remove(olt);
     }
 
-    /// Whether a process may speak for a session: not if another one has spoken after it.
-    fn speaks(&mut self, olt: &OltId, session: &SessionId, instance: &str) -> bool {
+    /// Whether a process may speak for a session: not if another one has spoken after it that is alive. What a
+    /// process had sent before its end may come after the first word of the next one; nothing follows it then,
+    /// and after `silence` the next one is heard again.
+    fn speaks(
+        &mut self,
+        now: BootTime,
+        silence: Duration,
+        (olt, session, instance): (&OltId, &SessionId, &str),
+    ) -> bool {
         if instance.is_empty()
             || (self.instances.len() >= MAX_HOSTS && !self.instances.contains_key(olt))
         {
@@ -113,16 +124,21 @@ impl Hosts {
             *known = Instances {
                 session: Some(session.clone()),
                 current: instance.to_owned(),
+                heard: now,
                 earlier: Vec::new(),
             };
             return true;
         }
         if known.current == instance {
+            known.heard = now;
             return true;
         }
-        if known.earlier.iter().any(|earlier| earlier == instance) {
+        let is_earlier = known.earlier.iter().any(|earlier| earlier == instance);
+        if is_earlier && now.since(known.heard) < silence {
             return false;
         }
+        known.earlier.retain(|earlier| earlier != instance);
+        known.heard = now;
         let before = std::mem::replace(&mut known.current, instance.to_owned());
         known.earlier.push(before);
         let excess = known.earlier.len().saturating_sub(MAX_EARLIER);
@@ -145,7 +161,11 @@ impl Centre {
         session: &SessionId,
         instance: &str,
     ) -> Result<(), Refused> {
-        if self.hosts.speaks(olt, session, instance) {
+        let silence = self.table().rule().offline_after();
+        if self
+            .hosts
+            .speaks(now.boot, silence, (olt, session, instance))
+        {
             return Ok(());
         }
         self.hosts.refused(now, olt, "");

@@ -7,6 +7,7 @@ use nexus_core::id::SubscriberId;
 
 use super::DHCP_LEASE;
 use super::bug::Bug;
+use super::host::Host;
 use super::world::World;
 use crate::allocation::{AllocationState, Place};
 
@@ -40,6 +41,7 @@ fn two_on_one_address(world: &mut World) -> Option<String> {
             let address = entry.address;
             if let Some((other, on)) = holders.insert(address, (who.clone(), host.number))
                 && other != *who
+                && !are_twins(&world.hosts, on, host.number)
             {
                 return Some(format!(
                     "{address} is {other}'s in the map of host {on} and {who}'s in that of host {}",
@@ -51,10 +53,11 @@ fn two_on_one_address(world: &mut World) -> Option<String> {
                     .unwrap()
                     .min(lease_of_client)
             });
-            let client = (who.clone(), world.now + left / 1000 * 1000);
-            if let Some((other, until)) = world.clients.insert(address, client)
+            let client = (who.clone(), world.now + left / 1000 * 1000, host.number);
+            if let Some((other, until, on)) = world.clients.insert(address, client)
                 && until > world.now
                 && other != *who
+                && !are_twins(&world.hosts, on, host.number)
             {
                 return Some(format!(
                     "{address} is given to {who} on host {} while {other} may use it for {} ms",
@@ -95,12 +98,14 @@ fn acknowledged_is_on_record(world: &World) -> Option<String> {
     for host in world
         .hosts
         .iter()
-        .filter(|host| host.up && !host.dead && !host.doubtful)
+        .filter(|host| host.up && !host.dead && !host.doubtful && !has_twin(&world.hosts, host))
     {
         for view in host
             .edge
             .bindings(None)
             .filter(|view| view.row.acked && !host.superseded)
+            // What it keeps and does not serve is nobody's right: a second host learns later what became of it.
+            .filter(|view| host.serves(view.resource))
         {
             let place = Place {
                 vrf: "default".to_owned(),
@@ -126,7 +131,7 @@ pub fn settled(world: &World) -> Option<String> {
     for host in world
         .hosts
         .iter()
-        .filter(|host| !host.dead && !is_second(world, host.number))
+        .filter(|host| !host.dead && !has_twin(&world.hosts, host))
     {
         let view = host.edge.view(host.local(world.now));
         if !host.registered || view.pending > 0 || view.suspended > 0 || view.lease_until.is_none()
@@ -161,14 +166,13 @@ pub fn settled(world: &World) -> Option<String> {
     (!audit.duplicates.is_empty()).then(|| format!("the audit finds {:?}", audit.duplicates))
 }
 
-/// Another host has its id, and is the one that is registered.
-fn is_second(world: &World, number: usize) -> bool {
-    let host = &world.hosts[number];
-    let same = |other: &&super::host::Host| other.olt == host.olt && other.number != number;
-    world
-        .hosts
-        .iter()
-        .filter(same)
-        .any(|other| other.registered)
-        && !host.registered
+/// Whether two hosts have one id. While one of them is cut off the other takes its turn, and nobody can tell it from
+/// the first one with a new disk: the known limit, which docs/OWNERSHIP.md names with its remedy.
+fn are_twins(hosts: &[Host], one: usize, other: usize) -> bool {
+    one != other && hosts[one].olt == hosts[other].olt
+}
+
+fn has_twin(hosts: &[Host], host: &Host) -> bool {
+    let mut all = hosts.iter();
+    all.any(|other| are_twins(hosts, host.number, other.number))
 }

@@ -216,6 +216,12 @@ impl Host {
         self.queue.push_back((fx, None));
     }
 
+    /// Whether an address stands in the kernel's map.
+    pub fn serves(&self, resource: Resource) -> bool {
+        let mut served = self.map.values();
+        served.any(|(entry, _)| Resource::Ipv4(entry.address) == resource)
+    }
+
     /// Whether a subscriber's binding is on disk.
     pub fn has_on_disk(&self, who: &SubscriberId, resource: Resource) -> bool {
         self.rows.values().any(|row| {

@@ -545,6 +545,8 @@ impl World {
 
     /// Of two hosts of one id the last one that registered counts: its session has replaced the other one's.
     fn supersede(&mut self, host: usize) {
+        // What became of its bindings while another one had its id it learns from the records.
+        self.hosts[host].doubtful |= self.hosts[host].superseded;
         let olt = self.hosts[host].olt.clone();
         for other in &mut self.hosts {
             if other.olt == olt {
@@ -589,7 +591,6 @@ impl World {
             }
             Reply::Second => {
                 self.life.seconds += 1;
-                self.hosts[host].doubtful = false;
                 self.edge(host, |edge, _, fx| {
                     edge.refused_as_second("another host", fx)
                 });

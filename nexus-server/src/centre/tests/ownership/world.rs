@@ -52,7 +52,7 @@ pub struct World {
     office: (u64, ClusterTime),
     drifts: Vec<i64>,
     asked: BTreeMap<u64, (usize, u32, u64)>,
-    pub clients: BTreeMap<Ipv4Addr, (SubscriberId, u64)>,
+    pub clients: BTreeMap<Ipv4Addr, (SubscriberId, u64, usize)>,
     pub calm: bool,
     /// No subscriber comes or goes any more.
     pub quiet: bool,
