@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::ledger::{Ledger, Op};
 
 /// A deadline for what should happen soon; generous, because the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(180);
 
 type Delivery = (u32, Vec<u8>, oneshot::Sender<Vec<u8>>);
 

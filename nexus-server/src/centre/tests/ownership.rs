@@ -31,7 +31,7 @@ const DHCP_LEASE: Duration = Duration::from_secs(30);
 const SUBSCRIBERS: usize = 8;
 
 /// Lives of one run in CI: the same ones each time, and as few as a build without optimization allows.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 150;
 /// Lives within which a planted fault must be found.
 const SEEDS_FOR_A_BUG: u64 = 60;
 
