@@ -22,6 +22,6 @@ impl Bug {
         (Self::KernelForgetsTheEnd, 50),
         (Self::AnswersBeforeDurable, 1),
         (Self::NoWaitForRecords, 10),
-        (Self::AcksWithoutMajority, 1),
+        (Self::AcksWithoutMajority, 110),
     ];
 }
