@@ -162,16 +162,8 @@ impl Service {
     /// # Errors
     /// An unknown OLT.
     pub async fn drain(&self, olt: OltId) -> Result<NodeInfo, Refused> {
-        self.writable()?;
-        self.parts
-            .grants
-            .decide(Command::Drain { olt: olt.clone() })
-            .await?;
-        self.place(None).await;
-        self.parts
-            .centre
-            .run(move |centre, _| centre.node(&olt))
-            .await
+        let command = Command::Drain { olt: olt.clone() };
+        self.place_after(command, olt).await
     }
 
     /// Lets an OLT that is drained go on after all.
@@ -179,11 +171,14 @@ impl Service {
     /// # Errors
     /// An unknown OLT.
     pub async fn activate(&self, olt: OltId) -> Result<NodeInfo, Refused> {
+        let command = Command::Activate { olt: olt.clone() };
+        self.place_after(command, olt).await
+    }
+
+    /// Has a command about an OLT decided, and what placement makes of it.
+    async fn place_after(&self, command: Command, olt: OltId) -> Result<NodeInfo, Refused> {
         self.writable()?;
-        self.parts
-            .grants
-            .decide(Command::Activate { olt: olt.clone() })
-            .await?;
+        self.parts.grants.decide(command).await?;
         self.place(None).await;
         self.parts
             .centre

@@ -10,7 +10,7 @@ use nexus_testkit::field::history::{OltAt, Who};
 use nexus_testkit::interrupt::wait_until;
 use nexus_testkit::nas::Reply;
 
-use crate::stage::{SUBSCRIBERS, acknowledged, connected, cut, on, record_and_hosts_agree, shards};
+use super::stage::{SUBSCRIBERS, acknowledged, connected, cut, on, record_and_hosts_agree, shards};
 
 /// Whether an address lies in one of these ranges of 16 addresses.
 fn within(address: Ipv4Addr, ranges: &BTreeSet<String>) -> bool {

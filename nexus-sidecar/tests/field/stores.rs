@@ -7,7 +7,7 @@ use nexus_testkit::cluster::LIMIT;
 use nexus_testkit::field::bench::may_allocate;
 use nexus_testkit::interrupt::wait_until;
 
-use crate::stage::{SUBSCRIBERS, acknowledged, on, record_and_hosts_agree};
+use super::stage::{SUBSCRIBERS, acknowledged, on, record_and_hosts_agree};
 
 /// All files below a directory.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {

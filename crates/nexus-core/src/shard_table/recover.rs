@@ -48,7 +48,11 @@ impl ShardTable {
             return;
         }
         if vouch.config_revision > row.config_revision {
-            self.recover();
+            entry.doubtful = true;
+            // Once is enough: those who have vouched since are certain.
+            if self.recovering.is_none() {
+                self.recover();
+            }
         } else if vouch.config_revision == row.config_revision && vouch.lease_alive {
             entry.doubtful = false;
         }

@@ -139,6 +139,22 @@ fn an_olt_that_works_with_a_later_configuration_shows_that_something_is_missing(
 }
 
 #[test]
+fn a_host_that_shows_it_again_and_again_neither_lengthens_the_wait_nor_puts_others_in_doubt() {
+    let (Lost { mut table, truth }, _) = lost_move();
+    let left = table.recovering().unwrap();
+    let certain = vouch(&table, "b", "t1", true);
+    let _ = table.drive(at(20), certain).unwrap();
+    let epochs = table.counters;
+    for second in [30, 40, 50] {
+        let later = vouch(&truth, "a", "s1", true);
+        let _ = table.drive(at(second), later).unwrap();
+        assert!(table.is_in_doubt(&olt("a")) && !table.is_in_doubt(&olt("b")));
+    }
+    assert!(table.recovering().unwrap() < left);
+    assert_eq!(table.counters, epochs);
+}
+
+#[test]
 fn what_an_olt_of_an_older_configuration_or_another_session_says_counts_for_nothing() {
     let mut table = table_with(vlans("v", 8));
     table.recover();
