@@ -36,9 +36,7 @@ impl Edge {
     ) {
         let revision = config.revision;
         if self.refused.take().is_some() {
-            for who in self.bindings.keys().cloned().collect::<Vec<_>>() {
-                self.put_entry(&who, fx);
-            }
+            fx.act(Action::PullRecords);
         }
         if sent_at > self.configured_at {
             self.apply(now, config, fx);
@@ -83,12 +81,17 @@ impl Edge {
     /// It has no right to anything; what it would serve may be somebody else's at the other one.
     pub fn refused_as_second(&mut self, why: &str, fx: &mut Effects) {
         self.end_lease(fx);
-        if self.refused.replace(why.to_owned()).is_some() {
+        self.refused = Some(why.to_owned());
+        // One that is under way tells what was before.
+        self.snapshot = None;
+        if std::mem::replace(&mut self.unread, true) {
             return;
         }
         for held in self.bindings.values() {
             if let Some(key) = &held.row.key {
                 remove_entry(held.resource, key, fx);
+        // Also if the process ends meanwhile.
+        self.save(fx);
             }
         }
     }

@@ -59,7 +59,7 @@ impl Edge {
 
     /// Writes the binding into the kernel's map as it is now.
     pub(super) fn put_entry(&self, who: &Who, fx: &mut Effects) {
-        if self.refused.is_none()
+        if !self.unread
             && let Some(entry) = self.bindings.get(who).and_then(|held| entry(who, held))
         {
             fx.act(Action::PutBinding(entry));

@@ -54,8 +54,12 @@ pub(super) struct Snapshot {
 }
 
 impl Edge {
-    /// All records are being read from the beginning. To be called before they are asked for.
+    /// All records are being read from the beginning. To be called before they are asked for. While another host is
+    /// taken for this one, what is read counts for nothing.
     pub fn snapshot_begin(&mut self) {
+        if self.refused.is_some() {
+            return;
+        }
         self.snapshot = Some(Snapshot {
             covers: self
                 .shards
@@ -125,9 +129,14 @@ impl Edge {
         for (who, seq) in snapshot.missing {
             self.missing_in_record(now, &who, seq, fx);
         }
-        if self.unconfirmed {
-            self.unconfirmed = false;
+        let unread = std::mem::take(&mut self.unread);
+        if std::mem::take(&mut self.unconfirmed) || unread {
             self.save(fx);
+        }
+        if unread {
+            for who in self.bindings.keys().cloned().collect::<Vec<_>>() {
+                self.put_entry(&who, fx);
+            }
         }
         self.pump(fx);
     }

@@ -86,7 +86,7 @@ pub struct BindingView<'a> {
     pub row: &'a BindingRow,
     /// End; `None`: no end.
     pub valid_until: Option<BootTime>,
-    /// It waits for the centre and is not served.
+    /// It waits for the centre, or for the reading of its records, and is not served.
     pub suspended: bool,
 }
 
@@ -193,15 +193,16 @@ impl Edge {
                     Validity::Until(end) => Some(end),
                     Validity::Suspended => Some(BootTime::ZERO),
                 },
-                suspended: held.validity == Validity::Suspended,
+                suspended: self.unread || held.validity == Validity::Suspended,
             })
+                    _ if self.unread => Some(BootTime::ZERO),
     }
 
     /// All entries that the kernel's map shall have, in the order of pool and subscriber.
     pub fn map_entries(&self) -> impl Iterator<Item = MapEntry> {
         self.bindings
             .iter()
-            .filter(|_| self.refused.is_none())
+            .filter(|_| !self.unread)
             .filter_map(|(who, held)| entry(who, held))
     }
 
@@ -209,7 +210,7 @@ impl Edge {
     #[must_use]
     pub fn map_entry(&self, place: &Place) -> Option<MapEntry> {
         let who = self.keys.get(&(Kind::Ipv4, place.clone()))?;
-        if self.refused.is_some() {
+        if self.unread {
             return None;
         }
         entry(who, self.bindings.get(who)?)

@@ -69,6 +69,7 @@ impl Edge {
             refused: None,
             snapshot: None,
             served: None,
+            unread: false,
             kept_away: KeptAway::default(),
             seen_until: BootTime::ZERO,
             idle_cursor: None,
@@ -130,6 +131,7 @@ impl Edge {
         self.unconfirmed = row.unconfirmed;
         self.lease = row.lease.filter(|_| same_boot);
         same_boot
+        self.unread = row.unread;
     }
 
     fn restore_unit(&mut self, now: BootTime, same_boot: bool, row: UnitRow, fx: &mut Effects) {

@@ -61,6 +61,9 @@ pub struct EdgeRow {
     pub lease: Option<LeaseRow>,
     /// The session is new and what the store says of acknowledged bindings has to be confirmed.
     pub unconfirmed: bool,
+    /// Another host had this OLT id, and the centre's records have not been read since: nothing is served.
+    #[serde(default)]
+    pub unread: bool,
 }
 
 /// The lease as the holder counts it.

@@ -38,6 +38,7 @@ impl Host {
                 revision: 1,
                 lease: Some(lease),
                 unconfirmed: false,
+                unread: false,
             })],
         };
         host.pool(

@@ -303,6 +303,36 @@ fn the_second_host_with_an_id_gives_nothing_and_serves_nothing_until_it_is_taken
     let mut fx = Effects::new();
     let config = config(2, &[(0, 1), (1, 1)]);
     edge.registered(at(300), at(300), Duration::from_secs(60), config, &mut fx);
+    assert!(fx.actions.contains(&Action::PullRecords), "{fx:?}");
+    shell.run(fx);
+    assert_eq!(edge.view(at(300)).refused, None);
+    // Taken in, it does not know yet what the other one made of its bindings.
+    assert_eq!(edge.map_entries().count(), 0);
+    let denied = authorize(&mut edge, &mut shell, 301, 3, 3).unwrap_err();
+    assert!(matches!(denied, Denied::NotReady(_)), "{denied}");
+
+    // Nor does its process when it starts again.
+    let mut edge = shell.restart(at(301), "boot-a");
+    assert_eq!(edge.map_entries().count(), 0);
+    assert!(edge.bindings(None).all(|view| view.suspended));
+    let denied = authorize(&mut edge, &mut shell, 301, 3, 3).unwrap_err();
+    assert!(matches!(denied, Denied::NotReady(_)), "{denied}");
+    let mut edge = shell.restart(at(301), "boot-b");
+    assert_eq!(edge.map_entries().count(), 0);
+
+    let acked = edge.bindings(None).find(|view| view.row.acked).unwrap();
+    let record = Record {
+        pool: acked.pool.clone(),
+        resource: acked.resource,
+        subscriber: acked.row.subscriber.clone(),
+        olt: edge.olt().clone(),
+        epoch: acked.row.epoch,
+        seq: acked.row.seq,
+    };
+    let mut fx = Effects::new();
+    edge.snapshot_begin();
+    edge.record(at(302), RecordKind::Put, &record, &mut fx);
+    edge.snapshot_end(at(302), &mut fx);
     let back = fx.actions.iter().filter_map(|action| match action {
         Action::PutBinding(entry) => Some(entry.valid_until),
         _ => None,
@@ -312,5 +342,24 @@ fn the_second_host_with_an_id_gives_nothing_and_serves_nothing_until_it_is_taken
         "the acknowledged one"
     );
     shell.run(fx);
-    assert_eq!(edge.view(at(300)).refused, None);
+    assert!(edge.map_entries().count() > 0);
+    let edge = shell.restart(at(303), "boot-b");
+    assert!(edge.map_entries().count() > 0);
+}
+
+#[test]
+fn what_is_read_while_another_host_is_taken_for_this_one_counts_for_nothing() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    let mut fx = Effects::new();
+    edge.snapshot_begin();
+    edge.refused_as_second("another host is alive", &mut fx);
+    edge.snapshot_end(at(201), &mut fx);
+    edge.snapshot_begin();
+    edge.snapshot_end(at(202), &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.map_entries().count(), 0);
+    assert_eq!(edge.bindings(None).count(), 1);
 }

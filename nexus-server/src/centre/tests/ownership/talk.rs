@@ -594,6 +594,9 @@ impl World {
                 self.edge(host, |edge, _, fx| {
                     edge.refused_as_second("another host", fx)
                 });
+                // From here on it serves nothing before it has read the records.
+                self.flush(host);
+                self.hosts[host].doubtful = false;
                 self.leave(host, 2000);
             }
             Reply::StartOver => {
