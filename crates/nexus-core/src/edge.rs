@@ -247,6 +247,8 @@ pub struct Edge {
     doubted: BTreeSet<Seq>,
     /// Another host with this OLT id is alive and this one is refused; why.
     refused: Option<String>,
+    /// It was, and has not read since what became of its bindings meanwhile: until then it serves none of them.
+    unread: bool,
     snapshot: Option<Snapshot>,
     /// Interfaces that are served; `None`: whichever.
     served: Option<BTreeSet<String>>,
@@ -254,8 +256,6 @@ pub struct Edge {
     kept_away: KeptAway,
     /// Whatever was seen up to then is in [`Held::active`].
     seen_until: BootTime,
-    /// It was, and has not read since what became of its bindings meanwhile: until then it serves none of them.
-    unread: bool,
     /// Behind it the next look for silent bindings begins.
     idle_cursor: Option<Who>,
 }
@@ -284,6 +284,11 @@ impl Edge {
         if let Some(why) = &self.refused {
             return Err(Denied::SecondHost(why.clone()));
         }
+        if self.unread {
+            return Err(Denied::NotReady(
+                "another host had this OLT id meanwhile, and the centre's records have not been read since",
+            ));
+        }
         let who = Who {
             pool: self.choose_pool(request)?,
             subscriber: request.subscriber.clone(),
@@ -291,11 +296,6 @@ impl Edge {
         self.judge(now, request, fx)?;
         let ipv4 = self.give_or_again(now, &who, request, fx)?;
         self.take_place(now, request, fx);
-        if self.unread {
-            return Err(Denied::NotReady(
-                "another host had this OLT id meanwhile, and the centre's records have not been read since",
-            ));
-        }
         self.end_elsewhere(now, &who, Kind::Ipv4, fx);
         let (further, missing) = self.give_further(now, request, fx);
         self.pump(fx);
@@ -521,6 +521,7 @@ impl Edge {
             revision: self.revision,
             lease: self.lease,
             unconfirmed: self.unconfirmed,
+            unread: self.unread,
         }));
     }
 
@@ -528,7 +529,6 @@ impl Edge {
         let seq = self.next_seq(fx);
         fx.put(Row::Command(CommandRow {
             seq,
-            unread: self.unread,
             command: command.clone(),
         }));
         self.note_departure(&command);

@@ -87,11 +87,11 @@ impl Edge {
         if std::mem::replace(&mut self.unread, true) {
             return;
         }
+        // Also if the process ends meanwhile.
+        self.save(fx);
         for held in self.bindings.values() {
             if let Some(key) = &held.row.key {
                 remove_entry(held.resource, key, fx);
-        // Also if the process ends meanwhile.
-        self.save(fx);
             }
         }
     }

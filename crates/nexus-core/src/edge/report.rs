@@ -189,13 +189,13 @@ impl Edge {
                 resource: held.resource,
                 row: &held.row,
                 valid_until: match held.validity {
+                    _ if self.unread => Some(BootTime::ZERO),
                     Validity::Endless => None,
                     Validity::Until(end) => Some(end),
                     Validity::Suspended => Some(BootTime::ZERO),
                 },
                 suspended: self.unread || held.validity == Validity::Suspended,
             })
-                    _ if self.unread => Some(BootTime::ZERO),
     }
 
     /// All entries that the kernel's map shall have, in the order of pool and subscriber.

@@ -67,9 +67,9 @@ impl Edge {
             resend_at: None,
             doubted: BTreeSet::new(),
             refused: None,
+            unread: false,
             snapshot: None,
             served: None,
-            unread: false,
             kept_away: KeptAway::default(),
             seen_until: BootTime::ZERO,
             idle_cursor: None,
@@ -129,9 +129,9 @@ impl Edge {
         self.last_seq = self.last_seq.max(row.last_seq);
         self.revision = row.revision;
         self.unconfirmed = row.unconfirmed;
+        self.unread = row.unread;
         self.lease = row.lease.filter(|_| same_boot);
         same_boot
-        self.unread = row.unread;
     }
 
     fn restore_unit(&mut self, now: BootTime, same_boot: bool, row: UnitRow, fx: &mut Effects) {
