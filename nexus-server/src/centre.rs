@@ -5,6 +5,7 @@ mod audit;
 mod barrier;
 mod central;
 mod claims;
+mod clocks;
 mod decided;
 pub mod effects;
 mod follow;
@@ -38,6 +39,7 @@ use nexus_core::time::BootTime;
 pub use audit::Audit;
 pub use central::{Asker, CentralRequest, Outcome, Prepared, Released};
 pub use claims::{Claim, Release};
+pub use clocks::Clocks;
 pub use membership::ClusterReport;
 pub use olts::{Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration, ShardUse};
 pub use pools::{Affected, PoolChange, PoolStats, etag};
@@ -73,6 +75,8 @@ pub struct Centre {
     cursors: BTreeMap<ShardKey, u64>,
     log: ChangeLog,
     saved_revision: u64,
+    /// Of this process, see [`Clocks`].
+    mark: String,
     /// When it is looked next whether units were taken for nothing.
     units_due: BootTime,
     /// Whether this server leads the quorum, and does for all what one has to do.

@@ -117,7 +117,7 @@ impl Nexus for Grpc {
                 .heartbeat(heartbeat)
                 .await
                 .map_err(status::unknown_session)?;
-            Ok(convert::heartbeat_answer(&answer))
+            Ok(convert::heartbeat_answer(answer))
         })
         .await
     }

@@ -26,6 +26,7 @@ pub struct Metrics {
     node_subscribers: GaugeVec,
     node_last_heartbeat: GaugeVec,
     node_other_host: GaugeVec,
+    node_clocks_apart: GaugeVec,
     cluster: ClusterMetrics,
     clset_sync: SummaryVec,
     clset_dropped: IntCounter,
@@ -75,6 +76,8 @@ pub struct OltGauges {
     pub subscribers: u32,
     /// Whether another host has tried to be this OLT lately.
     pub other_host: bool,
+    /// Whether it says that clocks run further apart than leases allow for.
+    pub clocks_apart: bool,
     /// Unix time of the last heartbeat; `None` before the first since this server started.
     pub last_heartbeat: Option<f64>,
 }
@@ -163,6 +166,11 @@ impl Metrics {
             node_other_host: gauges(
                 "nexus_node_other_host",
                 "1 if another host has tried to be this OLT in the last ten minutes.",
+                &["olt_id"],
+            )?,
+            node_clocks_apart: gauges(
+                "nexus_node_clocks_apart",
+                "1 if the OLT said with its last heartbeat that clocks run further apart than leases allow for.",
                 &["olt_id"],
             )?,
             node_last_heartbeat: gauges(
@@ -287,6 +295,7 @@ impl Metrics {
             &self.node_subscribers,
             &self.node_last_heartbeat,
             &self.node_other_host,
+            &self.node_clocks_apart,
         ] {
             gauge.reset();
         }
@@ -318,6 +327,8 @@ impl Metrics {
                 .set(f64::from(olt.subscribers));
             let other = if olt.other_host { 1.0 } else { 0.0 };
             self.node_other_host.with_label_values(&labels).set(other);
+            let apart = if olt.clocks_apart { 1.0 } else { 0.0 };
+            self.node_clocks_apart.with_label_values(&labels).set(apart);
             if let Some(at) = olt.last_heartbeat {
                 self.node_last_heartbeat.with_label_values(&labels).set(at);
             }

@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nexus_core::edge::{
-    Action, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, Outgoing, Place, Record,
-    RecordKind, Refusal, Row, Start,
+    Action, ClockReading, Edge, EdgeConfig, Effects, Heartbeat, IN_FLIGHT_LIMIT, Outgoing, Place,
+    Record, RecordKind, Refusal, Row, Start,
 };
 use nexus_core::id::{IdError, OltId, PoolId, Seq, SessionId, SubscriberId};
 use nexus_core::time::BootTime;
@@ -115,6 +115,8 @@ pub enum CentreEvent {
     Refused(Seq, Refusal, String),
     /// Nobody knows what became of a command.
     Lost(Seq),
+    /// What the centre's clocks show, with the length of a lease; before the answer that it came with.
+    Clocks(ClockReading, Duration),
     /// Another host with this OLT id is alive, and this one is not taken in.
     SecondHost(String),
     /// What the centre says of another host that tries to be this one; empty: there is none.
@@ -406,6 +408,7 @@ impl<M: BindingMap> EdgeTask<M> {
                 self.clock.renewed(now, wall_millis());
                 self.edge.renewed(now, sent_at, lease, revision, fx);
             }
+            CentreEvent::Clocks(clocks, lease) => self.compare_clocks(&clocks, lease, fx),
             CentreEvent::Config(config) => self.edge.configure(now, config, fx),
             CentreEvent::CutOff => self.edge.cut_off(),
             CentreEvent::Acked(seq) => self.edge.acked(now, seq, fx),

@@ -15,6 +15,7 @@ pub struct Metrics {
     bindings: IntGaugeVec,
     pending_releases: IntGauge,
     lease_left: Gauge,
+    clocks_apart: IntGauge,
     mode: IntGaugeVec,
     shard_allocated: IntGaugeVec,
     shard_available: IntGaugeVec,
@@ -132,12 +133,18 @@ impl Metrics {
         )?;
         registry.register(Box::new(pending_releases.clone()))?;
         registry.register(Box::new(lease_left.clone()))?;
+        let clocks_apart = IntGauge::new(
+            "nexus_sidecar_clocks_apart",
+            "1 if nothing new is given because clocks run further apart than leases allow for.",
+        )?;
+        registry.register(Box::new(clocks_apart.clone()))?;
         registry.register(Box::new(queue_full.clone()))?;
         Ok(Self {
             registry,
             bindings,
             pending_releases,
             lease_left,
+            clocks_apart,
             mode,
             shard_allocated,
             shard_available,
@@ -246,6 +253,7 @@ impl Metrics {
                 .set(i64::from(mode == status.mode));
         }
         self.pending_releases.set(int(status.pending_releases));
+        self.clocks_apart.set(i64::from(status.clock.stops));
         #[allow(clippy::cast_precision_loss, reason = "seconds, far below 2^52")]
         self.lease_left
             .set(status.lease_left_secs.unwrap_or(0) as f64);

@@ -57,6 +57,12 @@ pub struct ClockReport {
     pub boot_secs: u64,
     /// The wall clock, RFC 3339; only for what people read.
     pub wall: String,
+    /// Which clocks run further apart than leases allow for, and by how much, if some do.
+    #[serde(default)]
+    pub apart: Option<String>,
+    /// Nothing new is given because of that.
+    #[serde(default)]
+    pub stops: bool,
 }
 
 /// One interface towards the subscribers.

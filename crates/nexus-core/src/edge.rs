@@ -8,10 +8,13 @@
 //! |---|---|---|---|
 //! | lease alive | from own shards | no end | end after 10 minutes, pushed on in steps, never past the lease |
 //! | lease ended | none | no end | suspended, until the centre acknowledges them or refuses them |
+//!
+//! While clocks run further apart than leases allow for there is no lease ([`Edge::hear_clock`]).
 
 mod centre;
 mod command;
 mod configure;
+mod drift;
 mod effect;
 mod further;
 mod holding;
@@ -37,6 +40,8 @@ pub use centre::Refusal;
 use command::Outbox;
 pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
 pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
+use drift::Drift;
+pub use drift::{ClockReading, ClocksApart};
 pub use effect::{Action, Change, Effects, MapEntry, Note};
 use holding::Rest;
 pub use key::{At, CIRCUIT_LIMIT, Circuit, KeyError, KeyProblem, LineKey, Place, Vlans};
@@ -227,6 +232,8 @@ pub struct Edge {
     waiting: Option<(LeaseRow, u64)>,
     unconfirmed: bool,
     connected: bool,
+    /// Not kept on disk: a process that starts compares the clocks anew.
+    drift: Drift,
     pools: BTreeMap<PoolId, PoolState>,
     shards: BTreeMap<(PoolId, ShardId), ShardRow>,
     bindings: BTreeMap<Who, Held>,

@@ -10,9 +10,9 @@ use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
 use nexus_core::shard::ShardRef;
 use nexus_core::shard_table::{Command, OltState, Register, Renew, Vouch};
 
-use super::Centre;
 use super::effects::{Change, ChangeKind};
 use super::lifecycle::DrainProgress;
+use super::{Centre, Clocks};
 use crate::allocation::AllocationState;
 use crate::clock::Now;
 use crate::olt_config::OltConfig;
@@ -24,6 +24,8 @@ const MAX_CAPACITY: u32 = 1_000_000;
 const MAX_METRICS: usize = 64;
 /// Longest name of such a value, in bytes.
 const MAX_METRIC_NAME: usize = 128;
+/// Longest text of a heartbeat for people, in bytes.
+const MAX_TEXT: usize = 4096;
 
 /// What is known of an OLT from its heartbeats; not kept over a restart.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,7 @@ pub(super) struct Live {
     active_subscribers: u32,
     metrics: BTreeMap<String, f64>,
     config_revision: u64,
+    clocks_apart: Option<String>,
 }
 
 /// An OLT enrols, or comes back.
@@ -68,6 +71,8 @@ pub struct Registered {
     pub config: Arc<OltConfig>,
     /// Length of its lease, counted by the OLT from the moment it sent the registration.
     pub lease: Duration,
+    /// The clocks of the centre, read after the registration had come.
+    pub clocks: Clocks,
 }
 
 /// Fill of one shard, as its owner reports it.
@@ -100,6 +105,8 @@ pub struct Heartbeat {
     pub released: Vec<ShardRef>,
     /// Highest number of a command that it has used in this session.
     pub last_seq: Seq,
+    /// What it says of clocks that run apart; empty: of none.
+    pub clocks_apart: String,
 }
 
 /// The answer to a heartbeat.
@@ -113,6 +120,8 @@ pub struct HeartbeatAnswer {
     pub state: OltState,
     /// For a person: that another host has tried to be this OLT.
     pub other_host: Option<String>,
+    /// The clocks of the centre, read after the heartbeat had come.
+    pub clocks: Clocks,
 }
 
 /// An OLT as people and the API see it.
@@ -152,6 +161,8 @@ pub struct NodeInfo {
     pub drain: Option<DrainProgress>,
     /// For a person: that another host has tried to be this OLT lately.
     pub other_host: Option<String>,
+    /// For a person: which clocks run apart, as it said with its last heartbeat.
+    pub clocks_apart: Option<String>,
 }
 
 impl Centre {
@@ -222,11 +233,17 @@ impl Centre {
     ///
     /// # Errors
     /// [`Refused::UnknownOlt`] if it was deregistered meanwhile.
-    pub fn registered(&self, olt: &OltId, granted: Answer) -> Result<Registered, Refused> {
+    pub fn registered(
+        &self,
+        now: &Now,
+        olt: &OltId,
+        granted: Answer,
+    ) -> Result<Registered, Refused> {
         Ok(Registered {
             node: self.node(olt)?,
             config: Arc::new(self.config(olt)?),
             lease: granted.lease.unwrap_or_default(),
+            clocks: self.clocks(now),
         })
     }
 
@@ -241,6 +258,7 @@ impl Centre {
         heartbeat: &Heartbeat,
     ) -> Result<Option<Command>, Refused> {
         check_metrics(&heartbeat.metrics)?;
+        check_text(&heartbeat.clocks_apart)?;
         if self.table().olt(&heartbeat.olt).is_none() {
             return Err(Refused::UnknownOlt(heartbeat.olt.clone()));
         }
@@ -296,7 +314,21 @@ impl Centre {
             active_subscribers: heartbeat.active_subscribers,
             metrics: heartbeat.metrics,
             config_revision: heartbeat.config_revision,
+            clocks_apart: (!heartbeat.clocks_apart.is_empty()).then_some(heartbeat.clocks_apart),
         };
+        if live.clocks_apart.is_some()
+            && self
+                .live
+                .get(&olt)
+                .is_none_or(|before| before.clocks_apart.is_none())
+        {
+            let what = live
+                .clocks_apart
+                .as_deref()
+                .unwrap_or_default()
+                .escape_default();
+            tracing::error!(%olt, %what, "an OLT host says that clocks run further apart than leases allow for");
+        }
         let view = self
             .table()
             .olt(&olt)
@@ -306,6 +338,7 @@ impl Centre {
             config_revision: view.row.config_revision,
             state: view.state,
             other_host: self.hosts.warning(&olt),
+            clocks: self.clocks(now),
         };
         self.live.insert(olt, live);
         Ok(answer)
@@ -374,6 +407,7 @@ impl Centre {
             fenced: view.row.fenced,
             drain: self.drain_progress(olt),
             other_host: self.hosts.warning(olt),
+            clocks_apart: live.clocks_apart,
         })
     }
 
@@ -464,6 +498,14 @@ impl Centre {
         });
         changes
     }
+}
+
+fn check_text(text: &str) -> Result<(), Refused> {
+    if text.len() > MAX_TEXT {
+        let problem = format!("takes at most {MAX_TEXT} bytes, not {}", text.len());
+        return Err(Refused::invalid("clocks_apart", problem));
+    }
+    Ok(())
 }
 
 fn check_metrics(metrics: &BTreeMap<String, f64>) -> Result<(), Refused> {

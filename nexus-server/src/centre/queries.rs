@@ -177,6 +177,7 @@ impl Centre {
                 olt: node.id.to_string(),
                 subscribers: node.active_subscribers,
                 other_host: node.other_host.is_some(),
+                clocks_apart: node.clocks_apart.is_some(),
                 last_heartbeat: node
                     .last_heartbeat
                     .map(|at| at.as_millisecond() as f64 / 1000.0),

@@ -68,6 +68,7 @@ impl Centre {
                 )
             })?),
         };
+        let mark = format!("{}-{fresh:08x}-{:x}", replica.origin(), now.boot.as_nanos());
         Ok(Self {
             cluster: ClusterState::new(),
             settings,
@@ -83,6 +84,7 @@ impl Centre {
             cursors: BTreeMap::new(),
             log: ChangeLog::new(revision),
             saved_revision: revision,
+            mark,
             units_due: now.boot,
             steward: false,
             effects: Effects::default(),

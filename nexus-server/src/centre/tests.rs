@@ -174,7 +174,7 @@ impl Bench {
         let now = self.now;
         let command = self.centre.prepare_register(&now, registration).unwrap();
         let granted = self.decide(command).unwrap();
-        self.centre.registered(&olt(id), granted).unwrap()
+        self.centre.registered(&now, &olt(id), granted).unwrap()
     }
 
     fn claim(&mut self, claim: Claim) -> Result<(Arc<Allocation>, Outcome), Refused> {

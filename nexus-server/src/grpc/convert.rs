@@ -11,8 +11,8 @@ use nexus_proto::v1;
 use crate::allocation::Allocation;
 use crate::centre::effects::{Change, ChangeKind};
 use crate::centre::{
-    Asker, CentralRequest, Claim, Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration,
-    Release, ShardUse,
+    Asker, CentralRequest, Claim, Clocks, Heartbeat, HeartbeatAnswer, NodeInfo, Registered,
+    Registration, Release, ShardUse,
 };
 use crate::olt_config::OltConfig;
 use crate::refused::Refused;
@@ -61,7 +61,17 @@ pub fn registered(registered: Registered) -> Converted<v1::RegisterResponse> {
         assigned_pools: pools.iter().map(ToString::to_string).collect(),
         config: Some(config(&registered.config)?),
         lease_ms: millis(registered.lease),
+        clock: Some(clocks(registered.clocks)),
     })
+}
+
+fn clocks(clocks: Clocks) -> v1::ServerClock {
+    v1::ServerClock {
+        server: clocks.server,
+        mark: clocks.mark,
+        boot_ns: clocks.boot.as_nanos(),
+        cluster_ns: clocks.cluster.as_nanos(),
+    }
 }
 
 fn node(node: NodeInfo) -> v1::Olt {
@@ -112,6 +122,7 @@ pub fn heartbeat(request: v1::HeartbeatRequest) -> Converted<Heartbeat> {
             .map(shard_ref)
             .collect::<Converted<_>>()?,
         last_seq: Seq(request.last_seq),
+        clocks_apart: request.clocks_apart,
     })
 }
 
@@ -123,14 +134,15 @@ fn shard_ref(shard: v1::ShardRef) -> Converted<ShardRef> {
     })
 }
 
-pub fn heartbeat_answer(answer: &HeartbeatAnswer) -> v1::HeartbeatResponse {
+pub fn heartbeat_answer(answer: HeartbeatAnswer) -> v1::HeartbeatResponse {
     // An OLT that has just been heard of is active or draining, nothing else.
     let state = match answer.state {
         OltState::Draining => OltState::Draining,
         OltState::Bootstrapping | OltState::Active | OltState::Offline => OltState::Active,
     };
     v1::HeartbeatResponse {
-        other_host: answer.other_host.clone().unwrap_or_default(),
+        other_host: answer.other_host.unwrap_or_default(),
+        clock: Some(clocks(answer.clocks)),
         lease_ms: answer.lease.map_or(0, millis),
         config_revision: answer.config_revision,
         state: state.as_str().to_owned(),

@@ -97,6 +97,7 @@ pub async fn heartbeat(
         instance: String::new(),
         released: Vec::new(),
         last_seq: Seq(request.last_seq),
+        clocks_apart: String::new(),
     };
     let answer = app.service.heartbeat(heartbeat).await?;
     Ok(Json(answer.into()))

@@ -227,6 +227,9 @@ pub struct NodeView {
     /// Another host has tried to be this OLT lately, and was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     other_host: Option<String>,
+    /// Which clocks run further apart than leases allow for, as it said with its last heartbeat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clocks_apart: Option<String>,
 }
 
 /// How far an OLT host is drained.
@@ -277,6 +280,7 @@ impl From<NodeInfo> for NodeView {
                 done: left.is_done(),
             }),
             other_host: node.other_host,
+            clocks_apart: node.clocks_apart,
         }
     }
 }

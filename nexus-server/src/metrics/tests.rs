@@ -47,6 +47,7 @@ fn example() -> (Metrics, Snapshot) {
             subscribers: 7,
             last_heartbeat: Some(1.5),
             other_host: false,
+            clocks_apart: false,
         }],
         nodes: vec![("olt".into(), "active".into(), 1)],
         watchers: 2,

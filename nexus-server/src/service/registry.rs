@@ -48,7 +48,7 @@ impl Service {
         self.told(&olt).await?;
         self.parts
             .centre
-            .run(move |centre, _| centre.registered(&olt, granted))
+            .run(move |centre, now| centre.registered(&now, &olt, granted))
             .await
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use nexus_core::edge::{Heartbeat, Outgoing, Refusal};
+use nexus_core::edge::{ClockReading, Heartbeat, Outgoing, Refusal};
 use nexus_core::id::{OltId, Seq};
-use nexus_core::time::BootTime;
+use nexus_core::time::{BootTime, ClusterTime};
 use nexus_proto::v1;
 use nexus_proto::v1::nexus_client::NexusClient;
 use tonic::transport::Channel;
@@ -32,6 +32,8 @@ pub(super) enum HeartbeatEnd {
         revision: u64,
         /// What is said of another host that tries to be this one.
         other_host: String,
+        /// The centre's clocks.
+        clocks: Option<ClockReading>,
     },
     /// The session is not (any more) this host's.
     Register(Status),
@@ -67,6 +69,7 @@ pub(super) async fn heartbeat(
     .await
     {
         Ok(answer) => HeartbeatEnd::Renewed {
+            clocks: answer.clock.and_then(|clock| reading(sent_at, clock)),
             sent_at,
             lease: Duration::from_millis(answer.lease_ms),
             revision: answer.config_revision,
@@ -116,14 +119,28 @@ pub(super) async fn ask(
     (question, answer)
 }
 
-/// Registers; also says when the request was sent.
+/// Registers; also says when the request was sent, and what the centre's clocks show.
 pub(super) async fn register(
     client: &mut Client,
     request: v1::RegisterRequest,
-) -> Result<(BootTime, v1::RegisterResponse), Status> {
+) -> Result<(BootTime, Option<ClockReading>, v1::RegisterResponse), Status> {
     let sent_at = boot_now().map_err(|error| Status::internal(error.to_string()))?;
-    let answer = within(CALL, client.register(request)).await?;
-    Ok((sent_at, answer))
+    let mut answer = within(CALL, client.register(request)).await?;
+    let clock = answer.clock.take();
+    let clocks = clock.and_then(|clock| reading(sent_at, clock));
+    Ok((sent_at, clocks, answer))
+}
+
+/// What an answer that has just come says of the centre's clocks; an older server says nothing.
+fn reading(sent_at: BootTime, clock: v1::ServerClock) -> Option<ClockReading> {
+    Some(ClockReading {
+        sent_at,
+        received_at: boot_now().ok()?,
+        server: clock.server,
+        mark: clock.mark,
+        boot: BootTime::from_nanos(clock.boot_ns),
+        cluster: ClusterTime::from_nanos(clock.cluster_ns),
+    })
 }
 
 /// An answer within `limit`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use nexus_core::edge::ClockReading;
 use nexus_core::id::Seq;
 use nexus_proto::v1;
 use tokio::time::Instant;
@@ -54,6 +55,8 @@ pub(super) struct Connection<'a> {
     on_their_way: BTreeSet<Seq>,
     /// Last revision of the allocation stream; 0: read everything.
     revision: u64,
+    /// Clocks ran too far apart to count a lease on when this connection was made.
+    apart: bool,
 }
 
 impl<'a> Connection<'a> {
@@ -75,6 +78,7 @@ impl<'a> Connection<'a> {
             running: FuturesUnordered::new(),
             on_their_way: BTreeSet::new(),
             revision: 0,
+            apart: false,
         }
     }
 
@@ -93,10 +97,11 @@ impl<'a> Connection<'a> {
     /// Registers; an end, if that was not possible.
     async fn register(&mut self) -> Result<Option<End>, EdgeGone> {
         let report = report(&self.side.events).await?;
+        self.apart = report.clocks_stop();
         let request = convert::registration(self.olt, &report, &self.side.instance);
         let endpoint = self.endpoint;
         match calls::register(&mut self.client, request).await {
-            Ok((sent_at, answer)) => {
+            Ok((sent_at, clocks, answer)) => {
                 self.metrics.centre("Register", "OK");
                 let config = answer.config.unwrap_or_default();
                 self.note_interval(config.heartbeat_interval_ms);
@@ -109,6 +114,7 @@ impl<'a> Connection<'a> {
                     pools = config.pools.len(),
                     "registered"
                 );
+                self.tell_clocks(clocks, lease).await?;
                 let event = CentreEvent::Registered {
                     sent_at,
                     lease,
@@ -294,18 +300,28 @@ impl<'a> Connection<'a> {
                 lease,
                 revision,
                 other_host,
+                clocks,
             } => {
                 self.metrics.centre("Heartbeat", "OK");
                 tell(&self.side.events, CentreEvent::OtherHost(other_host)).await?;
+                self.tell_clocks(clocks, lease).await?;
                 let event = CentreEvent::Renewed {
                     sent_at,
                     lease,
                     revision,
                 };
                 tell(&self.side.events, event).await?;
-                let known = report(&self.side.events).await?.config_revision;
-                if revision > known {
+                let report = report(&self.side.events).await?;
+                if revision > report.config_revision {
                     self.fetch_config().await?;
+                }
+                if report.clocks_stop() && !self.apart {
+                    // Another server may agree with this host's clock, and then it can go on.
+                    tracing::warn!(
+                        endpoint = self.endpoint,
+                        "asking another nexus-server for the time"
+                    );
+                    return Ok(Some(End::Lost { worked: true }));
                 }
                 Ok(None)
             }
@@ -323,6 +339,17 @@ impl<'a> Connection<'a> {
                 );
                 Ok(Some(End::Lost { worked: true }))
             }
+        }
+    }
+
+    async fn tell_clocks(
+        &mut self,
+        clocks: Option<ClockReading>,
+        lease: Duration,
+    ) -> Result<(), EdgeGone> {
+        match clocks {
+            Some(clocks) => tell(&self.side.events, CentreEvent::Clocks(clocks, lease)).await,
+            None => Ok(()),
         }
     }
 

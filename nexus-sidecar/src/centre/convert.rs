@@ -81,6 +81,10 @@ pub(super) fn heartbeat(report: Heartbeat, instance: String) -> v1::HeartbeatReq
         released_shards: report.released.iter().map(shard_ref).collect(),
         last_seq: report.last_seq.0,
         instance,
+        clocks_apart: report
+            .clocks_apart
+            .map(|apart| apart.what)
+            .unwrap_or_default(),
     }
 }
 

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use super::*;
 use crate::binding_map::tests::MemoryMap;
 use crate::binding_map::{Access, Interface};
+use crate::clock::boot_now;
 use crate::config::{Identity, XdpMode};
 use crate::edge_handle::{AuthorizedSubscriber, EdgeHandle};
 use crate::edge_task::EdgeTask;
@@ -36,6 +37,10 @@ struct Script {
     log: Vec<String>,
     /// What heartbeats are told of another host.
     other_host: String,
+    /// How fast the server's clock runs against the host's; 0: the server says nothing of clocks.
+    rate: u64,
+    /// What the last heartbeat said of clocks.
+    told_apart: String,
     /// The allocation stream of the last watcher.
     records: Option<mpsc::Sender<Result<v1::AllocationUpdate, Status>>>,
     keep: Vec<mpsc::Sender<Result<v1::ConfigUpdate, Status>>>,
@@ -45,6 +50,18 @@ struct Script {
 struct Scripted(Arc<Mutex<Script>>);
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Script {
+    fn clock(&self) -> Option<v1::ServerClock> {
+        let nanos = boot_now().unwrap().as_nanos() * self.rate;
+        (self.rate > 0).then(|| v1::ServerClock {
+            server: "n1".to_owned(),
+            mark: "n1-1".to_owned(),
+            boot_ns: nanos,
+            cluster_ns: nanos,
+        })
+    }
+}
 
 impl Scripted {
     fn note(&self, line: String) {
@@ -104,14 +121,16 @@ impl Nexus for Scripted {
 
     async fn heartbeat(
         &self,
-        _: Request<v1::HeartbeatRequest>,
+        request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        self.0.lock().unwrap().told_apart = request.into_inner().clocks_apart;
         self.next(|script| &mut script.heartbeat)?;
         Ok(Response::new(v1::HeartbeatResponse {
             lease_ms: 60_000,
             config_revision: 1,
             state: "active".to_owned(),
             other_host: self.0.lock().unwrap().other_host.clone(),
+            clock: self.0.lock().unwrap().clock(),
         }))
     }
 
@@ -357,6 +376,37 @@ async fn a_store_that_was_rolled_back_goes_on_under_a_new_session() {
     let sessions = registrations(&log);
     assert_eq!(sessions.len(), 2);
     assert_ne!(sessions[0], sessions[1]);
+}
+
+#[tokio::test]
+async fn a_host_whose_clock_runs_apart_from_the_centres_stops_says_so_and_goes_on_by_itself() {
+    let world = World::new(Script {
+        rate: 2,
+        ..Script::default()
+    })
+    .await;
+    // The first connection is given up for one to another server, if there is one.
+    let stopped = world.until(|status| status.clock.stops).await;
+    assert_eq!(stopped.lease_left_secs, None);
+    let why = stopped.cannot_allocate.unwrap();
+    assert!(why.contains("clocks run too far apart"), "{why}");
+    let apart = stopped.clock.apart.unwrap();
+    assert!(
+        apart.contains("slow against the clock of server n1"),
+        "{apart}"
+    );
+    let told = || world.script.0.lock().unwrap().told_apart.clone();
+    world.until(|_| told().contains("server n1")).await;
+    let registered = |log: &[String]| {
+        log.iter()
+            .filter(|line| line.starts_with("register"))
+            .count()
+    };
+    world.until_logged(|log| registered(log) >= 2).await;
+    world.script.0.lock().unwrap().rate = 1;
+    world.ready().await;
+    world.until(|status| status.clock.apart.is_none()).await;
+    world.until(|_| told().is_empty()).await;
 }
 
 #[tokio::test]

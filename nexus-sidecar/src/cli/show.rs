@@ -48,10 +48,18 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
     }
     writeln!(
         text,
-        "Clock        {} since boot (the lease is counted on it; 1% of drift is allowed for, more is not noticed here), wall clock {}",
+        "Clock        {} since boot (the lease is counted on it), wall clock {}",
         duration(status.clock.boot_secs),
         status.clock.wall
     )?;
+    if let Some(what) = &status.clock.apart {
+        let how = if status.clock.stops {
+            "STOPPED: clocks run APART"
+        } else {
+            "clocks have run apart"
+        };
+        writeln!(text, "             {how}: {what}")?;
+    }
     writeln!(
         text,
         "Centre       {}, configuration revision {}",
@@ -235,6 +243,8 @@ mod tests {
             clock: ClockReport {
                 boot_secs: 7260,
                 wall: "2026-11-22T08:00:00Z".to_owned(),
+                apart: Some("slow against the clock of server n1".to_owned()),
+                stops: true,
             },
             pools: vec![PoolReport {
                 pool: "residential-ipv4".to_owned(),
@@ -279,6 +289,7 @@ mod tests {
             "REFUSED as the second host",
             "ANOTHER HOST tries to be this OLT: 10.0.0.9 tried",
             "2h 01m since boot",
+            "STOPPED: clocks run APART: slow against the clock of server n1",
             "residential-ipv4 (ipv4): 7 held, 16377 free",
             "5 acknowledged, 2 not yet",
             "2 aggregates, 1 hosts in table 179, 180; 1 missing\n             there is no interface eth9",

@@ -1,6 +1,8 @@
 //! What a person is told of what the machine did.
 
-use nexus_core::edge::{Conflict, Missing, Note};
+use std::time::Duration;
+
+use nexus_core::edge::{ClockReading, ClocksApart, Conflict, Effects, Missing, Note};
 use nexus_core::id::SubscriberId;
 
 use super::EdgeTask;
@@ -27,6 +29,33 @@ impl<M: BindingMap> EdgeTask<M> {
                 %subscriber, pool = %one.pool, why = %one.why,
                 "a subscriber goes without something"
             );
+        }
+    }
+
+    /// Compares this host's clock with the centre's; what is found is said once for each change.
+    pub(super) fn compare_clocks(
+        &mut self,
+        clocks: &ClockReading,
+        lease: Duration,
+        fx: &mut Effects,
+    ) {
+        let stops = |apart: &Option<ClocksApart>| apart.as_ref().map(|apart| apart.stops);
+        let before = stops(&self.edge.clocks_apart());
+        self.edge.hear_clock(clocks, lease, fx);
+        let apart = self.edge.clocks_apart();
+        if stops(&apart) == before {
+            return;
+        }
+        match apart {
+            Some(ClocksApart { stops: true, what }) => tracing::error!(
+                what = %what.escape_default(),
+                "clocks run further apart than leases allow for: nothing new is given here until they run together; set the one right that is wrong"
+            ),
+            Some(ClocksApart { what, .. }) => tracing::warn!(
+                what = %what.escape_default(),
+                "clocks have run further apart than leases allow for"
+            ),
+            None => tracing::info!("the clocks run together"),
         }
     }
 

@@ -26,6 +26,8 @@ impl<M: BindingMap> EdgeTask<M> {
         let unread = view.shards.iter().any(|shard| !shard.synced);
         let cannot_allocate = if view.refused.is_some() {
             Some("another host with this olt.id is alive, and this one is the second")
+        } else if view.clocks_apart.as_ref().is_some_and(|apart| apart.stops) {
+            Some("clocks run too far apart to count a lease on")
         } else if view.lease_until.is_none() {
             Some(
                 "there is no lease: no nexus-server has been reached since it ended or since this host booted",
@@ -64,6 +66,8 @@ impl<M: BindingMap> EdgeTask<M> {
             clock: ClockReport {
                 boot_secs: now.since(BootTime::ZERO).as_secs(),
                 wall: wall_now(),
+                apart: view.clocks_apart.clone().map(|apart| apart.what),
+                stops: view.clocks_apart.is_some_and(|apart| apart.stops),
             },
             pools: self.pool_reports(&view.shards),
             endpoint: self.endpoint.clone(),

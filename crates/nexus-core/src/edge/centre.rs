@@ -65,7 +65,10 @@ impl Edge {
         };
         let newer = self.lease.is_none_or(|held| held.sent_at < sent_at);
         // The request sent last counts even if it gave less: the centre counts from it too.
-        if newer && revision > self.revision && !self.lease_alive(now) {
+        if self.drift.stops() {
+            // Nothing can be counted on this clock.
+            self.waiting = None;
+        } else if newer && revision > self.revision && !self.lease_alive(now) {
             self.waiting = Some((renewed, revision));
         } else if newer {
             self.waiting = None;

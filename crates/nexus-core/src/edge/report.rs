@@ -1,7 +1,7 @@
 //! What the machine says of itself: to the centre with each heartbeat, to people, and to the kernel's map.
 
 use super::places::entry;
-use super::{BindingRow, Edge, Kind, MapEntry, Place, Validity};
+use super::{BindingRow, ClocksApart, Edge, Kind, MapEntry, Place, Validity};
 use crate::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::pool::Pool;
 use crate::resource::Resource;
@@ -27,6 +27,16 @@ pub struct Heartbeat {
     pub last_seq: Seq,
     /// The lease has not ended.
     pub lease_alive: bool,
+    /// Clocks that run apart, if some do.
+    pub clocks_apart: Option<ClocksApart>,
+}
+
+impl Heartbeat {
+    /// Nothing new is given because clocks run apart.
+    #[must_use]
+    pub fn clocks_stop(&self) -> bool {
+        self.clocks_apart.as_ref().is_some_and(|apart| apart.stops)
+    }
 }
 
 /// One owned shard.
@@ -53,6 +63,8 @@ pub struct EdgeView {
     pub session: SessionId,
     /// Why the centre refuses this host as the second one with its OLT id, if it does.
     pub refused: Option<String>,
+    /// Clocks that run apart, if some do.
+    pub clocks_apart: Option<ClocksApart>,
     /// The last heartbeat was answered.
     pub connected: bool,
     /// End of the lease, if it is alive.
@@ -122,6 +134,7 @@ impl Edge {
                 .collect(),
             last_seq: self.last_seq,
             lease_alive: self.lease_alive(now),
+            clocks_apart: self.clocks_apart(),
         }
     }
 
@@ -154,6 +167,7 @@ impl Edge {
         EdgeView {
             session: self.session.clone(),
             refused: self.refused.clone(),
+            clocks_apart: self.clocks_apart(),
             connected: self.connected,
             lease_until: self
                 .lease

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Outbox;
+use super::drift::Drift;
 use super::holding::NEVER;
 use super::policy::KeptAway;
 use super::reserved::{Reservations, Reserved};
@@ -53,6 +54,7 @@ impl Edge {
             waiting: None,
             unconfirmed: true,
             connected: false,
+            drift: Drift::default(),
             pools: BTreeMap::new(),
             shards: BTreeMap::new(),
             bindings: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! The edge machine, rule by rule; whole histories against a model centre are in `history`.
 
 mod commands;
+mod drift;
 mod further;
 mod history;
 mod leases;
@@ -14,6 +15,7 @@ use super::*;
 use crate::id::Epoch;
 use crate::pool::PoolSpec;
 use crate::resource::ResourceType;
+use crate::time::ClusterTime;
 
 pub(super) fn at(secs: u64) -> BootTime {
     BootTime::ZERO + Duration::from_secs(secs)

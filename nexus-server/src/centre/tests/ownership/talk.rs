@@ -150,6 +150,7 @@ impl World {
                     released: report.released.clone(),
                     last_seq: report.last_seq,
                     instance,
+                    clocks_apart: String::new(),
                 };
                 let command = self.servers[server]
                     .centre
@@ -303,7 +304,7 @@ impl World {
         match request {
             Request::Register { sent, .. } => {
                 let lease = answer.lease;
-                let registered = centre.registered(&olt, answer);
+                let registered = centre.registered(&now(self.now), &olt, answer);
                 if let (Ok(registered), Some(lease)) = (registered, lease) {
                     let config = edge_config(&registered.config);
                     self.reply(
