@@ -9,6 +9,7 @@ mod clocks;
 mod decided;
 pub mod effects;
 mod follow;
+mod free;
 mod idempotency;
 mod lifecycle;
 mod membership;
@@ -71,8 +72,8 @@ pub struct Centre {
     /// Resources that an OLT reported although another subscriber holds them.
     conflicts: BTreeMap<Place, BTreeMap<SubscriberId, OltId>>,
     barrier: barrier::Barrier,
-    /// Where the search for a free unit of a shard that the cluster keeps goes on.
-    cursors: BTreeMap<ShardKey, u64>,
+    /// Where the search for a free unit of the shards that the cluster keeps goes on, by pool.
+    cursors: BTreeMap<PoolId, free::Cursor>,
     log: ChangeLog,
     saved_revision: u64,
     /// Of this process, see [`Clocks`].

@@ -8,7 +8,8 @@
 //!   much, shards without any use first; between the marks nothing moves.
 //! - A free shard goes to the OLT that stands first for it on the ring; the lowest index wins ties.
 //! - The cluster keeps the highest shard for allocations of its own, and leaves a reserve free, which
-//!   only OLTs may draw on that hold nothing or are nearly full. Of a pinned pool it keeps all.
+//!   only OLTs may draw on that hold nothing or are nearly full. Of a pinned pool it keeps all. When the pool has
+//!   grown, it gives back the one that it kept before.
 
 mod demand;
 #[cfg(test)]
@@ -119,6 +120,7 @@ pub fn place(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) ->
             to: OltId::cluster(),
         });
     }
+    moves.extend(outgrown(kept, held));
     let eligible: Vec<&Member> = members
         .iter()
         .filter(|member| may_have(pool, member))
@@ -149,6 +151,21 @@ fn pinned(pool: &Pool, members: &[Member], held: &BTreeMap<ShardId, Held>) -> Ve
         to: OltId::cluster(),
     });
     grants.chain(leaving(held, members, &[])).collect()
+}
+
+/// Shards that the cluster kept while the pool was shorter, once it has the one that it keeps now or gets it.
+fn outgrown(kept: Option<ShardId>, held: &BTreeMap<ShardId, Held>) -> Vec<Move> {
+    let clusters = |held: &Held| held.owner.is_cluster();
+    let Some(kept) = kept.filter(|kept| held.get(kept).is_none_or(clusters)) else {
+        return Vec::new();
+    };
+    held.iter()
+        .filter(|(shard, h)| **shard != kept && clusters(h) && h.state == ShardState::Owned)
+        .map(|(shard, h)| Move::Drain {
+            shard: *shard,
+            from: h.owner.clone(),
+        })
+        .collect()
 }
 
 /// Shards that are on their way back. Those of an OLT that is offline come with the end of its lease, which is

@@ -276,6 +276,16 @@ impl Pool {
                 .is_some_and(|unit| !self.withheld.contains(unit))
     }
 
+    /// The last unit of the part of a shard that is withheld and has unit `unit` in it; `None` if that may be handed
+    /// out.
+    #[must_use]
+    pub fn withheld_to(&self, shard: ShardId, unit: u64) -> Option<u64> {
+        let first = self.space.first_unit(shard)?;
+        let last = self.withheld.end_of(first.checked_add(unit)?)?;
+        let units = self.space.units_in(shard);
+        Some(last.saturating_sub(first).min(units.saturating_sub(1)))
+    }
+
     /// Whether each unit is given out by the centre and moves with its subscriber.
     #[must_use]
     pub fn is_pinned(&self) -> bool {

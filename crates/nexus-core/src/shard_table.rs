@@ -25,6 +25,7 @@ mod row;
 mod shards;
 #[cfg(test)]
 mod simulation;
+mod taken;
 #[cfg(test)]
 pub(crate) mod tests;
 mod units;
@@ -53,7 +54,7 @@ use crate::lease::LeaseRule;
 use crate::pool::Pool;
 use crate::time::ClusterTime;
 use row::Counters;
-use units::Taken;
+use taken::TakenUnits;
 
 /// The table. See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +79,8 @@ struct PoolEntry {
     /// Shards that have or had an owner; all others are free at the epoch that the pool began with.
     shards: BTreeMap<ShardId, ShardRow>,
     unsettled: Unsettled,
-    /// Units of the cluster's own shards that somebody has; no shard stands here without any.
-    taken: BTreeMap<ShardId, BTreeMap<u64, Taken>>,
+    /// Units of the cluster's own shards that somebody has.
+    taken: TakenUnits,
 }
 
 /// Whether placement may have something to do in a pool: what it depends on has changed, or it had something
@@ -180,7 +181,7 @@ impl ShardTable {
                 holder,
                 server,
             } => self.take_unit(t, &shard, unit, (holder, server))?,
-            Command::FreeUnit { shard, unit, seq } => self.free_unit(&shard, unit, seq),
+            Command::FreeUnit { shard, unit, seq } => self.free_unit(t, &shard, unit, seq),
             Command::PinUnit(pin) => self.pin_unit(t, pin)?,
             Command::LeaveUnit { shard, unit, seq } => self.leave_unit(&shard, unit, seq),
             Command::Vouch(vouch) => self.vouch(&vouch),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nexus_clset::Fence;
-use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
-use nexus_core::shard::{ShardKey, ShardState};
+use nexus_core::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
+use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::{Command, Pin, PinUnit, UnitGrant};
 
 use super::Centre;
@@ -14,9 +14,6 @@ use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
 use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_millisecond};
 use crate::clock::Now;
 use crate::refused::Refused;
-
-/// Units that one search for a free one looks at.
-const MAX_SEARCH: u64 = 1_000_000;
 
 /// Somebody asks the centre for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +82,7 @@ pub struct Unit {
 
 impl Unit {
     /// A unit of a pool that is not pinned.
-    fn new(shard: ShardKey, unit: u64) -> Self {
+    pub(super) fn new(shard: ShardKey, unit: u64) -> Self {
         Self {
             shard,
             unit,
@@ -294,20 +291,6 @@ impl Centre {
         Ok(())
     }
 
-    /// Shards of a pool that the cluster keeps and may allocate from.
-    fn kept_shards(&self, pool: &PoolId) -> Vec<(ShardId, Epoch)> {
-        self.table()
-            .shards(pool)
-            .filter(|row| row.state == ShardState::Owned)
-            .filter(|row| {
-                row.owner
-                    .as_ref()
-                    .is_some_and(|owner| owner.olt.is_cluster())
-            })
-            .map(|row| (row.key.shard, row.epoch))
-            .collect()
-    }
-
     /// The unit that the subscriber had last, if it still cools down: same subscriber, same address.
     fn had_before(&self, subscriber: &SubscriberId, pool: &PoolId) -> Option<Unit> {
         let spec = self.table().pool(pool)?;
@@ -327,48 +310,6 @@ impl Centre {
             })
         })?;
         Some(Unit::new(free.shard, free.unit))
-    }
-
-    /// The next free unit of the kept shards. The search goes on where the last one ended, so that what
-    /// was released last comes back last.
-    pub(super) fn free_unit(&mut self, pool: &PoolId) -> Option<Unit> {
-        for (shard, _) in self.kept_shards(pool) {
-            let shard = ShardKey {
-                pool: pool.clone(),
-                shard,
-            };
-            let from = self.cursors.get(&shard).copied().unwrap_or(0);
-            if let Some(unit) = self.search(&shard, from) {
-                self.cursors.insert(shard.clone(), unit.saturating_add(1));
-                return Some(Unit::new(shard, unit));
-            }
-        }
-        None
-    }
-
-    fn search(&self, key: &ShardKey, from: u64) -> Option<u64> {
-        let pool = self.table().pool(&key.pool)?;
-        let units = pool.units(key.shard);
-        let taken = self.in_shard(&key.pool, key.shard).count();
-        if u64::try_from(taken).is_ok_and(|taken| taken >= pool.allocatable_units(key.shard)) {
-            return None;
-        }
-        (from..units)
-            .chain(0..from.min(units))
-            .take(usize::try_from(MAX_SEARCH).unwrap_or(usize::MAX))
-            .filter(|unit| pool.is_allocatable_unit(key.shard, *unit))
-            .filter(|unit| pool.static_holder(key.shard, *unit).is_none())
-            .filter(|unit| self.table().taken_unit(key, *unit).is_none())
-            .find(|unit| {
-                let resource = pool.resource(key.shard, *unit);
-                resource.is_some_and(|resource| {
-                    let place = Place {
-                        vrf: pool.vrf().to_owned(),
-                        resource,
-                    };
-                    self.record.get(&place).is_none()
-                })
-            })
     }
 
     /// Ends what a subscriber holds, in one pool or in all. What a registered OLT has, that OLT is asked to

@@ -178,9 +178,9 @@ impl Centre {
             if let Some(olt) = moved.to.as_ref().filter(|olt| !olt.is_cluster()) {
                 self.hold_back(olt, &moved.key);
             }
-            if moved.to.is_none() {
-                self.cursors.remove(&moved.key);
-            }
+        }
+        for pool in &shards.removed_pools {
+            self.cursors.remove(pool);
         }
         for olt in &shards.went_offline {
             tracing::warn!(%olt, "OLT has missed its heartbeats and counts as offline");

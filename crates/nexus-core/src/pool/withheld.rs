@@ -59,8 +59,13 @@ impl Withheld {
 
     /// Whether `unit` is withheld.
     pub fn contains(&self, unit: u64) -> bool {
-        self.at_or_before(unit)
-            .is_some_and(|range| unit <= range.last)
+        self.end_of(unit).is_some()
+    }
+
+    /// The last unit of the range that `unit` lies in.
+    pub fn end_of(&self, unit: u64) -> Option<u64> {
+        let range = self.at_or_before(unit)?;
+        (unit <= range.last).then_some(range.last)
     }
 
     /// Withheld units below `unit`.

@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use super::pins::Pin;
 use super::row::{Counters, OltRow, Owner, ShardRow};
-use super::units::{MAX_TAKEN_UNITS, Taken};
+use super::taken::{Taken, TakenUnits};
+use super::units::MAX_TAKEN_UNITS;
 use super::{MAX_OLTS, MAX_POOLS, OltEntry, PoolEntry, ShardTable, Unsettled};
 use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
 use crate::lease::LeaseRule;
@@ -116,8 +117,8 @@ impl ShardTable {
             shards: entry.shards.values().map(shard).collect(),
             taken: entry
                 .taken
-                .iter()
-                .map(|(shard, units)| (*shard, units.iter().map(unit).collect()))
+                .by_shard()
+                .map(|(shard, units)| (shard, units.iter().map(unit).collect()))
                 .collect(),
             pins: pins(entry),
         };
@@ -209,7 +210,7 @@ impl PoolImage {
             };
             shards.insert(shard, row);
         }
-        let mut taken: BTreeMap<ShardId, BTreeMap<u64, Taken>> = BTreeMap::new();
+        let mut taken = TakenUnits::default();
         for (shard, units) in self.taken {
             let row: Option<&ShardRow> = shards.get(&shard);
             let kept = row
@@ -220,32 +221,24 @@ impl PoolImage {
                 let why = format!("units of shard {shard} of pool {} are taken", pool.id());
                 return Err(RestoreError::Inconsistent(why));
             }
-            let units = units.into_iter().map(|(unit, seq, since, holder, server)| {
-                let taken = Taken {
+            for (unit, seq, since, holder, server) in units {
+                let row = Taken {
                     seq,
                     holder,
                     server,
                     since,
                     at: None,
                 };
-                (unit, taken)
-            });
-            taken.insert(shard, units.collect());
+                taken.insert(shard, unit, row);
+            }
         }
         for (shard, unit, pin) in self.pins {
-            let units = taken.get_mut(&shard);
-            let taken = units
-                .and_then(|units| units.get_mut(&unit))
-                .filter(|_| pool.is_pinned());
-            let Some(taken) = taken else {
+            let olt = pin.olt.clone();
+            if !pool.is_pinned() || !taken.move_to(shard, unit, Some(pin)) {
                 let pool = pool.id();
-                let why = format!(
-                    "unit {unit} of shard {shard} of pool {pool} is on {}",
-                    pin.olt
-                );
+                let why = format!("unit {unit} of shard {shard} of pool {pool} is on {olt}");
                 return Err(RestoreError::Inconsistent(why));
-            };
-            taken.at = Some(pin);
+            }
         }
         Ok(PoolEntry {
             pool,
@@ -259,11 +252,10 @@ impl PoolImage {
 }
 
 fn pins(entry: &PoolEntry) -> Vec<(ShardId, u64, Pin)> {
-    let units = entry.taken.iter().flat_map(|(shard, units)| {
-        let pin = |(unit, taken): (&u64, &Taken)| Some((*shard, *unit, taken.at.clone()?));
-        units.iter().filter_map(pin)
-    });
-    units.collect()
+    let units = entry.taken.iter();
+    units
+        .filter_map(|(shard, unit, taken)| Some((shard, unit, taken.at.clone()?)))
+        .collect()
 }
 
 fn bound(what: &str, count: usize, bound: usize) -> Result<(), RestoreError> {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::command::UnitGrant;
 use super::refusal::Refusal;
-use super::units::{MAX_TAKEN_UNITS, Taken};
+use super::taken::Taken;
+use super::units::MAX_TAKEN_UNITS;
 use super::{ShardTable, Touched};
 use crate::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::placement;
@@ -77,7 +78,7 @@ impl ShardTable {
             return Err(Refusal::NoSuchUnit { key, unit });
         }
         let kept_for = entry.pool.static_holder(key.shard, unit);
-        let known = entry.taken.get(&key.shard).and_then(|u| u.get(&unit));
+        let known = entry.taken.get(key.shard, unit);
         let other = known.map(|known| &known.holder).or(kept_for);
         if let Some(other) = [other, kept_for]
             .into_iter()
@@ -109,8 +110,7 @@ impl ShardTable {
             at,
         };
         if let Some(entry) = self.pools.get_mut(&key.pool) {
-            let units = entry.taken.entry(key.shard).or_default();
-            units.insert(unit, taken);
+            entry.taken.insert(key.shard, unit, taken);
         }
         self.counters.unit_seq = seq;
         t.unit = Some(UnitGrant { epoch, seq });
@@ -118,12 +118,11 @@ impl ShardTable {
     }
 
     pub(super) fn leave_unit(&mut self, key: &ShardKey, unit: u64, seq: Seq) {
-        let taken = self
-            .pools
-            .get_mut(&key.pool)
-            .and_then(|entry| entry.taken.get_mut(&key.shard)?.get_mut(&unit));
-        if let Some(taken) = taken.filter(|taken| taken.seq == seq) {
-            taken.at = None;
+        if let Some(entry) = self.pools.get_mut(&key.pool)
+            && let Some(taken) = entry.taken.get(key.shard, unit)
+            && taken.seq == seq
+        {
+            entry.taken.move_to(key.shard, unit, None);
         }
     }
 

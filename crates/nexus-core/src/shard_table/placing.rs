@@ -104,11 +104,23 @@ impl ShardTable {
         })
     }
 
-    /// Whether a shard is owned by that OLT. What the cluster keeps goes with its pool only.
+    /// Whether a shard is owned by that OLT. What the cluster keeps goes with its pool, or when the pool has grown
+    /// and another one is kept.
     fn may_be_asked(&self, key: &ShardKey, from: &OltId) -> bool {
         let row = self.shard(key).filter(|row| row.state == ShardState::Owned);
         let owner = row.and_then(|row| row.owner.as_ref());
-        owner.is_some_and(|owner| owner.olt == *from && !from.is_cluster())
+        owner.is_some_and(|owner| owner.olt == *from)
+            && (!from.is_cluster() || self.is_outgrown(key))
+    }
+
+    fn is_outgrown(&self, key: &ShardKey) -> bool {
+        let Some(entry) = self.pools.get(&key.pool) else {
+            return false;
+        };
+        let pool = entry.shrink_to.as_ref().unwrap_or(&entry.pool);
+        let kept = placement::cluster_shard(pool).filter(|kept| *kept != key.shard);
+        let has_other = kept.and_then(|kept| entry.shards.get(&kept));
+        !pool.is_pinned() && has_other.is_some_and(ShardRow::is_kept)
     }
 
     fn grant(&mut self, t: &mut Touched, key: ShardKey, to: &OltId) {
@@ -153,6 +165,21 @@ impl ShardTable {
         }
         if let Some(entry) = self.pools.get_mut(&key.pool) {
             entry.unsettled = Unsettled(true);
+        }
+        self.free_if_empty(t, key);
+    }
+
+    /// Frees a shard of the cluster's own that is to go, once nobody has a unit of it. What goes with its pool, or
+    /// with the end of one that shrinks, goes together with that.
+    pub(super) fn free_if_empty(&mut self, t: &mut Touched, key: &ShardKey) {
+        let empty = self.pools.get(&key.pool).is_some_and(|entry| {
+            let row = entry.shards.get(&key.shard);
+            let goes =
+                row.is_some_and(|row| row.is_clusters() && row.state == ShardState::Draining);
+            goes && !entry.removing && entry.shrink_to.is_none() && !entry.taken.is_used(key.shard)
+        });
+        if empty {
+            self.free(t, key, MoveReason::GivenBack);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{MoveReason, OwnerChange};
 use super::refusal::Refusal;
 use super::row::ShardRow;
+use super::taken::TakenUnits;
 use super::{PoolEntry, ShardTable, Touched, Unsettled};
 use crate::id::{Epoch, OltId, PoolId};
 use crate::pool::{Change, Pool, PoolSpec};
@@ -35,7 +36,7 @@ impl ShardTable {
             unsettled: Unsettled(true),
             shards: BTreeMap::new(),
             shrink_to: None,
-            taken: BTreeMap::new(),
+            taken: TakenUnits::default(),
         };
         self.pools.insert(id, entry);
         Ok(())
@@ -203,10 +204,10 @@ impl PoolEntry {
                 .is_some_and(|owner| !owner.olt.is_cluster());
             owned && cut(row.key.shard)
         });
-        let mut taken = self.taken.iter().filter(|(shard, _)| cut(**shard));
+        let mut taken = self.taken.by_shard().filter(|(shard, _)| cut(*shard));
         !with_olt
             && taken.all(|(shard, units)| {
-                let left = shorter.units(*shard);
+                let left = shorter.units(shard);
                 units.keys().all(|unit| *unit < left)
             })
     }

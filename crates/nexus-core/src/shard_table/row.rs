@@ -91,3 +91,19 @@ pub struct ShardRow {
     /// Who owns it.
     pub owner: Option<Owner>,
 }
+
+impl ShardRow {
+    /// Whether the cluster keeps it for allocations of its own, and may make some.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.state == ShardState::Owned && self.is_clusters()
+    }
+
+    /// Whether the cluster itself owns it.
+    #[must_use]
+    pub fn is_clusters(&self) -> bool {
+        self.owner
+            .as_ref()
+            .is_some_and(|owner| owner.olt.is_cluster())
+    }
+}

@@ -4,23 +4,14 @@
 use super::command::UnitGrant;
 use super::pins::Pin;
 use super::refusal::Refusal;
+use super::taken::Taken;
 use super::{PoolEntry, ShardTable, Touched};
 use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
-use crate::shard::{ShardKey, ShardState};
+use crate::shard::ShardKey;
 use crate::time::ClusterTime;
 
 /// Most units that are taken at a time, in all pools together.
 pub const MAX_TAKEN_UNITS: usize = 1 << 19;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub seq: Seq,
-    pub holder: SubscriberId,
-    pub server: u32,
-    pub since: ClusterTime,
-    /// Where it is, if its pool is pinned.
-    pub at: Option<Pin>,
-}
 
 /// A unit that somebody has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +45,7 @@ impl ShardTable {
         }
         let epoch = self
             .kept_epoch(key)
+            .or_else(|| self.epoch_of_holder(key, unit, &holder))
             .ok_or_else(|| Refusal::NotKept(key.clone()))?;
         let full = self.units_taken() >= MAX_TAKEN_UNITS;
         let entry = self
@@ -67,11 +59,7 @@ impl ShardTable {
             let key = key.clone();
             return Err(Refusal::NoSuchUnit { key, unit });
         }
-        let known = entry
-            .taken
-            .get(&key.shard)
-            .and_then(|units| units.get(&unit));
-        match known {
+        match entry.taken.get(key.shard, unit) {
             Some(known) if known.holder != holder => {
                 return Err(Refusal::UnitTaken {
                     key: key.clone(),
@@ -95,66 +83,72 @@ impl ShardTable {
             since: self.now,
             at: None,
         };
-        entry
-            .taken
-            .entry(key.shard)
-            .or_default()
-            .insert(unit, taken);
+        entry.taken.insert(key.shard, unit, taken);
         self.counters.unit_seq = seq;
         t.unit = Some(UnitGrant { epoch, seq });
         Ok(())
     }
 
-    pub(super) fn free_unit(&mut self, key: &ShardKey, unit: u64, seq: Seq) {
+    pub(super) fn free_unit(&mut self, t: &mut Touched, key: &ShardKey, unit: u64, seq: Seq) {
         let Some(entry) = self.pools.get_mut(&key.pool) else {
             return;
         };
-        let Some(units) = entry.taken.get_mut(&key.shard) else {
-            return;
-        };
-        if units.get(&unit).is_some_and(|taken| taken.seq == seq) {
-            units.remove(&unit);
-        }
-        if units.is_empty() {
-            entry.taken.remove(&key.shard);
+        let known = entry.taken.get(key.shard, unit);
+        if known.is_some_and(|taken| taken.seq == seq) {
+            entry.taken.remove(key.shard, unit);
+            self.free_if_empty(t, key);
         }
     }
 
     /// Epoch of a shard that the cluster may allocate from.
     pub(super) fn kept_epoch(&self, key: &ShardKey) -> Option<Epoch> {
         let row = self.shard(key)?;
-        let kept = row.state == ShardState::Owned
-            && row
-                .owner
-                .as_ref()
-                .is_some_and(|owner| owner.olt.is_cluster());
-        kept.then_some(row.epoch)
+        row.is_kept().then_some(row.epoch)
+    }
+
+    /// Epoch of a shard that the cluster is to give back, for whoever has the unit already: it keeps it.
+    fn epoch_of_holder(&self, key: &ShardKey, unit: u64, holder: &SubscriberId) -> Option<Epoch> {
+        let entry = self.pools.get(&key.pool).filter(|entry| !entry.removing)?;
+        let row = entry
+            .shards
+            .get(&key.shard)
+            .filter(|row| row.is_clusters())?;
+        let taken = entry.taken.get(key.shard, unit)?;
+        (taken.holder == *holder).then_some(row.epoch)
     }
 
     /// How many units of the cluster's own shards somebody has.
     #[must_use]
     pub fn units_taken(&self) -> usize {
-        let shards = self.pools.values().flat_map(|entry| entry.taken.values());
-        shards.map(std::collections::BTreeMap::len).sum()
+        self.pools.values().map(|entry| entry.taken.len()).sum()
     }
 
     /// Who has a unit of a shard of the cluster's own; `None` if nobody.
     #[must_use]
     pub fn taken_unit(&self, key: &ShardKey, unit: u64) -> Option<TakenUnit<'_>> {
         let entry = self.pools.get(&key.pool)?;
-        let taken = entry.taken.get(&key.shard)?.get(&unit)?;
+        let taken = entry.taken.get(key.shard, unit)?;
         Some(entry.taken_unit(key.shard, unit, taken))
     }
 
-    /// The units of a pool that somebody has, in the order of shard and unit.
+    /// The first unit of a shard of the cluster's own, from `from` on, that nobody has, and that anybody may get;
+    /// `None` if there is none behind it.
+    #[must_use]
+    pub fn free_unit_from(&self, key: &ShardKey, from: u64) -> Option<u64> {
+        let entry = self.pools.get(&key.pool)?;
+        entry.taken.free_from(&entry.pool, key.shard, from)
+    }
+
+    /// The units of a pool that a subscriber has, in the order of shard and unit.
     pub fn units_of(
         &self,
         pool: &PoolId,
         holder: &SubscriberId,
     ) -> impl Iterator<Item = TakenUnit<'_>> {
-        let entry = self.pools.get(pool);
-        let units = entry.into_iter().flat_map(PoolEntry::taken_units);
-        units.filter(move |taken| taken.holder == holder)
+        self.pools.get(pool).into_iter().flat_map(move |entry| {
+            let units = entry.taken.of(holder);
+            units.map(|(shard, unit, taken)| entry.taken_unit(shard, unit, taken))
+        })
     }
 
     /// The units that a server took before `before`, in order. Those of them that it has no allocation of on
@@ -164,8 +158,12 @@ impl ShardTable {
         server: u32,
         before: ClusterTime,
     ) -> impl Iterator<Item = TakenUnit<'_>> {
-        self.taken_units()
-            .filter(move |taken| taken.server == server && taken.since < before)
+        self.pools.values().flat_map(move |entry| {
+            let units = entry.taken.iter();
+            let of_server =
+                units.filter(move |(_, _, taken)| taken.server == server && taken.since < before);
+            of_server.map(|(shard, unit, taken)| entry.taken_unit(shard, unit, taken))
+        })
     }
 
     /// Every unit of the cluster's own shards that somebody has, in the order of pool, shard and unit.
@@ -176,11 +174,8 @@ impl ShardTable {
 
 impl PoolEntry {
     fn taken_units(&self) -> impl Iterator<Item = TakenUnit<'_>> {
-        self.taken.iter().flat_map(|(shard, units)| {
-            units
-                .iter()
-                .map(|(unit, taken)| self.taken_unit(*shard, *unit, taken))
-        })
+        let units = self.taken.iter();
+        units.map(|(shard, unit, taken)| self.taken_unit(shard, unit, taken))
     }
 
     fn taken_unit<'a>(&self, shard: ShardId, unit: u64, taken: &'a Taken) -> TakenUnit<'a> {

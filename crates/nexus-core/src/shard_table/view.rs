@@ -128,6 +128,16 @@ impl ShardTable {
             .flat_map(|entry| entry.shards.values())
     }
 
+    /// Shards of a pool from `from` on that the cluster keeps and may allocate from, in order.
+    pub fn kept_shards(&self, pool: &PoolId, from: ShardId) -> impl Iterator<Item = ShardId> {
+        let entry = self.pools.get(pool);
+        let rows = entry
+            .into_iter()
+            .flat_map(move |entry| entry.shards.range(from..));
+        rows.filter(|(_, row)| row.is_kept())
+            .map(|(shard, _)| *shard)
+    }
+
     /// What the configuration of an OLT lists: the shards of its current session, by pool. The
     /// cluster's own shards come under [`OltId::cluster`].
     #[must_use]

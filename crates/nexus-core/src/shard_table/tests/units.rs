@@ -147,3 +147,50 @@ fn what_a_server_took_and_what_a_subscriber_has_is_found() {
         (2, 0, 0)
     );
 }
+
+/// `vlans("v", n)` under the same name.
+fn grow(table: &mut ShardTable, shards: u16) -> Applied {
+    let spec = vlans("v", shards);
+    table.drive(at(3), Command::UpdatePool { spec }).unwrap()
+}
+
+fn kept_shards(table: &ShardTable) -> Vec<(u32, ShardState)> {
+    let own = table.shards_of(&OltId::cluster());
+    let own = own.get(&pool_id("v")).into_iter().flatten();
+    own.map(|shard| (shard.shard.0, shard.state)).collect()
+}
+
+#[test]
+fn when_a_pool_has_grown_the_cluster_gives_back_the_shard_that_it_kept_before() {
+    let mut table = table_with(vlans("v", 3));
+    let applied = grow(&mut table, 6);
+    assert_eq!(kept_shards(&table), [(5, ShardState::Owned)]);
+    let back = applied.moves.iter().find(|moved| moved.key == kept());
+    assert_eq!(back.unwrap().to, None);
+    let _ = table.drive(at(4), Command::Tick).unwrap();
+    let of_a = refs(&table, "a", "v");
+    let again = of_a.iter().find(|shard| shard.shard == ShardId(2)).unwrap();
+    assert_eq!(again.epoch, Epoch(2), "an OLT has it now");
+}
+
+#[test]
+fn a_kept_shard_that_is_outgrown_goes_when_nobody_has_anything_of_it_any_more() {
+    let mut table = table_with(vlans("v", 3));
+    let first = take(&mut table, 4, "sub-1").unwrap();
+    let _ = grow(&mut table, 6);
+    let both = [(2, ShardState::Draining), (5, ShardState::Owned)];
+    assert_eq!(kept_shards(&table), both);
+    let error = take(&mut table, 5, "sub-2").unwrap_err();
+    assert!(matches!(error, Refusal::NotKept(_)), "{error}");
+    let error = take(&mut table, 4, "sub-2").unwrap_err();
+    assert!(matches!(error, Refusal::NotKept(_)), "{error}");
+    let again = take(&mut table, 4, "sub-1").unwrap();
+    assert!(again.seq > first.seq, "who has it keeps it");
+    let restored = ShardTable::from_image(table.image()).unwrap();
+    assert_eq!(restored, table);
+    let _ = grow(&mut table, 9);
+    let both = [(2, ShardState::Draining), (8, ShardState::Owned)];
+    assert_eq!(kept_shards(&table), both);
+    let _ = free(&mut table, 4, again.seq);
+    assert_eq!(kept_shards(&table), [(8, ShardState::Owned)]);
+}
