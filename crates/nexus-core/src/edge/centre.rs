@@ -213,6 +213,12 @@ impl Edge {
             if taken {
                 fx.act(Action::PullRecords);
             }
+        } else if let Some(held) = self.bindings.get_mut(&who)
+            && held.row.seq == seq
+        {
+            // On record it stands as before: what the centre asks for under that number is about this binding.
+            held.row.seq = held.row.since;
+            self.save_binding(&who, fx);
         }
         fx.note(Note::Refused {
             seq,

@@ -471,7 +471,8 @@ impl Edge {
             return;
         };
         let waiting = self.outbox.about(&who.pool, resource);
-        if !self.lease_alive(now)
+        // What is acknowledged is this host's to tell of, with a lease or without.
+        if !(held.row.acked || self.lease_alive(now))
             || self.outbox.len() >= OUTBOX_LIMIT
             || waiting >= SAME_AGAIN_LIMIT
         {

@@ -290,13 +290,11 @@ impl Edge {
 
     fn record_release(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
         let who = who(record);
-        let held = self
-            .bindings
-            .get(&who)
-            .map(|held| (held.resource, held.row.seq));
-        if let Some((resource, seq)) = held.filter(|(resource, _)| *resource == record.resource) {
-            // The subscriber has come again since: the centre will hear of it, and may ask again.
-            if seq <= record.seq || self.outbox.about(&who.pool, resource) == 0 {
+        let held = self.bindings.get(&who);
+        if let Some(held) = held.filter(|held| held.resource == record.resource) {
+            // With a higher number the subscriber has come again since: the centre will hear of it, or has, and this is
+            // an older word that was longer on its way. It asks again for what it has then, if it still wants it.
+            if held.row.seq <= record.seq {
                 self.release(now, &who, "operator", Rest::Unheard, fx);
             }
             return;

@@ -229,11 +229,62 @@ fn who_came_back_before_its_address_was_asked_for_keeps_it_and_the_centre_hears_
     shell.run(fx);
     assert_eq!(edge.bindings(None).count(), 1);
     acked_at(&mut edge, &mut shell, 302, 2);
+    // The same word, longer on its way than the answer.
+    let mut fx = Effects::new();
+    edge.record(at(303), RecordKind::ReleaseRequested, &asked(1), &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.bindings(None).count(), 1);
     // What the centre asks for now, it asks for knowing that.
     let mut fx = Effects::new();
-    edge.record(at(303), RecordKind::ReleaseRequested, &asked(2), &mut fx);
+    edge.record(at(304), RecordKind::ReleaseRequested, &asked(2), &mut fx);
     shell.run(fx);
     assert_eq!(edge.bindings(None).count(), 0);
+}
+
+#[test]
+fn what_is_asked_for_after_the_word_of_a_return_was_refused_is_released() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let granted = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    shell.take();
+    authorize(&mut edge, &mut shell, 300, 1, 1).unwrap();
+    let seq = shell.sent()[0].seq;
+    let mut fx = Effects::new();
+    edge.refused(
+        at(301),
+        seq,
+        Refusal::Invalid,
+        "it is excluded now",
+        &mut fx,
+    );
+    shell.run(fx);
+    assert_eq!(edge.bindings(None).count(), 1, "it was acknowledged before");
+    let asked = Record {
+        pool: pool_id(),
+        resource: granted.resource,
+        subscriber: subscriber(1),
+        olt: OltId::new("olt-1").unwrap(),
+        epoch: Epoch(1),
+        seq: Seq(1),
+    };
+    let mut fx = Effects::new();
+    edge.record(at(302), RecordKind::ReleaseRequested, &asked, &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.bindings(None).count(), 0);
+}
+
+#[test]
+fn who_comes_back_to_a_host_without_a_lease_is_told_of_once_it_is_connected() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    shell.take();
+    let late = 200_000;
+    assert!(edge.view(at(late)).lease_until.is_none());
+    authorize(&mut edge, &mut shell, late, 1, 1).unwrap();
+    assert_eq!(edge.view(at(late)).pending, 1);
 }
 
 #[test]
