@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{any_pool, pool, with};
+use super::space::any_pool;
+use super::{pool, with};
 use crate::pool::{Change, Pool};
 use crate::resource::{Resource, ResourceType};
 
