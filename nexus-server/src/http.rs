@@ -9,7 +9,6 @@ mod nodes;
 mod pools;
 pub mod problem;
 mod shards;
-pub mod views;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

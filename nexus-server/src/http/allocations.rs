@@ -1,5 +1,7 @@
 //! `/api/v1/allocate` and `/api/v1/allocations`: who has what.
 
+mod views;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -10,13 +12,13 @@ use utoipa::IntoParams;
 use super::App;
 use super::extract::{JsonBody, PathOf, QueryOf};
 use super::problem::Problem;
-use super::views::{
-    AllocateRequest, AllocateResponse, AllocationPage, AllocationView, DeallocateResponse,
-    SubscriberView, allocations,
-};
 use crate::allocation::{AllocationState, Place};
 use crate::centre::{CentralRequest, Filter, MAX_PAGE, Outcome, StateFilter};
 use crate::refused::Refused;
+use views::{
+    AllocateRequest, AllocateResponse, AllocationPage, AllocationView, DeallocateResponse,
+    SubscriberView, allocations,
+};
 
 /// Longest idempotency key, in bytes.
 const MAX_KEY: usize = 255;

@@ -1,5 +1,7 @@
 //! `/api/v1/bootstrap`: OLT hosts enrol, read their configuration, and report.
 
+mod views;
+
 use axum::Json;
 use axum::extract::State;
 use nexus_core::id::{OltId, Seq, SessionId};
@@ -7,11 +9,9 @@ use nexus_core::id::{OltId, Seq, SessionId};
 use super::App;
 use super::extract::{JsonBody, PathOf};
 use super::problem::Problem;
-use super::views::{
-    BootstrapRequest, BootstrapResponse, ConfigView, HeartbeatRequest, HeartbeatResponse,
-};
 use crate::centre::{Heartbeat, Registration};
 use crate::refused::Refused;
+use views::{BootstrapRequest, BootstrapResponse, ConfigView, HeartbeatRequest, HeartbeatResponse};
 
 /// Enrols an OLT, or the same OLT again after a restart.
 #[utoipa::path(

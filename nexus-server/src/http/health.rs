@@ -1,5 +1,7 @@
 //! Health, readiness, the audit on demand, and what Prometheus reads.
 
+mod views;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::problem::Problem;
-use super::views::AuditView;
 use crate::cluster::status::ClusterStatus;
+use views::AuditView;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,5 +1,7 @@
 //! `/api/v1/nodes`: the OLT hosts.
 
+mod views;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,8 +12,9 @@ use utoipa::ToSchema;
 use super::App;
 use super::extract::{JsonBody, PathOf};
 use super::problem::Problem;
-use super::views::{NodeList, NodeView};
 use crate::refused::Refused;
+use views::NodeList;
+pub use views::NodeView;
 
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1024;

@@ -1,5 +1,6 @@
 //! `/api/v1/pools`: what is handed out.
 
+mod document;
 mod views;
 
 use axum::Json;
@@ -12,9 +13,10 @@ use nexus_core::pool::PoolSpec;
 use super::App;
 use super::extract::{JsonBody, PathOf, QueryOf, json_problem};
 use super::problem::Problem;
-use super::views::{PoolDocument, PoolList};
 use crate::centre::etag;
 use crate::refused::Refused;
+pub use document::PoolDocument;
+use document::PoolList;
 use views::{ChangeView, DeleteQuery, PoolRemoval, PoolView, StatsView, UpdateQuery};
 
 /// All pools.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::cursor;
 use crate::centre::{PoolPlan, ShardInfo, ShardPage, ShardPlan};
-use crate::http::views::PoolDocument;
+use crate::http::pools::PoolDocument;
 
 /// Most shards that a plan names for each pool and kind of step; the counts count all.
 const MAX_NAMED: usize = 10_000;
