@@ -74,38 +74,16 @@ pub fn run(root: &Path) -> Result<()> {
     )?;
     let mut parts = Vec::new();
     if with_root {
-        // They share the machine's interfaces, bpffs and clocks: one after the other.
-        let privileged = test_pass(
-            root,
-            "tests with namespaces, XDP and real clients",
-            &[
-                "test",
-                "--workspace",
-                "--exclude",
-                "nexus-server",
-                "--locked",
-                "--no-fail-fast",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--",
-                "--ignored",
-                "--test-threads=1",
-                "--skip",
-                FIELD,
-            ],
-        )?;
-        // The emulators keep processors busy and nothing else; clusters and field wait most of the time. Their lines
-        // mingle.
-        let (waiting, on_kernels) = std::thread::scope(|scope| {
+        // The emulators keep processors busy that would be idle otherwise: they run with the lowest priority beside
+        // tests that wait most of the time. Lines mingle.
+        let (passes, on_kernels) = std::thread::scope(|scope| {
             let on_kernels = scope.spawn(|| kernels::parts(root));
-            let waiting = clusters(root).and_then(|clusters| Ok((clusters, field(root)?)));
-            (waiting, on_kernels.join())
+            (beside_the_kernels(root), on_kernels.join())
         });
-        let (clusters, field) = waiting?;
+        let passes = passes?;
         let on_kernels =
             on_kernels.map_err(|_| anyhow!("the thread of the kernels' tests panicked"))?;
-        let done: usize = [&privileged, &clusters, &field]
+        let done: usize = passes
             .iter()
             .map(|part| part.counts.passed + part.counts.failed)
             .sum();
@@ -113,7 +91,8 @@ pub fn run(root: &Path) -> Result<()> {
         let why = "marked as ignored, and not among the tests for root either";
         everywhere.why_skipped = Some(why.to_owned());
         sweep();
-        parts.extend([everywhere, privileged, clusters, field]);
+        parts.push(everywhere);
+        parts.extend(passes);
         parts.extend(on_kernels);
         parts.push(demo_pass(root));
     } else {
@@ -129,47 +108,38 @@ pub fn run(root: &Path) -> Result<()> {
     summary(&parts)
 }
 
-/// Each cluster has a network of its own.
-fn clusters(root: &Path) -> Result<Part> {
-    test_pass(
-        root,
-        "tests with clusters of real servers",
-        &[
-            "test",
-            "--package",
-            "nexus-server",
-            "--locked",
-            "--no-fail-fast",
-            "--test",
-            "cluster",
-            "--",
-            "--ignored",
-            "--test-threads=3",
-        ],
-    )
+/// What needs root. Always the whole workspace is selected, and of it less and less is run: for a part of it cargo
+/// would build the libraries with other features once more.
+fn beside_the_kernels(root: &Path) -> Result<[Part; 3]> {
+    // They share the machine's interfaces, bpffs and clocks: one after the other.
+    let mut one_by_one = ignored(&["--lib", "--bins", "--tests"]);
+    one_by_one.extend(["--test-threads=1", "--skip", CLUSTERS, "--skip", FIELD]);
+    // Each has a network of its own.
+    let mut clusters = ignored(&["--test", "cluster"]);
+    clusters.push("--test-threads=3");
+    let mut field = ignored(&["--test", "field"]);
+    field.push("--test-threads=3");
+    Ok([
+        test_pass(
+            root,
+            "tests with namespaces, XDP and real clients",
+            &one_by_one,
+        )?,
+        test_pass(root, "tests with clusters of real servers", &clusters)?,
+        test_pass(root, "tests in the field", &field)?,
+    ])
 }
 
-/// Servers, sidecars and kernels' maps under a nemesis; each test has a network of its own.
-fn field(root: &Path) -> Result<Part> {
-    test_pass(
-        root,
-        "tests in the field",
-        &[
-            "test",
-            "--package",
-            "nexus-sidecar",
-            "--locked",
-            "--no-fail-fast",
-            "--test",
-            "field",
-            "--",
-            "--ignored",
-            "--test-threads=3",
-        ],
-    )
+/// The command that runs what is marked as ignored in these targets of the workspace.
+fn ignored(targets: &[&'static str]) -> Vec<&'static str> {
+    let mut command = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
+    command.extend(targets);
+    command.extend(["--", "--ignored"]);
+    command
 }
 
-/// How the names of the field's tests begin, for the pass that runs one test at a time.
+/// How the names of tests begin that have a pass of their own, for the one that runs one test at a time.
+const CLUSTERS: &str = "clusters::";
 const FIELD: &str = "field::";
 
 const DEMO: &str = "the demo, end to end, step by step";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use nexus_testkit::cluster::{Load, NodePlan, PoolPlan, Workload};
 
-use crate::stage::{POOL, goes_on, load, on, verify};
+use super::stage::{POOL, goes_on, load, on, verify};
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]

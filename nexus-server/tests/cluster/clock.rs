@@ -5,8 +5,8 @@ use nexus_testkit::cluster::{LIMIT, NodePlan};
 use nexus_testkit::interrupt::wait_until;
 use serde_json::json;
 
-use crate::formed::{on_formed, settle};
-use crate::stage::{POOL, goes_on, load};
+use super::formed::{on_formed, settle};
+use super::stage::{POOL, goes_on, load};
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]

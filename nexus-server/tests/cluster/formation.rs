@@ -7,8 +7,8 @@ use nexus_testkit::cluster::{ClusterBench, ClusterKey, LIMIT, NodePlan, PoolPlan
 use nexus_testkit::interrupt::wait_until;
 use serde_json::json;
 
-use crate::formed::{on_formed, settle};
-use crate::stage::{POOL, listings, load, on};
+use super::formed::{on_formed, settle};
+use super::stage::{POOL, listings, load, on};
 
 const NEEDLE: &str = "needle-in-no-haystack";
 
@@ -109,7 +109,7 @@ fn a_stranger_with_another_key_neither_reads_nor_writes() {
             there.body
         );
         bench.wait_converged(&[0, 1, 2], LIMIT)?;
-        crate::stage::verify(bench, &report, &[0, 1, 2])
+        super::stage::verify(bench, &report, &[0, 1, 2])
     });
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use nexus_testkit::cluster::{ClusterBench, LIMIT, NodePlan, PoolPlan, Workload, WorkloadReport};
 use nexus_testkit::interrupt::wait_until;
 
-use crate::stage::{POOL, on, verify};
+use super::stage::{POOL, on, verify};
 
 /// Runs a test on a cluster that has formed and has the pool.
 pub fn on_formed(plans: Vec<NodePlan>, test: impl FnOnce(&mut ClusterBench) -> Result<()>) {

@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use nexus_testkit::cluster::{ClusterBench, LIMIT, NodePlan, PoolPlan};
 use nexus_testkit::interrupt::wait_until;
 
-use crate::formed::{on_formed, settle};
-use crate::stage::{goes_on, load};
+use super::formed::{on_formed, settle};
+use super::stage::{goes_on, load};
 
 /// Three core nodes (0, 1, 2) and two read nodes (3, 4).
 const ALL: [usize; 5] = [0, 1, 2, 3, 4];

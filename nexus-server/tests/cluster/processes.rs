@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use nexus_testkit::cluster::{LIMIT, Load, NodePlan, Outcome, Workload};
 use nexus_testkit::interrupt::wait_until;
 
-use crate::formed::{on_formed, settle};
-use crate::stage::{POOL, goes_on, load, verify};
+use super::formed::{on_formed, settle};
+use super::stage::{POOL, goes_on, load, verify};
 
 const ALL: [usize; 5] = [0, 1, 2, 3, 4];
 const CORE: [usize; 3] = [0, 1, 2];

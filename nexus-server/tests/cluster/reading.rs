@@ -5,8 +5,8 @@ use nexus_testkit::cluster::{LIMIT, NodePlan};
 use nexus_testkit::interrupt::wait_until;
 use serde_json::json;
 
-use crate::formed::on_formed;
-use crate::stage::POOL;
+use super::formed::on_formed;
+use super::stage::POOL;
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]

@@ -5,8 +5,8 @@ use nexus_testkit::cluster::{ClusterBench, LIMIT, NodePlan};
 use nexus_testkit::interrupt::wait_until;
 use serde_json::{Value, json};
 
-use crate::formed::on_formed;
-use crate::stage::POOL;
+use super::formed::on_formed;
+use super::stage::POOL;
 
 /// Leases so short that a test can wait for their end.
 const OLT: &str = "olt: {heartbeat_interval: 500ms, offline_after: 3, lease: 6s}\n";

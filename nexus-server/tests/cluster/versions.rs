@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use nexus_p2p::{ClusterKey, Event, Hello, Link, Options, Reason};
 use nexus_testkit::cluster::{ClusterBench, LIMIT, NodePlan, P2P_PORT, inside};
 
-use crate::formed::{on_formed, settle};
-use crate::stage::{goes_on, load};
+use super::formed::{on_formed, settle};
+use super::stage::{goes_on, load};
 
 /// What became of a peer of another version.
 #[derive(Debug)]

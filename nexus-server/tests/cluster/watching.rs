@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use nexus_testkit::cluster::{Follower, LIMIT, NodePlan};
 
-use crate::formed::{on_formed, settle};
-use crate::stage::{POOL, goes_on, load};
+use super::formed::{on_formed, settle};
+use super::stage::{POOL, goes_on, load};
 
 const ALL: [usize; 4] = [0, 1, 2, 3];
 
