@@ -156,6 +156,7 @@ impl World {
             last_seq: Seq(0),
             recorded_seq: Seq(0),
             acked_below: Seq(0),
+            keeping: None,
         }))?;
         Ok(())
     }
@@ -216,6 +217,7 @@ impl World {
                 in_use: BTreeMap::new(),
                 released: asked,
                 acked_below: Seq(0),
+                keeping: None,
             }))?;
             times.push(started.elapsed());
         }

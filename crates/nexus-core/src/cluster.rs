@@ -27,6 +27,7 @@ pub use members::{
 pub use refusal::{MemberRefusal, Refusal};
 pub use snapshot::{MAX_SNAPSHOT_BYTES, SnapshotError};
 
+use crate::lease::Keeping;
 use crate::shard_table::{self, Command, ShardTable, Step, UnitGrant};
 use crate::time::ClusterTime;
 
@@ -77,6 +78,7 @@ impl Applied {
     pub fn answer(&self) -> Answer {
         Answer {
             lease: self.table.lease,
+            keeping: self.table.keeping,
             unit: self.table.unit,
             member: self.member,
         }
@@ -88,6 +90,9 @@ impl Applied {
 pub struct Answer {
     /// See [`shard_table::Applied::lease`].
     pub lease: Option<Duration>,
+    /// See [`shard_table::Applied::keeping`].
+    #[serde(default)]
+    pub keeping: Option<Keeping>,
     /// See [`shard_table::Applied::unit`].
     pub unit: Option<UnitGrant>,
     /// See [`Applied::member`].

@@ -19,6 +19,7 @@ mod pins;
 mod placing;
 mod plan;
 mod pools;
+mod reclaim;
 mod recover;
 mod refusal;
 mod row;
@@ -44,15 +45,17 @@ pub use pins::{Pin, PinUnit};
 pub use placing::MAX_STEPS;
 pub use plan::{Balance, Plan, PlannedChange, PlannedMove};
 pub use pools::MAX_POOLS;
+pub use reclaim::Reclaim;
 pub use refusal::Refusal;
 pub use row::{OltRow, Owner, ShardRow};
 pub use units::{MAX_TAKEN_UNITS, TakenUnit};
 pub use view::{OltState, OltView, OwnedShard};
 
 use crate::id::{OltId, PoolId, ShardId};
-use crate::lease::LeaseRule;
+use crate::lease::{Keeping, LeaseRule};
 use crate::pool::Pool;
 use crate::time::ClusterTime;
+use reclaim::Kept;
 use row::Counters;
 use taken::TakenUnits;
 
@@ -108,6 +111,8 @@ struct OltEntry {
     idle: BTreeMap<PoolId, BTreeSet<ShardId>>,
     /// Whether it is not certain what it owns, since part of what was decided is missing.
     doubtful: bool,
+    /// Until when what is acknowledged to it is its own.
+    kept: Kept,
 }
 
 /// What one command touches while it is carried out.
@@ -119,7 +124,9 @@ struct Touched {
     moves: Vec<OwnerChange>,
     removed_pools: Vec<PoolId>,
     went_offline: Vec<OltId>,
+    reclaimed: Vec<OltId>,
     lease: Option<Duration>,
+    keeping: Option<Keeping>,
     unit: Option<UnitGrant>,
 }
 
@@ -185,6 +192,7 @@ impl ShardTable {
             Command::PinUnit(pin) => self.pin_unit(t, pin)?,
             Command::LeaveUnit { shard, unit, seq } => self.leave_unit(&shard, unit, seq),
             Command::Vouch(vouch) => self.vouch(&vouch),
+            Command::Reclaimed { olt, until } => self.reclaimed(&olt, until),
             Command::Tick => self.tick(t),
             Command::Place { steps } => self.carry_out(t, steps),
         }
@@ -218,7 +226,9 @@ impl ShardTable {
             moves: touched.moves,
             removed_pools: touched.removed_pools,
             went_offline: touched.went_offline,
+            reclaimed: touched.reclaimed,
             lease: touched.lease,
+            keeping: touched.keeping,
             unit: touched.unit,
         }
     }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::pins::PinUnit;
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
-use crate::lease::LeaseRule;
+use crate::lease::{Keeping, LeaseRule};
 use crate::pool::PoolSpec;
 use crate::shard::{ShardKey, ShardRef};
+use crate::time::ClusterTime;
 
 /// A command. The same commands at the same cluster times give the same table, on whatever node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +116,14 @@ pub enum Command {
     /// What an OLT in doubt knows for certain; to be proposed before its registration. See
     /// [`ShardTable::needs_vouching`](super::ShardTable::needs_vouching).
     Vouch(Vouch),
+    /// All that was on record of an OLT whose time was over is released, and a majority knows it. Without effect
+    /// if it is not the one that was meant.
+    Reclaimed {
+        /// The OLT.
+        olt: OltId,
+        /// When its time was over.
+        until: ClusterTime,
+    },
     /// Time has passed. To be sent at least once per heartbeat.
     Tick,
     /// Shards change hands as [placement](crate::placement) says. It was thought out by whoever proposes this,
@@ -169,6 +178,10 @@ pub struct Register {
     /// All commands of the session below have been acknowledged to the OLT.
     #[serde(default)]
     pub acked_below: Seq,
+    /// Number of the rule that the host keeps acknowledged bindings under, 0 if it was told none; `None`: it
+    /// never ends them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<u64>,
 }
 
 /// See [`Command::Renew`].
@@ -192,6 +205,9 @@ pub struct Renew {
     /// All commands of the session below have been acknowledged to the OLT.
     #[serde(default)]
     pub acked_below: Seq,
+    /// As [`Register::keeping`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<u64>,
 }
 
 /// See [`Command::Vouch`].
@@ -219,9 +235,13 @@ pub struct Applied {
     pub removed_pools: Vec<PoolId>,
     /// OLTs that have missed too many heartbeats since the last command.
     pub went_offline: Vec<OltId>,
+    /// OLTs of which what is on record is to be released from now on.
+    pub reclaimed: Vec<OltId>,
     /// Length of the lease that a [`Command::Register`] or [`Command::Renew`] has granted. To be told to
     /// the OLT as it is: the rule may have changed by the time of the answer.
     pub lease: Option<Duration>,
+    /// What outlives that lease; to be told with it.
+    pub keeping: Option<Keeping>,
     /// What a [`Command::TakeUnit`] has granted.
     pub unit: Option<UnitGrant>,
 }
@@ -233,7 +253,9 @@ impl Applied {
         self.moves.extend(later.moves);
         self.removed_pools.extend(later.removed_pools);
         self.went_offline.extend(later.went_offline);
+        self.reclaimed.extend(later.reclaimed);
         self.lease = later.lease.or(self.lease);
+        self.keeping = later.keeping.or(self.keeping);
         self.unit = later.unit.or(self.unit);
     }
 }

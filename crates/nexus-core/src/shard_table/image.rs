@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::pins::Pin;
+use super::reclaim::Kept;
 use super::row::{Counters, OltRow, Owner, ShardRow};
 use super::taken::{Taken, TakenUnits};
 use super::units::MAX_TAKEN_UNITS;
@@ -56,6 +57,8 @@ struct OltImage {
     idle: BTreeMap<PoolId, BTreeSet<ShardId>>,
     #[serde(default)]
     doubtful: bool,
+    #[serde(default)]
+    kept: Kept,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +104,7 @@ impl ShardTable {
             in_use: entry.in_use.clone(),
             idle: entry.idle.clone(),
             doubtful: entry.doubtful,
+            kept: entry.kept,
         };
         let shard = |row: &ShardRow| {
             let owner = row.owner.as_ref().and_then(number);
@@ -161,6 +165,7 @@ impl ShardTable {
                 in_use: olt.in_use,
                 idle: olt.idle,
                 doubtful: olt.doubtful,
+                kept: olt.kept,
                 row: olt.row,
             };
             let id = entry.row.id.clone();

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::command::{MoveReason, Register, Renew};
+use super::reclaim::Reclaim;
 use super::refusal::Refusal;
 use super::row::{OltRow, Owner};
 use super::{OltEntry, ShardTable, Touched};
 use crate::id::{OltId, Seq, SessionId};
 use crate::shard::{ShardRef, ShardState};
+use crate::time::ClusterTime;
 
 /// Most OLTs of a cluster.
 pub const MAX_OLTS: usize = 16_384;
@@ -28,6 +30,7 @@ impl ShardTable {
             session,
             last_seq,
             acked_below,
+            keeping,
             ..
         } = register;
         let old = self.olts.remove(&id);
@@ -59,7 +62,11 @@ impl ShardTable {
         row.fenced = false;
         (row.name, row.region, row.address) = (name, region, address);
         (row.capacity, row.last_seq) = (capacity, last_seq);
-        if old_row.is_none() {
+        // Who comes back for what it lost is told by a configuration that no server has told it before.
+        let reclaimed = old
+            .as_ref()
+            .is_some_and(|old| old.kept.state != Reclaim::Kept);
+        if old_row.is_none() || reclaimed {
             t.reconfigured.insert(id.clone());
         }
         // A restart keeps what is known of it; another session starts from nothing.
@@ -68,12 +75,14 @@ impl ShardTable {
             .is_some_and(|old| old.session == row.session);
         let known_well = old.as_ref().is_some_and(|old| old.online && old.row == row);
         let doubtful = old.as_ref().is_some_and(|old| old.doubtful);
+        let kept = old.as_ref().map(|old| old.kept);
         let (active, in_use, idle) = match old {
             Some(old) if same_session => (old.active, old.in_use, old.idle),
             _ => (false, BTreeMap::new(), BTreeMap::new()),
         };
         let owner = row.owner();
-        self.lease(t, owner.clone());
+        let lease_end = self.lease(t, owner.clone());
+        let kept = self.promise(kept, keeping, lease_end);
         self.olts.insert(
             id,
             OltEntry {
@@ -84,6 +93,7 @@ impl ShardTable {
                 in_use,
                 idle,
                 doubtful,
+                kept,
             },
         );
         self.end_doubt(t, &owner);
@@ -107,6 +117,7 @@ impl ShardTable {
         if olt.is_cluster() {
             return Err(Refusal::ReservedId(olt.clone()));
         }
+        self.check_reclaim(olt)?;
         for (field, text) in [("name", name), ("region", region), ("address", address)] {
             if text.len() > MAX_TEXT {
                 let (olt, len) = (olt.clone(), text.len());
@@ -183,6 +194,7 @@ impl ShardTable {
             idle,
             released,
             acked_below,
+            keeping,
         } = renew;
         self.current(&olt, &session)?;
         let known_pools = |pool: &_| self.pools.contains_key(pool);
@@ -224,17 +236,24 @@ impl ShardTable {
             self.unsettle();
         }
         self.take_back(t, &owner, &released);
-        self.lease(t, owner);
+        let lease_end = self.lease(t, owner.clone());
+        let before = self.olts.get(&owner.olt).map(|entry| entry.kept);
+        let kept = self.promise(before, keeping, lease_end);
+        if let Some(entry) = self.olts.get_mut(&owner.olt) {
+            entry.kept = kept;
+        }
         Ok(())
     }
 
     /// A lease of the rule's length from now on. The answer may be lost: then the holder goes on under the
-    /// lease that it had.
-    fn lease(&mut self, t: &mut Touched, owner: Owner) {
+    /// lease that it had. Gives when it has surely ended.
+    fn lease(&mut self, t: &mut Touched, owner: Owner) -> ClusterTime {
         t.lease = Some(self.rule.length());
+        t.keeping = Some(self.keeping());
         let end = self.rule.grantor_end(self.now);
         let until = self.leases.entry(owner).or_insert(end);
         *until = end.max(*until);
+        *until
     }
 
     pub(super) fn give_back(
@@ -369,6 +388,7 @@ impl ShardTable {
         if let Some(entry) = self.olts.get_mut(olt) {
             // It must register before it is renewed: what it is told then is what it owns.
             entry.row.fenced = true;
+            entry.kept.state = Reclaim::Kept;
             entry.online = false;
             t.reconfigured.insert(olt.clone());
             t.bereft.insert(olt.clone());
@@ -405,7 +425,8 @@ impl ShardTable {
                 session: session.clone(),
             });
         }
-        if entry.row.session != *session || entry.row.fenced {
+        let gone = entry.row.fenced || entry.kept.state != Reclaim::Kept;
+        if entry.row.session != *session || gone {
             let (olt, session) = (olt.clone(), session.clone());
             return Err(Refusal::NotCurrentSession { olt, session });
         }

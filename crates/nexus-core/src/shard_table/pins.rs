@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::UnitGrant;
+use super::reclaim::Reclaim;
 use super::refusal::Refusal;
 use super::taken::Taken;
 use super::units::MAX_TAKEN_UNITS;
@@ -126,11 +127,13 @@ impl ShardTable {
         }
     }
 
-    /// Whether an OLT surely serves nothing: an operator has said so and it has not come back since, or it was
-    /// forgotten, which is refused as long as units are on it.
+    /// Whether an OLT surely serves nothing: an operator has said so and it has not come back since, its time is
+    /// [over](Reclaim), or it was forgotten, which is refused as long as units are on it.
     #[must_use]
     pub fn is_gone(&self, olt: &OltId) -> bool {
-        self.olts.get(olt).is_none_or(|entry| entry.row.fenced)
+        self.olts
+            .get(olt)
+            .is_none_or(|entry| entry.row.fenced || entry.kept.state != Reclaim::Kept)
     }
 
     /// How many units of pinned pools are on an OLT.

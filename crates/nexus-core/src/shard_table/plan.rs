@@ -185,6 +185,7 @@ impl ShardTable {
             last_seq,
             recorded_seq: last_seq,
             acked_below: Seq(0),
+            keeping: None,
         }))
     }
 

@@ -17,7 +17,7 @@ use crate::id::{Epoch, OltId, Seq};
 use crate::time::ClusterTime;
 
 /// How far counters jump: more than any of them can have grown in what is missing.
-const JUMP: u64 = 1 << 32;
+pub(super) const JUMP: u64 = 1 << 32;
 
 impl ShardTable {
     /// Nothing changes hands from now on, and all OLTs are in doubt.
@@ -35,6 +35,7 @@ impl ShardTable {
         for entry in self.olts.values_mut() {
             entry.doubtful = true;
         }
+        self.promise_unknown(until);
     }
 
     /// An OLT says which configuration it works with, and whether its lease has not ended. One that knows more

@@ -184,6 +184,11 @@ pub enum Refusal {
         /// Where it is.
         olt: OltId,
     },
+    /// What was held on the OLT is being released, because nothing was heard of it for too long.
+    #[error(
+        "what was held on OLT {0} is being reclaimed, because it was away for longer than `reclaim_after`: register again in a moment"
+    )]
+    BeingReclaimed(OltId),
     /// Units of pinned pools are on the OLT.
     #[error(
         "{units} units of pinned pools are on OLT {olt}: release them there, or state that the host is fenced"

@@ -32,6 +32,9 @@ pub(super) struct Counters {
     pub revision: u64,
     /// Epoch that shards of new pools start at: no shard of a removed pool was beyond it.
     pub epoch_floor: Epoch,
+    /// How often the rule of leases was changed.
+    #[serde(default)]
+    pub rule: u64,
     /// Number of the newest grant of a unit of the cluster's own shards.
     pub unit_seq: Seq,
 }

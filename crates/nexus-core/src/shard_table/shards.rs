@@ -22,6 +22,7 @@ impl ShardTable {
             self.end_lease(t, &owner, MoveReason::LeaseEnded);
         }
         self.recovered(t);
+        self.reclaim(t);
         let offline_after = self.rule.offline_after();
         for (id, entry) in &mut self.olts {
             if entry.online && self.now.since(entry.heard) >= offline_after {
@@ -43,7 +44,10 @@ impl ShardTable {
 
     /// Leases that were granted keep their ends.
     pub(super) fn set_rule(&mut self, rule: LeaseRule) {
-        self.rule = rule;
+        if rule != self.rule {
+            self.rule = rule;
+            self.counters.rule = self.counters.rule.saturating_add(1);
+        }
     }
 
     /// Everything that a session owns is free from now on.

@@ -5,6 +5,7 @@ mod leases;
 mod pins;
 mod plan;
 mod pools;
+mod reclaim;
 mod recover;
 mod sessions;
 mod units;
@@ -54,6 +55,7 @@ pub(crate) fn register(id: &str, of: &str) -> Register {
         last_seq: Seq(0),
         recorded_seq: Seq(0),
         acked_below: Seq(0),
+        keeping: None,
     }
 }
 
@@ -88,6 +90,7 @@ fn renew(table: &ShardTable, id: &str, of: &str) -> Renew {
         in_use: BTreeMap::new(),
         released: Vec::new(),
         acked_below: Seq(0),
+        keeping: None,
     }
 }
 

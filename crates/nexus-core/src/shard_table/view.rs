@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::reclaim::Reclaim;
 use super::refusal::Refusal;
 use super::row::{OltRow, Owner, ShardRow};
 use super::{OltEntry, ShardTable};
@@ -208,7 +209,13 @@ impl ShardTable {
     pub fn next_deadline(&self) -> Option<ClusterTime> {
         let leases = self.leases.values().copied();
         let online = self.olts.values().filter(|entry| entry.online);
+        let kept = self
+            .olts
+            .values()
+            .filter(|entry| entry.kept.state == Reclaim::Kept && !entry.row.fenced)
+            .filter_map(|entry| entry.kept.until);
         leases
+            .chain(kept)
             .chain(online.map(|entry| entry.heard + self.rule.offline_after()))
             .min()
     }

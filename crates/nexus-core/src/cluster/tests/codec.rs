@@ -10,6 +10,7 @@ use crate::cluster::{
     Role, decode_outcome, encode_outcome,
 };
 use crate::id::{Epoch, PoolId, Seq};
+use crate::lease::Keeping;
 use crate::pool::PoolSpec;
 use crate::resource::ResourceType;
 use crate::shard::ShardKey;
@@ -100,6 +101,10 @@ fn outcomes_come_out_as_they_went_in() {
         Ok(Answer::default()),
         Ok(Answer {
             lease: Some(Duration::from_millis(86_400_123)),
+            keeping: Some(Keeping {
+                after: Some(Duration::from_secs(7)),
+                rule: 3,
+            }),
             unit: Some(UnitGrant {
                 epoch: Epoch(4),
                 seq,

@@ -62,6 +62,7 @@ fn beat(state: &ClusterState, i: usize, in_use: u64) -> ClusterCommand {
         in_use: BTreeMap::from([(pool_id("residential"), in_use)]),
         released: Vec::new(),
         acked_below: Seq(1),
+        keeping: Some(1),
     })
     .into()
 }

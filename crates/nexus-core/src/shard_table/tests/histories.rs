@@ -22,6 +22,7 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
         in_use: BTreeMap::from([(pool_id("v"), rev)]),
                 released: vec![ShardRef { pool: pool_id("v"), shard: ShardId(shard), epoch: Epoch(epoch) }],
                 acked_below: Seq(rev / 2),
+                keeping: rev.checked_sub(1),
             })
         }),
         1 => (0u8..3).prop_map(|o| Command::Drain { olt: olt(&format!("olt-{o}")) }),
@@ -31,12 +32,15 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
         1 => (0u8..3).prop_map(|o| Command::Fence { olt: olt(&format!("olt-{o}")), reason: "test".into() }),
         2 => Just(Command::AddPool { spec: vlans("v", 5) }),
         1 => Just(Command::RemovePool { pool: pool_id("v") }),
+        1 => (0u8..3, 0u64..200_000).prop_map(|(o, secs)| Command::Reclaimed { olt: olt(&format!("olt-{o}")), until: at(secs) }),
         4 => Just(Command::Tick),
         // Steps that somebody thought out on another table.
         3 => proptest::collection::vec(any_step(), 0..6).prop_map(|steps| Command::Place { steps }),
         1 => (1u64..100_000).prop_map(|secs| {
             let (length, heartbeat) = (Duration::from_secs(secs), Duration::from_millis(100));
-            Command::SetRule { rule: LeaseRule::new(length, heartbeat).unwrap() }
+            let rule = LeaseRule::new(length, heartbeat).unwrap();
+            let after = Some(length / 3).filter(|after| after.as_secs() > 0);
+            Command::SetRule { rule: rule.reclaiming_after(after).unwrap() }
         }),
         4 => (3u32..6, 0u64..11, 0u8..3).prop_map(|(shard, unit, holder)| Command::TakeUnit {
             shard: ShardKey { pool: pool_id("v"), shard: ShardId(shard) },
