@@ -15,10 +15,12 @@ mod centre;
 mod command;
 mod configure;
 mod drift;
+mod earlier;
 mod effect;
 mod further;
 mod holding;
 mod idle;
+mod keeping;
 mod key;
 mod kind;
 mod places;
@@ -42,8 +44,11 @@ pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
 pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
 use drift::Drift;
 pub use drift::{ClockReading, ClocksApart};
+pub use earlier::Earlier;
 pub use effect::{Action, Change, Effects, MapEntry, Note};
 use holding::Rest;
+pub use keeping::Kept;
+use keeping::Refresh;
 pub use key::{At, CIRCUIT_LIMIT, Circuit, KeyError, KeyProblem, LineKey, Place, Vlans};
 pub use kind::Kind;
 use policy::KeptAway;
@@ -59,6 +64,7 @@ pub use row::{
 
 use crate::allocator::Allocator;
 use crate::id::{OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use crate::lease::Keeping;
 use crate::pool::Assign;
 use crate::resource::Resource;
 use crate::time::BootTime;
@@ -192,9 +198,9 @@ struct Who {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Validity {
-    /// Acknowledged.
+    /// Acknowledged, and no end is said.
     Endless,
-    /// Not acknowledged, lease alive.
+    /// Not acknowledged and the lease alive; or acknowledged, as far as that was written when it was last.
     Until(BootTime),
     /// Not acknowledged, and not served until it is.
     Suspended,
@@ -229,7 +235,10 @@ pub struct Edge {
     configured_at: BootTime,
     lease: Option<LeaseRow>,
     /// A renewal after the lease had ended that counts only once this revision has been read.
-    waiting: Option<(LeaseRow, u64)>,
+    waiting: Option<(LeaseRow, Keeping, u64)>,
+    /// What outlives the lease.
+    kept: Kept,
+    refresh: Refresh,
     unconfirmed: bool,
     connected: bool,
     /// Not kept on disk: a process that starts compares the clocks anew.
@@ -256,6 +265,7 @@ pub struct Edge {
     refused: Option<String>,
     /// It was, and has not read since what became of its bindings meanwhile: until then it serves none of them.
     unread: bool,
+    earlier: Earlier,
     snapshot: Option<Snapshot>,
     /// Interfaces that are served; `None`: whichever.
     served: Option<BTreeSet<String>>,
@@ -293,7 +303,7 @@ impl Edge {
         }
         if self.unread {
             return Err(Denied::NotReady(
-                "another host had this OLT id meanwhile, and the centre's records have not been read since",
+                "this host was away for too long, or another one had its OLT id, and the centre's records have not been read since",
             ));
         }
         let who = Who {
@@ -414,6 +424,7 @@ impl Edge {
     pub fn tick(&mut self, now: BootTime, fx: &mut Effects) {
         self.settle(now, fx);
         self.push_on(now, fx);
+        self.keep_on(now, fx);
         let late: Vec<Who> = self
             .keyless
             .iter()
@@ -479,7 +490,9 @@ impl Edge {
                 pool: id.clone(),
                 subscriber: subscriber.clone(),
             };
-            Kind::of_pool(state.allocator.pool()) == Kind::Ipv4 && self.reserved.of(&who).is_some()
+            Kind::of_pool(state.allocator.pool()) == Kind::Ipv4
+                && self.reserved.of(&who).is_some()
+                && !self.waits_for_earlier(&who)
         };
         let mut pools = self.pools.iter();
         pools.find_map(|(id, state)| recorded(id, state).then(|| id.clone()))
@@ -528,7 +541,9 @@ impl Edge {
             revision: self.revision,
             lease: self.lease,
             unconfirmed: self.unconfirmed,
+            kept: self.kept,
             unread: self.unread,
+            earlier: self.earlier,
         }));
     }
 

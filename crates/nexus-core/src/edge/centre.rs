@@ -1,14 +1,12 @@
 //! What the centre says: lease, acknowledgements, refusals; and what is done when it says nothing.
 
-use std::time::Duration;
-
 use super::places::remove_entry;
 use super::{
-    Action, Command, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, Rest, RowKey,
-    Validity, What, Who,
+    Action, Command, Earlier, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, Rest,
+    RowKey, What, Who,
 };
 use crate::id::{Seq, SessionId};
-use crate::lease::holder_end;
+use crate::lease::{Terms, holder_end};
 use crate::time::BootTime;
 
 /// Why the centre refused a command.
@@ -30,7 +28,7 @@ impl Edge {
         &mut self,
         now: BootTime,
         sent_at: BootTime,
-        lease: Duration,
+        terms: impl Into<Terms>,
         config: EdgeConfig,
         fx: &mut Effects,
     ) {
@@ -43,7 +41,9 @@ impl Edge {
         } else {
             self.configure(now, config, fx);
         }
-        self.renewed(now, sent_at, lease, revision, fx);
+        let terms: Terms = terms.into();
+        self.count_earlier(now, terms.lease, fx);
+        self.renewed(now, sent_at, terms, revision, fx);
     }
 
     /// The centre renewed the lease. `revision`: its newest configuration. After the lease had ended
@@ -52,16 +52,17 @@ impl Edge {
         &mut self,
         now: BootTime,
         sent_at: BootTime,
-        lease: Duration,
+        terms: impl Into<Terms>,
         revision: u64,
         fx: &mut Effects,
     ) {
         self.connected = true;
         self.sending = true;
         self.resend_at = None;
+        let terms: Terms = terms.into();
         let renewed = LeaseRow {
             sent_at,
-            until: holder_end(sent_at, lease),
+            until: holder_end(sent_at, terms.lease),
         };
         let newer = self.lease.is_none_or(|held| held.sent_at < sent_at);
         // The request sent last counts even if it gave less: the centre counts from it too.
@@ -69,11 +70,9 @@ impl Edge {
             // Nothing can be counted on this clock.
             self.waiting = None;
         } else if newer && revision > self.revision && !self.lease_alive(now) {
-            self.waiting = Some((renewed, revision));
+            self.waiting = Some((renewed, terms.keeping, revision));
         } else if newer {
-            self.waiting = None;
-            self.lease = Some(renewed);
-            self.save(fx);
+            self.count_from(now, renewed, terms.keeping, fx);
         }
         self.settle(now, fx);
         self.push_on(now, fx);
@@ -102,12 +101,13 @@ impl Edge {
     /// The lease counts as ended until it is renewed: the clock that it is counted on cannot be trusted.
     pub fn end_lease(&mut self, fx: &mut Effects) {
         self.waiting = None;
-        if self.lease.take().is_none() {
+        let Some(lease) = self.lease.take() else {
             return;
-        }
+        };
         for who in self.unacked.clone() {
             self.suspend(&who, fx);
         }
+        self.doubt_kept(lease.sent_at, fx);
         self.save(fx);
     }
 
@@ -134,6 +134,7 @@ impl Edge {
             pool: command.pool,
             subscriber: command.subscriber,
         };
+        let acked = self.acked_validity();
         if let Some(held) = self.bindings.get_mut(&who)
             && matches!(command.what, What::Allocate { .. })
             && held.resource == command.resource
@@ -141,7 +142,7 @@ impl Edge {
             && !held.row.acked
         {
             held.row.acked = true;
-            held.validity = Validity::Endless;
+            held.validity = acked;
             self.unacked.remove(&who);
             self.save_binding(&who, fx);
             self.put_entry(&who, fx);
@@ -264,6 +265,7 @@ impl Edge {
         self.lease = None;
         self.waiting = None;
         self.unconfirmed = true;
+        self.earlier = Earlier::Uncounted;
         self.revision = 0;
         self.configured_at = BootTime::ZERO;
         self.sending = false;

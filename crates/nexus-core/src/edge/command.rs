@@ -12,7 +12,7 @@ use crate::resource::Resource;
 pub const OUTBOX_LIMIT: usize = 65_536;
 
 /// Most commands that are on their way at a time.
-pub const IN_FLIGHT_LIMIT: usize = 64;
+pub const IN_FLIGHT_LIMIT: usize = 256;
 
 /// What the centre is to record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,11 +76,10 @@ impl Edge {
         self.drop_pools(&configured, fx);
         self.revision = config.revision;
         self.configured_at = now;
-        if let Some((lease, needed)) = self.waiting
+        if let Some((lease, keeping, needed)) = self.waiting
             && needed <= self.revision
         {
-            self.waiting = None;
-            self.lease = Some(lease);
+            self.count_from(now, lease, keeping, fx);
         }
         self.save(fx);
         if self.shards.values().any(|row| !row.synced) {

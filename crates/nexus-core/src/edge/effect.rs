@@ -113,6 +113,11 @@ pub enum Note {
         /// What.
         resource: Resource,
     },
+    /// The centre was not heard for longer than acknowledged bindings outlive the lease: they have ended.
+    KeptEnded {
+        /// How many.
+        bindings: u64,
+    },
     /// A pool of the configuration cannot be used.
     BadPool {
         /// Which.

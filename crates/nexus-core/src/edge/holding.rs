@@ -1,5 +1,6 @@
 //! Giving, taking back and keeping alive what subscribers hold.
 
+use super::earlier::EARLIER_IN_USE;
 use super::places::remove_entry;
 use super::policy::change;
 use super::{
@@ -55,8 +56,7 @@ impl Edge {
         request: &Authorized,
         fx: &mut Effects,
     ) -> Result<Granted, Denied> {
-        if let Some((shard, resource, row)) = self.own_record(who, request) {
-            // The centre has it on record for this subscriber on this host: acknowledged already.
+        if let Some((shard, resource, row)) = self.own_record(now, who, request, fx) {
             self.reserved.remove(&(who.pool.clone(), resource));
             return self.bind(now, who, shard, resource, row, fx);
         }
@@ -67,12 +67,14 @@ impl Edge {
         if pinned.is_some() {
             return Err(Denied::AskCentre(who.pool.clone()));
         }
-        self.may_allocate(now, &who.pool)?;
+        let waits = self.waits_for_earlier(who);
+        let instead = |denied| if waits { EARLIER_IN_USE } else { denied };
+        self.may_allocate(now, &who.pool).map_err(instead)?;
         let pool = self.pools.get_mut(&who.pool).ok_or(Denied::NoPool)?;
         let (shard, unit) = pool
             .allocator
             .allocate(now, &who.subscriber)
-            .ok_or_else(|| Denied::Exhausted(who.pool.clone()))?;
+            .ok_or_else(|| instead(Denied::Exhausted(who.pool.clone())))?;
         let resource = pool
             .allocator
             .pool()
@@ -106,7 +108,7 @@ impl Edge {
     ) -> Result<Granted, Denied> {
         let held = self.bindings.get(who).ok_or(Denied::NoPool)?;
         let validity = if held.row.acked {
-            Validity::Endless
+            self.acked_validity()
         } else {
             match (self.is_renewable(now, &who.pool, &held.row), held.validity) {
                 (true, _) => self
@@ -287,6 +289,8 @@ impl Edge {
     /// Ends rests and quarantines that are over, and suspends what the lease does not carry any more.
     pub(super) fn settle(&mut self, now: BootTime, fx: &mut Effects) {
         self.kept_away.settle(now);
+        self.end_kept(now, fx);
+        self.settle_earlier(now, fx);
         for (id, state) in &mut self.pools {
             for (shard, unit) in state.allocator.settle(now) {
                 if let Some(resource) = state.allocator.pool().resource(shard, unit) {
@@ -398,7 +402,7 @@ impl Edge {
         fx: &mut Effects,
     ) -> Result<Granted, Denied> {
         let validity = if row.acked {
-            Validity::Endless
+            self.acked_validity()
         } else {
             Validity::Until(self.unacked_until(now).ok_or(Denied::LeaseEnded)?)
         };
@@ -432,7 +436,7 @@ impl Edge {
     }
 
     /// Tells the centre what `who` holds; returns the number of the command.
-    fn report(
+    pub(super) fn report(
         &mut self,
         request: &Authorized,
         who: &Who,
@@ -487,7 +491,7 @@ impl Edge {
         self.save_binding(who, fx);
     }
 
-    fn may_allocate(&self, now: BootTime, pool: &PoolId) -> Result<(), Denied> {
+    pub(super) fn may_allocate(&self, now: BootTime, pool: &PoolId) -> Result<(), Denied> {
         if !self.lease_alive(now) {
             return Err(Denied::LeaseEnded);
         }
@@ -511,29 +515,6 @@ impl Edge {
             ));
         }
         Ok(())
-    }
-
-    /// A record of this subscriber on this host that no line is known for yet.
-    fn own_record(
-        &self,
-        who: &Who,
-        request: &Authorized,
-    ) -> Option<(ShardId, Resource, BindingRow)> {
-        let pool = self.pools.get(&who.pool)?.allocator.pool();
-        let (resource, reserved) = self.reserved.of(who)?;
-        let (shard, _) = pool.locate(&resource)?;
-        let row = BindingRow {
-            subscriber: who.subscriber.clone(),
-            shard,
-            epoch: reserved.epoch,
-            since: reserved.seq,
-            seq: reserved.seq,
-            acked: true,
-            key: Some(request.key.clone()),
-            metadata: request.metadata.clone(),
-            timestamp: request.timestamp.clone(),
-        };
-        Some((shard, resource, row))
     }
 
     /// Keeps the row of the shard ahead of the units that were given.

@@ -6,7 +6,7 @@ use super::reserved::Reserved;
 use super::{
     BindingRow, Command, Edge, Effects, Note, Rest, Row, UnitRow, UnitState, Validity, What, Who,
 };
-use crate::id::{Epoch, OltId, PoolId, Seq, ShardId, SubscriberId};
+use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use crate::resource::Resource;
 use crate::time::BootTime;
 
@@ -21,6 +21,8 @@ pub struct Record {
     pub subscriber: SubscriberId,
     /// Host that has it.
     pub olt: OltId,
+    /// Session of the host that recorded it last; none if the centre made it.
+    pub session: Option<SessionId>,
     /// Epoch of the allocation.
     pub epoch: Epoch,
     /// Its sequence number.
@@ -129,14 +131,13 @@ impl Edge {
         for (who, seq) in snapshot.missing {
             self.missing_in_record(now, &who, seq, fx);
         }
-        let unread = std::mem::take(&mut self.unread);
-        if std::mem::take(&mut self.unconfirmed) || unread {
+        let again = self.unread && !self.kept_has_ended(now);
+        self.unread &= !again;
+        if std::mem::take(&mut self.unconfirmed) || again {
             self.save(fx);
         }
-        if unread {
-            for who in self.bindings.keys().cloned().collect::<Vec<_>>() {
-                self.put_entry(&who, fx);
-            }
+        if again {
+            self.serve_again(fx);
         }
         self.pump(fx);
     }
@@ -182,11 +183,14 @@ impl Edge {
                 .bindings
                 .get(&holder)
                 .is_some_and(|held| held.resource == record.resource);
-            if bound && (synced || (ours && holder.subscriber == record.subscriber)) {
+            let left_alone = self.is_left_alone(&record.pool, self.is_of_earlier(record));
+            let same = ours && holder.subscriber == record.subscriber;
+            if bound && (synced || (same && !left_alone)) {
                 return;
             }
             if bound {
-                // The store is behind the record: what it says of this unit is history.
+                // The store is behind the record, or may be as far behind as the record itself: what it says of this
+                // unit is history.
                 self.end(now, &holder, Rest::Unheard, fx);
                 fx.note(Note::NotInRecord {
                     subscriber: holder.subscriber,
@@ -226,10 +230,12 @@ impl Edge {
             ours,
             epoch: record.epoch,
             seq: record.seq,
+            earlier: self.is_of_earlier(record),
         };
         if self.reserved.get(&place) == Some(&reserved) {
             return;
         }
+        let earlier = reserved.earlier;
         fx.put(Row::Unit(UnitRow {
             pool: record.pool.clone(),
             resource: record.resource,
@@ -238,6 +244,7 @@ impl Edge {
                 ours,
                 epoch: record.epoch,
                 seq: record.seq,
+                earlier,
             },
         }));
         self.reserved.insert(place, reserved);
@@ -345,7 +352,8 @@ impl Edge {
         let Some(row) = self
             .bindings
             .get(who)
-            .filter(|held| held.row.seq == seq && held.row.acked)
+            // A lower number: the word of its subscriber's return was refused meanwhile.
+            .filter(|held| held.row.seq <= seq && held.row.acked)
             .map(|held| (held.row.clone(), held.resource))
         else {
             return;

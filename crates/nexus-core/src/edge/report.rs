@@ -1,7 +1,7 @@
 //! What the machine says of itself: to the centre with each heartbeat, to people, and to the kernel's map.
 
 use super::places::entry;
-use super::{BindingRow, ClocksApart, Edge, Kind, MapEntry, Place, Validity};
+use super::{BindingRow, ClocksApart, Edge, Kept, Kind, MapEntry, Place, Validity};
 use crate::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use crate::pool::Pool;
 use crate::resource::Resource;
@@ -27,6 +27,8 @@ pub struct Heartbeat {
     pub last_seq: Seq,
     /// The lease has not ended.
     pub lease_alive: bool,
+    /// Number of the rule that acknowledged bindings are ended by; 0: no end was said yet.
+    pub keeping: u64,
     /// Clocks that run apart, if some do.
     pub clocks_apart: Option<ClocksApart>,
 }
@@ -69,6 +71,10 @@ pub struct EdgeView {
     pub connected: bool,
     /// End of the lease, if it is alive.
     pub lease_until: Option<BootTime>,
+    /// What outlives it.
+    pub kept: Kept,
+    /// Nothing is served before the centre's records have been read.
+    pub unread: bool,
     /// Revision of the configuration.
     pub revision: u64,
     /// Shards in order.
@@ -134,6 +140,7 @@ impl Edge {
                 .collect(),
             last_seq: self.last_seq,
             lease_alive: self.lease_alive(now),
+            keeping: self.refresh.said,
             clocks_apart: self.clocks_apart(),
         }
     }
@@ -173,6 +180,8 @@ impl Edge {
                 .lease
                 .map(|lease| lease.until)
                 .filter(|until| now < *until),
+            kept: self.kept,
+            unread: self.unread,
             revision: self.revision,
             shards: shards.collect(),
             acked: count(self.bindings.len().saturating_sub(self.unacked.len())),

@@ -14,6 +14,8 @@ pub(super) struct Reserved {
     pub(super) ours: bool,
     pub(super) epoch: Epoch,
     pub(super) seq: Seq,
+    /// By a record of an earlier session of this host.
+    pub(super) earlier: bool,
 }
 
 /// All of them, and those of this host by their subscribers: after a store was lost there is one for each

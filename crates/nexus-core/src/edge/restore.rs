@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::command::Outbox;
 use super::drift::Drift;
 use super::holding::NEVER;
+use super::keeping::{Kept, Refresh};
 use super::policy::KeptAway;
 use super::reserved::{Reservations, Reserved};
 use super::{
-    Action, BindingRow, Edge, EdgeRow, Effects, Held, Kind, PoolState, QUARANTINE, Row, UnitRow,
-    UnitState, Validity, Who,
+    Action, BindingRow, Earlier, Edge, EdgeRow, Effects, Held, Kind, PoolState, QUARANTINE, Row,
+    UnitRow, UnitState, Validity, Who,
 };
 use crate::allocator::Allocator;
 use crate::id::{OltId, Seq, SessionId};
@@ -33,8 +34,8 @@ pub struct Start {
 
 impl Edge {
     /// The machine as its rows say, in any order. On the boot that the rows were written in, the lease
-    /// still counts; after a reboot there is none, acknowledged bindings have no end and the others are
-    /// suspended. `fx` says what to write; the kernel's map is to be made equal to
+    /// still counts; after a reboot there is none, acknowledged bindings wait for the centre's records if they have
+    /// an end, and the others are suspended. `fx` says what to write; the kernel's map is to be made equal to
     /// [`Edge::map_entries`].
     #[must_use]
     pub fn restore(
@@ -52,6 +53,8 @@ impl Edge {
             configured_at: BootTime::ZERO,
             lease: None,
             waiting: None,
+            kept: Kept::default(),
+            refresh: Refresh::default(),
             unconfirmed: true,
             connected: false,
             drift: Drift::default(),
@@ -70,6 +73,7 @@ impl Edge {
             doubted: BTreeSet::new(),
             refused: None,
             unread: false,
+            earlier: Earlier::Uncounted,
             snapshot: None,
             served: None,
             kept_away: KeptAway::default(),
@@ -117,6 +121,7 @@ impl Edge {
         if start.rolled_back {
             edge.new_session(start.new_session, fx);
         }
+        edge.unread |= edge.kept_has_ended(now);
         // Last, so that a process that ends before it comes up as after a reboot once more.
         edge.save(fx);
         if edge.shards.values().any(|row| !row.synced) {
@@ -132,7 +137,17 @@ impl Edge {
         self.revision = row.revision;
         self.unconfirmed = row.unconfirmed;
         self.unread = row.unread;
+        self.earlier = if same_boot {
+            row.earlier
+        } else {
+            row.earlier.rebooted()
+        };
         self.lease = row.lease.filter(|_| same_boot);
+        self.kept = if same_boot {
+            row.kept
+        } else {
+            row.kept.rebooted()
+        };
         same_boot
     }
 
@@ -154,6 +169,7 @@ impl Edge {
                 ours,
                 epoch,
                 seq,
+                earlier,
             } => {
                 if ours {
                     state.allocator.hold(unit, &subscriber);
@@ -166,6 +182,7 @@ impl Edge {
                     ours,
                     epoch,
                     seq,
+                    earlier,
                 };
                 self.reserved.insert((row.pool, row.resource), reserved);
             }
@@ -195,7 +212,7 @@ impl Edge {
         };
         self.last_seq = self.last_seq.max(binding.seq);
         let validity = if binding.acked {
-            Validity::Endless
+            self.acked_validity()
         } else if self.is_renewable(now, &row.pool, &binding) {
             self.unacked_until(now)
                 .map_or(Validity::Suspended, Validity::Until)

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
+use super::earlier::Earlier;
+use super::keeping::Kept;
 use super::key::LineKey;
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use crate::pool::PoolSpec;
@@ -64,6 +66,12 @@ pub struct EdgeRow {
     /// Another host had this OLT id, and the centre's records have not been read since: nothing is served.
     #[serde(default)]
     pub unread: bool,
+    /// Whether somebody may still use what an earlier session gave.
+    #[serde(default)]
+    pub earlier: Earlier,
+    /// How long acknowledged bindings outlive the lease.
+    #[serde(default)]
+    pub kept: Kept,
 }
 
 /// The lease as the holder counts it.
@@ -133,6 +141,9 @@ pub enum UnitState {
         epoch: Epoch,
         /// Sequence number of the record.
         seq: Seq,
+        /// It is one of an earlier session of this host.
+        #[serde(default)]
+        earlier: bool,
     },
 }
 

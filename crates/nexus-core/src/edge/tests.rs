@@ -2,8 +2,10 @@
 
 mod commands;
 mod drift;
+mod earlier;
 mod further;
 mod history;
+mod keeping;
 mod leases;
 mod lifecycle;
 mod lines;

@@ -190,25 +190,26 @@ impl Centre {
         bug: Option<Bug>,
     ) -> Option<Refusal> {
         let (seq, command) = (outgoing.seq, &outgoing.command);
+        let owns = self
+            .table
+            .check_owner(olt, session, &shard(command))
+            .is_ok();
         let known = self.record.get(&command.resource);
         if let Some(known) = known.filter(|k| k.session == *session) {
             if known.seq == seq && known.subscriber == command.subscriber && known.is_held() {
-                return None;
+                return (!owns).then_some(Refusal::Stale);
             }
             if known.seq >= seq {
                 return Some(Refusal::Stale);
             }
         }
-        let owns = self
-            .table
-            .check_owner(olt, session, &shard(command))
-            .is_ok();
         if !owns && bug != Some(Bug::NoEpochCheck) {
             return Some(Refusal::Stale);
         }
         if let Some(known) = known.filter(|k| k.is_held()) {
             let released_elsewhere = known.session == *session && known.seq < outgoing.acked_below;
-            if known.subscriber != command.subscriber && !released_elsewhere {
+            let newer_owner = command.epoch > known.epoch;
+            if known.subscriber != command.subscriber && !released_elsewhere && !newer_owner {
                 return Some(Refusal::Taken);
             }
         }
@@ -305,6 +306,7 @@ pub fn as_record(resource: Resource, entry: &Entry) -> Record {
         resource,
         subscriber: entry.subscriber.clone(),
         olt: entry.olt.clone(),
+        session: Some(entry.session.clone()),
         epoch: entry.epoch,
         seq: entry.seq,
     }

@@ -220,6 +220,25 @@ fn a_server_that_was_paused_once_stops_nobody_and_one_whose_clock_is_slow_does()
 }
 
 #[test]
+fn a_virtual_machine_that_was_paused_is_found_at_its_first_contact() {
+    let mut edge = fresh();
+    RIGHT.beat(&mut edge, 30, 1200);
+    // For two hours its boot-time clock stood still.
+    let resumed = Clocks {
+        ahead: 77 + 7200,
+        ..RIGHT
+    };
+    resumed.ask(&mut edge, 1_230_000, 20, 20);
+    let apart = edge.clocks_apart().unwrap();
+    assert!(apart.stops && apart.what.contains("slow"), "{apart:?}");
+    assert_eq!(edge.view(at(1231)).lease_until, None);
+    // It goes on once a window has shown that the clock runs again.
+    resumed.beat(&mut edge, 1260, 1260 + WINDOW);
+    assert_eq!(edge.clocks_apart(), None);
+    assert!(edge.view(at(1270 + WINDOW)).lease_until.is_some());
+}
+
+#[test]
 fn an_older_server_that_does_not_say_what_its_clock_shows_is_not_compared() {
     let mut edge = fresh();
     let old = Clocks {

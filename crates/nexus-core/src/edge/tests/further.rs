@@ -350,6 +350,7 @@ fn a_unit_of_a_pinned_pool_is_asked_for_and_bound_once_the_centre_has_recorded_i
         resource: address("192.0.2.9"),
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
+        session: None,
         epoch: Epoch(0),
         seq: Seq(0),
     };

@@ -29,6 +29,7 @@ fn nothing_is_allocated_before_the_records_of_the_shards_have_been_read() {
         resource: address("10.0.0.2"),
         subscriber: subscriber(9),
         olt: OltId::new("olt-9").unwrap(),
+        session: None,
         epoch: Epoch(0),
         seq: Seq(4),
     };

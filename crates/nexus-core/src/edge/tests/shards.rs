@@ -83,6 +83,7 @@ fn a_new_session_keeps_only_what_the_record_confirms() {
         resource: address(resource),
         subscriber: subscriber(sub),
         olt: OltId::new("olt-1").unwrap(),
+        session: None,
         epoch: Epoch(1),
         seq: Seq(1),
     };
@@ -127,6 +128,7 @@ fn a_release_that_the_centre_asks_for_ends_the_binding() {
         resource: granted.resource,
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
+        session: None,
         epoch: Epoch(1),
         seq: Seq(1),
     };
@@ -170,6 +172,7 @@ fn what_was_released_shortly_before_a_shard_came_rests_here_too() {
         resource: address("10.0.0.2"),
         subscriber: subscriber(9),
         olt: OltId::new("olt-9").unwrap(),
+        session: None,
         epoch: Epoch(1),
         seq: Seq(4),
     };
@@ -221,6 +224,7 @@ fn who_came_back_before_its_address_was_asked_for_keeps_it_and_the_centre_hears_
         resource: granted.resource,
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
+        session: None,
         epoch: Epoch(1),
         seq: Seq(seq),
     };
@@ -265,6 +269,7 @@ fn what_is_asked_for_after_the_word_of_a_return_was_refused_is_released() {
         resource: granted.resource,
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
+        session: None,
         epoch: Epoch(1),
         seq: Seq(1),
     };
@@ -377,6 +382,7 @@ fn the_second_host_with_an_id_gives_nothing_and_serves_nothing_until_it_is_taken
         resource: acked.resource,
         subscriber: acked.row.subscriber.clone(),
         olt: edge.olt().clone(),
+        session: None,
         epoch: acked.row.epoch,
         seq: acked.row.seq,
     };

@@ -267,6 +267,7 @@ pub(super) fn as_record(resource: Resource, stored: &Stored) -> Record {
         resource,
         subscriber: stored.subscriber.clone(),
         olt: OltId::new(format!("olt-{}", stored.olt)).unwrap(),
+        session: None,
         epoch: stored.epoch,
         seq: stored.seq,
     }
