@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nexus_testkit::field::plan::FieldPlan;
-use nexus_testkit::field::run::run;
+use nexus_testkit::field::run::{reason, run};
 
 /// The seed of CI; `cargo xtask field --seed N` tries another one.
 const SEED: u64 = 5;
@@ -20,7 +20,11 @@ fn whatever_goes_wrong_nobody_shares_an_address_and_nothing_acknowledged_is_lost
         plan.length = Duration::from_secs(seconds);
     }
     if let Some(count) = number("NEXUS_FIELD_SUBSCRIBERS") {
-        plan.subscribers = u32::try_from(count).unwrap();
+        plan = plan.subscribers(u32::try_from(count).unwrap());
     }
-    run(&plan).unwrap_or_else(|error| panic!("{error:#}"));
+    if let Err(error) = run(&plan) {
+        // The findings, a line each; all the rest has been printed before.
+        let findings = error.root_cause().to_string();
+        panic!("{}\n{findings}", reason(&error));
+    }
 }

@@ -30,7 +30,7 @@ fn a_subscriber_on_another_host_has_an_address_there_at_once_and_the_old_one_res
     });
     assert_eq!(world.bound(b, "alice"), [("ipv4".to_owned(), new)]);
     for other in &others {
-        let answer = world.login(a, other);
+        let answer = world.answer(a, other);
         assert_ne!(
             answer.get("Framed-IP-Address"),
             Some(old.as_str()),

@@ -20,7 +20,7 @@ fn five_pools_over_rest_are_in_the_accept_and_on_record_and_end_together() {
     let named = users(&["alice", "bob"], ", pools: [customer, service, cgnat]");
     let ids = ["v4", "v6", "customer", "service", "cgnat"];
     let host = world.add_ready("olt-a", &named, &ids);
-    let answer = world.login(host, "alice");
+    let answer = world.answer(host, "alice");
     assert_eq!(answer.kind, "Access-Accept", "{}", answer.output);
     let get = |name: &str| {
         let value = answer.get(name);
@@ -61,7 +61,7 @@ fn five_pools_over_rest_are_in_the_accept_and_on_record_and_end_together() {
     expected.sort();
     assert_eq!(bound, expected);
     // Again the same, and somebody else gets something else of each.
-    let again = world.login(host, "alice");
+    let again = world.answer(host, "alice");
     // Signed anew each time.
     let unsigned = |answer: &Answer| {
         let mut attributes = answer.attributes.clone();
@@ -69,7 +69,7 @@ fn five_pools_over_rest_are_in_the_accept_and_on_record_and_end_together() {
         attributes
     };
     assert_eq!(unsigned(&again), unsigned(&answer));
-    world.login(host, "bob");
+    world.answer(host, "bob");
     let others = world.bound(host, "bob");
     assert_eq!(others.len(), 5);
     assert!(

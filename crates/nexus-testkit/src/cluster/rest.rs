@@ -115,6 +115,14 @@ impl Client {
         self.call("POST", HTTP_PORT, path, Some(body))
     }
 
+    /// PUT.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.call("PUT", HTTP_PORT, path, Some(body))
+    }
+
     /// DELETE.
     ///
     /// # Errors

@@ -10,13 +10,13 @@ use super::checker::check;
 use super::doors::Doors;
 use super::history::{Entry, History, OltAt, Who};
 use super::host::{Host, HostPlan, LINE, SECRET, read_map};
-use super::plan::{HEARTBEAT, LEASE, OLTS, POOL, ROUTER, SERVERS};
+use super::plan::{LEASES, Leases, OLTS, PATIENCE, POOL, ROUTER, SERVERS};
 use super::station::Station;
 use super::subscribers::{by_mac, users_file};
 use super::tracker::Tracker;
 use crate::access_node::object_path;
 use crate::bpf::{self, Pinned};
-use crate::cluster::{Client, ClusterBench, GRPC_PORT, LIMIT, NodePlan};
+use crate::cluster::{Client, ClusterBench, GRPC_PORT, NodePlan};
 use crate::interrupt::wait_until;
 use crate::nas::{Nas, Patience};
 use crate::netns::unique_prefix;
@@ -26,8 +26,8 @@ pub const NAS_PATIENCE: Patience = Patience {
     again: Duration::from_millis(1500),
     give_up: Duration::from_secs(9),
 };
-/// How long a client renews.
-const DHCP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a DHCP client asks. The kernel answers at once, so this is for a machine that stands still.
+const DHCP_PATIENCE: Duration = Duration::from_secs(20);
 /// Disks in MiB.
 const SERVER_DISK: u32 = 192;
 const HOST_DISK: u32 = 96;
@@ -47,6 +47,8 @@ pub struct BenchPlan {
     pub capacity: u32,
     /// Space of the pool, and prefix length of its shards.
     pub space: (&'static str, u8),
+    /// What servers and OLTs agree on about time.
+    pub leases: Leases,
 }
 
 impl BenchPlan {
@@ -61,7 +63,13 @@ impl BenchPlan {
             fragile_servers: true,
             servers: SERVERS,
             capacity: subscribers / 2,
-            space: ("100.64.0.0/20", 26),
+            // Four addresses for each subscriber, so that every OLT can be given enough.
+            space: match subscribers {
+                0..=1024 => ("100.64.0.0/20", 26),
+                1025..=4096 => ("100.64.0.0/18", 25),
+                _ => ("100.64.0.0/16", 24),
+            },
+            leases: LEASES,
         }
     }
 
@@ -75,7 +83,23 @@ impl BenchPlan {
             servers: 1,
             capacity: 40,
             space: ("100.64.0.0/24", 28),
+            leases: Leases {
+                heartbeat: Duration::from_secs(2),
+                offline_after: 10,
+                lease: Duration::from_secs(30),
+            },
         }
+    }
+
+    /// Nothing ends by itself within the life of a test: hosts are heard, and leases live, however slow the machine is.
+    #[must_use]
+    pub fn long_lived(mut self) -> Self {
+        self.leases = Leases {
+            heartbeat: Duration::from_secs(2),
+            offline_after: 100,
+            lease: Duration::from_secs(3600),
+        };
+        self
     }
 }
 
@@ -98,7 +122,7 @@ impl Field {
         let mut cluster = ClusterBench::create("field", server_plans(plan))?;
         cluster.start_all()?;
         let all: Vec<usize> = (0..cluster.size()).collect();
-        cluster.wait_converged(&all, LIMIT)?;
+        cluster.wait_converged(&all, PATIENCE)?;
         create_pool(&cluster, plan.space)?;
         let prefix = unique_prefix("field");
         let passing = Pinned::load(&object_path(), &format!("{prefix}-access-node"))?;
@@ -118,6 +142,8 @@ impl Field {
                 servers,
                 users: users.clone(),
                 disk: HOST_DISK,
+                // Of four hosts three may be away, and what a map has too many is no entry of anybody.
+                bindings: (plan.subscribers * 2).max(2048),
             };
             let (root, switch) = (cluster.directory(), cluster.network().switch());
             hosts.push(Host::create(host, &prefix, root, switch, &passing)?);
@@ -144,8 +170,7 @@ impl Field {
             self.host(*at)?.launch()?;
         }
         for at in at {
-            self.host(*at)?
-                .wait("it may allocate", LIMIT, may_allocate)?;
+            self.host(*at)?.wait("it may allocate", may_allocate)?;
         }
         Ok(())
     }
@@ -244,9 +269,10 @@ fn server_plans(plan: &BenchPlan) -> Vec<NodePlan> {
         .map(|address| format!("\"{address}:{GRPC_PORT}\""))
         .collect();
     let olt = format!(
-        "olt: {{heartbeat_interval: {}s, offline_after: 3, lease: {}s, endpoints: [{}]}}\n",
-        HEARTBEAT.as_secs(),
-        LEASE.as_secs(),
+        "olt: {{heartbeat_interval: {}s, offline_after: {}, lease: {}s, endpoints: [{}]}}\n",
+        plan.leases.heartbeat.as_secs(),
+        plan.leases.offline_after,
+        plan.leases.lease.as_secs(),
         endpoints.join(", ")
     );
     let mut plans = NodePlan::cluster(plan.servers, 0);
@@ -270,7 +296,10 @@ fn create_pool(cluster: &ClusterBench, (cidr, shard_size): (&str, u8)) -> Result
         "cool_down": "3s", "exclusions": [format!("{ROUTER}/32")],
         "dhcp": {"router": ROUTER, "lease_time": "5s"},
     });
-    let answer = cluster.client(0)?.post("/api/v1/pools", &pool)?;
+    let answer = cluster
+        .client(0)?
+        .patience(PATIENCE)
+        .post("/api/v1/pools", &pool)?;
     ensure!(
         answer.status == 201,
         "the pool was not created: HTTP {} {}",
@@ -278,8 +307,8 @@ fn create_pool(cluster: &ClusterBench, (cidr, shard_size): (&str, u8)) -> Result
         answer.body
     );
     for at in 0..cluster.size() {
-        let client = cluster.client(at)?;
-        wait_until("every server has the pool", LIMIT, || {
+        let client = cluster.client(at)?.patience(PATIENCE);
+        wait_until("every server has the pool", PATIENCE, || {
             let pools = client.get("/api/v1/pools")?;
             Ok(pools.body.to_string().contains(POOL).then_some(()))
         })?;

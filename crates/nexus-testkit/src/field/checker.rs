@@ -5,7 +5,7 @@
 //! | one holder | two kernels' maps have one address for two subscribers at the same time |
 //! | kept | an acknowledged binding leaves its map, or its address is given to another, before its subscriber or an operator has asked for its end |
 //! | same address | a subscriber that asks again at its OLT gets another address |
-//! | served | a known subscriber's renewal is not answered; or, at an OLT that is cut off and whose lease lives, somebody gets no address |
+//! | served | a known subscriber's DHCP exchange does not end with its address; or, at an OLT that is cut off and whose lease lives, somebody gets no address |
 //! | at the end | servers differ, count duplicates, or their record differs from what sidecars and kernels have |
 
 mod ends;
@@ -22,8 +22,6 @@ use crate::packet::Mac;
 
 /// The rule about the end.
 pub const AT_THE_END: &str = "at the end";
-/// The rule of findings about a subscriber that came from another OLT before all that it had done there was settled.
-pub const ROAMING: &str = "roaming";
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

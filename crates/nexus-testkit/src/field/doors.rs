@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::history::{Outcome, Who};
+use super::plan::PATIENCE;
 use super::station::Station;
 use super::subscribers::account;
 use crate::interrupt::check;
@@ -15,6 +16,8 @@ use crate::nas::{Nas, Reply};
 
 /// Pause between two looks.
 const NAP: Duration = Duration::from_millis(2);
+/// Pause before who was refused asks again.
+const BREATH: Duration = Duration::from_millis(200);
 
 /// Where one OLT is reached.
 #[derive(Debug)]
@@ -58,22 +61,52 @@ impl Doors {
         Ok(answers)
     }
 
-    /// The same for subscribers who must all get an address.
+    /// Asks until each is accepted or rejected: on a busy machine answers come too late.
     ///
     /// # Errors
-    /// If one does not.
+    /// As [`Doors::authenticate`], and if somebody is not answered within [`PATIENCE`].
+    pub fn answers(&mut self, all: impl IntoIterator<Item = Who>) -> Result<BTreeMap<Who, Reply>> {
+        self.insist(all, |reply| {
+            (*reply != Reply::Nothing).then(|| reply.clone())
+        })
+    }
+
+    /// Asks until each has an address: an OLT whose heartbeats come late may have to be renewed first.
+    ///
+    /// # Errors
+    /// As [`Doors::authenticate`], and if somebody gets none within [`PATIENCE`].
     pub fn addresses(
         &mut self,
         all: impl IntoIterator<Item = Who>,
     ) -> Result<BTreeMap<Who, Ipv4Addr>> {
-        let mut addresses = BTreeMap::new();
-        for (who, reply) in self.authenticate(all)? {
-            match reply {
-                Reply::Accept(Some(address)) => addresses.insert(who, address),
-                other => bail!("subscriber {who} got no address: {other:?}"),
-            };
+        self.insist(all, |reply| match reply {
+            Reply::Accept(address) => *address,
+            Reply::Reject(_) | Reply::Nothing => None,
+        })
+    }
+
+    fn insist<T>(
+        &mut self,
+        all: impl IntoIterator<Item = Who>,
+        wanted: impl Fn(&Reply) -> Option<T>,
+    ) -> Result<BTreeMap<Who, T>> {
+        let mut open: BTreeSet<Who> = all.into_iter().collect();
+        let mut done = BTreeMap::new();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            for (who, reply) in self.authenticate(open.iter().copied())? {
+                if let Some(value) = wanted(&reply) {
+                    open.remove(&who);
+                    done.insert(who, value);
+                } else if Instant::now() >= end {
+                    bail!("subscriber {who} was answered {reply:?} for {PATIENCE:?}");
+                }
+            }
+            if open.is_empty() {
+                return Ok(done);
+            }
+            std::thread::sleep(BREATH);
         }
-        Ok(addresses)
     }
 
     /// Renews all of these at once, and waits until each is answered.

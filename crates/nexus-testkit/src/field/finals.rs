@@ -7,15 +7,29 @@ use serde_json::Value;
 
 use super::bench::Field;
 use super::history::{Finals, OltAt, Recorded, Who};
-use super::plan::POOL;
+use super::plan::{PATIENCE, POOL};
 use super::subscribers::number;
 use crate::cluster::Client;
+use crate::interrupt::wait_until;
 
-/// Reads all of it. `olts` are the hosts that count.
+/// Reads all of it, again until everybody has answered. `olts` are the hosts that count.
 ///
 /// # Errors
-/// If somebody does not answer, or with something else.
+/// If that does not happen within [`PATIENCE`]; with what was wrong last.
 pub fn read(field: &Field, olts: OltAt) -> Result<Finals> {
+    let mut last = None;
+    let done = wait_until("everybody says what it has", PATIENCE, || {
+        Ok(read_once(field, olts)
+            .map_err(|error| last = Some(error))
+            .ok())
+    });
+    match (done, last) {
+        (Err(error), Some(last)) => Err(last.context(error)),
+        (done, _) => done,
+    }
+}
+
+fn read_once(field: &Field, olts: OltAt) -> Result<Finals> {
     let mut finals = Finals::default();
     let ids: Vec<&str> = field
         .hosts

@@ -17,10 +17,27 @@ pub enum Action {
     Authenticate,
     /// DHCP renewal of that address, unicast, out of the subscriber's line.
     Renew(Ipv4Addr),
+    /// DHCPDISCOVER and the REQUEST of what was offered, which must be that address.
+    Discover(Ipv4Addr),
+    /// DHCPREQUEST of that address by a client that was switched off and on again (INIT-REBOOT).
+    Reboot(Ipv4Addr),
     /// DHCPRELEASE of that address; nobody answers it.
     Release(Ipv4Addr),
     /// `DELETE /api/v1/allocate/{subscriber}`.
     Stop,
+}
+
+impl Action {
+    /// The address that a DHCP exchange must end with.
+    #[must_use]
+    pub fn leased(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Renew(address) | Self::Discover(address) | Self::Reboot(address) => {
+                Some(*address)
+            }
+            Self::Authenticate | Self::Release(_) | Self::Stop => None,
+        }
+    }
 }
 
 /// What came of it.
@@ -32,7 +49,7 @@ pub enum Outcome {
     Rejected(String),
     /// DHCPACK of the address that was asked for.
     Acked,
-    /// DHCPNAK, or an ACK of another address.
+    /// DHCPNAK, or an OFFER or ACK of another address.
     Nak(String),
     /// It was sent, and that is all there is to know.
     Sent,
@@ -68,7 +85,7 @@ pub struct Entry {
     pub address: Ipv4Addr,
     /// Whose line.
     pub mac: Mac,
-    /// When it ends by itself; [`Moment::NEVER`]: it has no end, because the centre has acknowledged it.
+    /// When it ends by itself: far away, or never, if the centre has acknowledged it.
     pub valid_until: Moment,
 }
 
@@ -85,8 +102,8 @@ pub struct Held {
     pub first: (Moment, Moment),
     /// The last sample.
     pub last: (Moment, Moment),
-    /// End of the first sample in which it had no end.
-    pub endless_from: Option<Moment>,
+    /// End of the first sample that showed that the centre has acknowledged it.
+    pub acked_from: Option<Moment>,
     /// End of the first sample in which it was not there any more.
     pub gone_by: Option<Moment>,
     /// When it ended by itself, if that is why it is gone.

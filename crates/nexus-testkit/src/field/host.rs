@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::history::Entry;
 use super::moment::Moment;
+use super::plan::PATIENCE;
 use crate::bpf::{self, BPFFS, Pinned};
 use crate::cluster::{GRPC_PORT, SmallDisk};
 use crate::command;
@@ -32,8 +33,6 @@ pub const LINE: &str = "line0";
 /// The secret that NAS and sidecar share.
 pub const SECRET: &str = "field-secret";
 const CORE: &str = "core0";
-/// Far more than a start takes.
-const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Drops whatever comes from or goes to a server that is cut.
 const FILTER: &str = "table inet field {
@@ -58,6 +57,8 @@ pub struct HostPlan {
     pub users: PathBuf,
     /// Size of its disk in MiB.
     pub disk: u32,
+    /// Most entries of the kernel's map.
+    pub bindings: u32,
 }
 
 /// The host. Fields are dropped in this order.
@@ -193,28 +194,14 @@ impl Host {
         Ok(())
     }
 
-    /// Starts the sidecar and waits until its status is such.
-    ///
-    /// # Errors
-    /// If it is not built, ends, or does not get that far.
-    pub fn start(&mut self, what: &str, ready: impl Fn(&Value) -> bool) -> Result<()> {
-        self.launch()?;
-        self.wait(what, START_LIMIT, ready)
-    }
-
     /// Waits until the status is such.
     ///
     /// # Errors
-    /// If the sidecar ends, or does not get that far within `limit`.
-    pub fn wait(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        ready: impl Fn(&Value) -> bool,
-    ) -> Result<()> {
+    /// If the sidecar ends, or does not get that far within [`PATIENCE`].
+    pub fn wait(&mut self, what: &str, ready: impl Fn(&Value) -> bool) -> Result<()> {
         let mut sidecar = self.sidecar.take().context("it does not run")?;
         let mut last = String::new();
-        let done = sidecar.wait_until(what, limit, || {
+        let done = sidecar.wait_until(what, PATIENCE, || {
             std::thread::sleep(Duration::from_millis(100));
             let status = self.status();
             last = format!("{status:?}");
@@ -345,7 +332,7 @@ impl Host {
              nexus_endpoints: [{}]\n\
              interfaces: [{{name: {ACCESS}, mode: native}}]\n\
              storage: {{path: \"{}\"}}\n\
-             fast_path: {{pin_path: \"{}\", max_bindings: 2048}}\n\
+             fast_path: {{pin_path: \"{}\", max_bindings: {}}}\n\
              control: {{socket: \"{}\"}}\n\
              radius:\n  listen: {}\n  clients: [{{address: 127.0.0.1, secret: {SECRET}}}]\n  users_file: \"{}\"\n",
             self.plan.id,
@@ -355,6 +342,7 @@ impl Host {
             servers.join(", "),
             self.store().display(),
             self.pins.0.display(),
+            self.plan.bindings,
             self.directory.join("sock").display(),
             Self::radius(),
             self.plan.users.display(),

@@ -102,9 +102,7 @@ impl Lane<'_> {
     }
 
     fn recovered(&mut self, place: usize) -> Result<()> {
-        self.host(place)?
-            .1
-            .wait("recovered", PATIENCE, may_allocate)
+        self.host(place)?.1.wait("recovered", may_allocate)
     }
 
     fn cut(&mut self, place: usize, time: Duration) -> Result<()> {
@@ -114,7 +112,8 @@ impl Lane<'_> {
         let servers = self.servers.clone();
         let (_, host) = self.host(place)?;
         host.cut(&servers)?;
-        // What is left of the lease can only get less from now on.
+        // What is left of the lease can only get less from now on, and it is asked for later than this.
+        let asked = Moment::now();
         let status = host.status()?;
         let left = status.get("lease_left_secs").and_then(Value::as_u64);
         let free = free(&status);
@@ -122,7 +121,7 @@ impl Lane<'_> {
             && free >= PLENTY
         {
             let left = Duration::from_secs(left).saturating_sub(SLACK).min(time);
-            let served_until = Moment::now().plus(left);
+            let served_until = asked.plus(left);
             self.journal.is(one, Kind::CutOff { served_until });
         }
         self.journal

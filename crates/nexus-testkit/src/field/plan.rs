@@ -12,19 +12,33 @@ use super::history::Who;
 pub const SERVERS: usize = 3;
 /// OLT hosts; two more stand by with the ids of others.
 pub const OLTS: usize = 4;
-/// `olt.heartbeat_interval`; an OLT is offline after three.
-pub const HEARTBEAT: Duration = Duration::from_secs(3);
-/// `olt.lease`.
-pub const LEASE: Duration = Duration::from_secs(15);
-/// What an outage lasts after which shards have moved: the lease, what the grantor waits on top of it, and some time.
-pub const LONG: Duration = Duration::from_secs(24);
+/// Lives of leases in the random run. A machine that stands still for seconds, as CI's does, ends nothing by itself.
+pub const LEASES: Leases = Leases {
+    heartbeat: Duration::from_secs(3),
+    offline_after: 9,
+    lease: Duration::from_secs(30),
+};
+/// What an outage lasts after which shards have moved: the lease, what the grantor waits on top of it (1% and 5 s), and
+/// some time.
+pub const LONG: Duration = Duration::from_secs(40);
 /// Longest time that anything may take that is waited for, on a machine that has much else to do; only a failing run
 /// takes it.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// The pool.
 pub const POOL: &str = "field-ipv4";
 /// Its first address, which is its router.
 pub const ROUTER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(100, 64, 0, 1);
+
+/// `olt:` of the servers' configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// `heartbeat_interval`.
+    pub heartbeat: Duration,
+    /// Heartbeats that an OLT may miss before it counts as offline.
+    pub offline_after: u32,
+    /// `lease`.
+    pub lease: Duration,
+}
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -39,6 +53,8 @@ pub struct FieldPlan {
     pub per_second: f64,
     /// Whether the nemesis comes at all.
     pub troubles: bool,
+    /// How long what is wrong at the end has time to come right.
+    pub last_wait: Duration,
 }
 
 /// What can happen to an OLT host.
@@ -106,7 +122,7 @@ const SERVER_TROUBLES: [ServerTrouble; 7] = [
 ];
 
 impl FieldPlan {
-    /// Once through all troubles in about two minutes, for CI.
+    /// Once through all troubles in about three minutes, for CI.
     #[must_use]
     pub fn short(seed: u64) -> Self {
         Self {
@@ -115,16 +131,26 @@ impl FieldPlan {
             subscribers: 1000,
             per_second: 120.0,
             troubles: true,
+            last_wait: PATIENCE,
         }
     }
 
-    /// Few subscribers and no nemesis: for a test that does something wrong itself.
+    /// So many subscribers; more of them do more.
+    #[must_use]
+    pub fn subscribers(mut self, subscribers: Who) -> Self {
+        self.subscribers = subscribers;
+        self.per_second = f64::from(subscribers / 10).clamp(120.0, 400.0);
+        self
+    }
+
+    /// Few subscribers and no nemesis: for a test that does something wrong itself, and is not put right.
     #[must_use]
     pub fn calm(seed: u64) -> Self {
         Self {
             subscribers: 200,
             per_second: 60.0,
             troubles: false,
+            last_wait: Duration::from_secs(2),
             ..Self::short(seed)
         }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::bench::{BenchPlan, Field, may_allocate, servers};
-use super::checker::{AT_THE_END, Finding, ROAMING, around, check};
+use super::checker::{AT_THE_END, Finding, around, check, rights};
 use super::doors::Doors;
 use super::finals;
 use super::history::{Finals, History, OltAt, Outcome, Who};
@@ -23,6 +23,7 @@ use super::subscribers::by_mac;
 use super::tracker::Tracker;
 use super::workload::{Board, STOPS, Workload, operator};
 use crate::cluster::Client;
+use crate::interrupt::wait_until;
 use crate::packet::Mac;
 
 /// Time between two rounds of samples.
@@ -43,6 +44,10 @@ pub struct Report {
     pub found: Vec<Finding>,
     /// Samples of maps that were taken.
     pub samples: u64,
+    /// Of so many Accepts (the second number) the checker could not expect anything, see [`Right::doubtful`].
+    ///
+    /// [`Right::doubtful`]: super::checker::Right::doubtful
+    pub doubtful: (usize, usize),
 }
 
 impl Report {
@@ -70,28 +75,22 @@ impl Report {
             .map(|(what, n)| format!("{what} {n}"))
             .collect();
         format!(
-            "{} operations, {} samples of maps, {} entries followed, {} disturbances, {} findings about roaming\n{}",
+            "{} operations, {} samples of maps, {} entries followed, {} disturbances, {} of {} Accepts doubtful\n{}",
             self.history.ops.len(),
             self.samples,
             self.history.held.len(),
             self.history.disturbances.len(),
-            self.found.iter().filter(|one| one.rule == ROAMING).count(),
+            self.doubtful.0,
+            self.doubtful.1,
             counts.join("\n")
         )
     }
 
-    /// Fails if something is wrong; the text shows what happened around it.
-    ///
-    /// # Errors
-    /// The first findings.
-    pub fn verdict(&self, seed: u64, who: &BTreeMap<Mac, Who>) -> Result<()> {
-        let counts = |finding: &&Finding| finding.rule != ROAMING || strict();
-        let found: Vec<&Finding> = self.found.iter().filter(counts).collect();
-        if found.is_empty() {
-            return Ok(());
-        }
-        let mut text = format!("seed {seed}: {} findings, the first:\n", found.len());
-        for finding in found.into_iter().take(SHOWN) {
+    /// The first findings with all that happened around them; nothing if nothing is wrong.
+    #[must_use]
+    pub fn details(&self, who: &BTreeMap<Mac, Who>) -> String {
+        let mut text = String::new();
+        for finding in self.found.iter().take(SHOWN) {
             let Finding {
                 at,
                 rule,
@@ -106,16 +105,29 @@ impl Report {
                 text += &format!("    {line}\n");
             }
         }
-        bail!("{text}")
+        text
+    }
+
+    /// Fails if something is wrong; the text has a line for each of the first findings.
+    ///
+    /// # Errors
+    /// The first findings.
+    pub fn verdict(&self) -> Result<()> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let first = self.found.iter().take(SHOWN);
+        let first = first.map(|one| format!("\n[{}] {}: {:.300}", one.rule, one.at, one.what));
+        bail!(
+            "{} findings, the first:{}",
+            self.found.len(),
+            first.collect::<String>()
+        )
     }
 }
 
-/// Whether findings about roaming count: not yet, see docs/decisions/2026-11-22-the-field.md.
-fn strict() -> bool {
-    std::env::var_os("NEXUS_FIELD_STRICT").is_some()
-}
-
-/// Runs the plan on a new bench. On failure stores and logs are kept, and the message says where.
+/// Runs the plan on a new bench. On failure stores and logs are kept; where, and what happened around the findings,
+/// stands on standard error, and the error itself is short.
 ///
 /// # Errors
 /// What is wrong, or what could not be done.
@@ -127,27 +139,42 @@ pub fn run(plan: &FieldPlan) -> Result<Report> {
         plan.length.as_secs()
     );
     let mut field = Field::start(&BenchPlan::field(plan.subscribers))?;
-    let done = on(&mut field, plan, |_, _| Ok(()));
-    let who = by_mac(plan.subscribers);
+    let done = on(&mut field, plan, |_| Ok(()));
     let verdict = match &done {
         Ok(report) => {
             eprintln!("{}", report.brief());
-            report.verdict(plan.seed, &who)
+            report.verdict()
         }
-        Err(error) => Err(anyhow!("seed {}: {error:#}", plan.seed)),
+        Err(error) => Err(anyhow!("{}", reason(error))),
     };
     if let Err(error) = verdict {
         let kept = field.cluster.keep_directory();
-        if let Ok(report) = &done {
-            write_history(&kept, report)?;
+        eprintln!("{}", field.logs(8));
+        match &done {
+            Ok(report) => {
+                write_history(&kept, report)?;
+                eprintln!("{}", report.details(&by_mac(plan.subscribers)));
+            }
+            Err(error) => eprintln!("{error:#}"),
         }
-        bail!(
-            "{error:#}\nlogs, stores and history are kept in {}\n{}",
-            kept.display(),
-            field.logs(8)
+        eprintln!(
+            "logs, stores and history are kept in {}, see `findings`",
+            kept.display()
         );
+        return Err(error.context(format!("seed {}", plan.seed)));
     }
     done
+}
+
+/// The first line of each part of an error, the cause last: short enough to be the last line of a test's output.
+#[must_use]
+pub fn reason(error: &anyhow::Error) -> String {
+    let parts = error.chain().map(|part| {
+        let part = part.to_string();
+        let line = part.lines().next().unwrap_or_default();
+        format!("{line:.400}")
+    });
+    parts.collect::<Vec<_>>().join(": ")
 }
 
 fn write_history(directory: &Path, report: &Report) -> Result<()> {
@@ -183,9 +210,41 @@ fn write_history(directory: &Path, report: &Report) -> Result<()> {
 }
 
 /// Samples of all maps so far.
+#[derive(Debug)]
 struct Samples {
     tracker: Tracker,
     taken: u64,
+}
+
+/// What a test has at hand while the run goes on.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// The bench.
+    pub field: &'a mut Field,
+    /// What the checker is told of disturbances.
+    pub journal: &'a Journal,
+    /// What subscribers have met with.
+    pub board: &'a Board,
+    samples: &'a Mutex<Samples>,
+}
+
+impl Scene<'_> {
+    /// Waits until every map has been read as often again, from the beginning.
+    ///
+    /// # Errors
+    /// If that does not happen within [`PATIENCE`].
+    pub fn more_samples(&self, rounds: u64) -> Result<()> {
+        more_samples(self.samples, rounds)
+    }
+}
+
+/// The round that is under way does not count.
+fn more_samples(samples: &Mutex<Samples>, rounds: u64) -> Result<()> {
+    let taken = || samples.lock().unwrap_or_else(PoisonError::into_inner).taken;
+    let enough = taken() + rounds + 1;
+    wait_until("more rounds of samples", PATIENCE, || {
+        Ok((taken() >= enough).then_some(()))
+    })
 }
 
 /// Runs the plan on this bench. `meanwhile` is done once everybody has had time to come up, before the nemesis.
@@ -195,7 +254,7 @@ struct Samples {
 pub fn on(
     field: &mut Field,
     plan: &FieldPlan,
-    meanwhile: impl FnOnce(&mut Field, &Journal) -> Result<()>,
+    meanwhile: impl FnOnce(&mut Scene<'_>) -> Result<()>,
 ) -> Result<Report> {
     let olts: Vec<OltAt> = (0..OLTS).collect();
     field.start_sidecars(&olts)?;
@@ -236,7 +295,9 @@ pub fn on(
         disturbances,
         seen,
     };
+    let all = rights(&history, &who);
     Ok(Report {
+        doubtful: (all.iter().filter(|one| one.doubtful).count(), all.len()),
         found: check(&history, Some(&finals), &who),
         history,
         samples: samples.taken,
@@ -251,39 +312,40 @@ fn story(
     plan: &FieldPlan,
     (board, journal, samples): Told<'_>,
     who: &BTreeMap<Mac, Who>,
-    meanwhile: impl FnOnce(&mut Field, &Journal) -> Result<()>,
+    meanwhile: impl FnOnce(&mut Scene<'_>) -> Result<()>,
 ) -> Result<Finals> {
     let wanted = u64::from(plan.subscribers) * 2;
-    crate::interrupt::wait_until("subscribers have come up", PATIENCE, || {
+    wait_until("subscribers have come up", PATIENCE, || {
         Ok((board.done.load(Ordering::Relaxed) >= wanted).then_some(()))
     })?;
     journal.tell("subscribers are up");
-    meanwhile(field, journal)?;
+    meanwhile(&mut Scene {
+        field: &mut *field,
+        journal,
+        board,
+        samples,
+    })?;
     if plan.troubles {
         troubles(field, plan, board, journal)?;
         journal.tell("the nemesis rests");
     }
     for (at, host) in field.hosts.iter_mut().enumerate().take(OLTS) {
-        host.wait("connected in the end", PATIENCE, may_allocate)
+        host.wait("connected in the end", may_allocate)
             .with_context(|| format!("OLT {at}"))?;
     }
     board.resting.store(true, Ordering::Relaxed);
     settled(field)?;
     board.closing.store(true, Ordering::Relaxed);
-    crate::interrupt::wait_until("everybody has asked once more", PATIENCE, || {
+    wait_until("everybody has asked once more", PATIENCE, || {
         Ok(board.closed.load(Ordering::Relaxed).then_some(()))
     })?;
     journal.tell("everybody has asked once more");
     settled(field)?;
     journal.tell("nothing waits for the centre");
     // What was asked back last is on its way still; and the maps are read once more.
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + plan.last_wait;
     loop {
-        let before = samples.lock().unwrap_or_else(PoisonError::into_inner).taken;
-        crate::interrupt::wait_until("two more rounds of samples", PATIENCE, || {
-            let taken = samples.lock().unwrap_or_else(PoisonError::into_inner).taken;
-            Ok((taken >= before + 2).then_some(()))
-        })?;
+        more_samples(samples, 1)?;
         let finals = finals::read(field, OLTS)?;
         let held = samples
             .lock()
@@ -309,7 +371,7 @@ fn settled(field: &mut Field) -> Result<()> {
     let all: Vec<usize> = (0..SERVERS).collect();
     field.cluster.wait_converged(&all, PATIENCE)?;
     for host in field.hosts.iter_mut().take(OLTS) {
-        host.wait("nothing waits for the centre", PATIENCE, quiet)?;
+        host.wait("nothing waits for the centre", quiet)?;
     }
     Ok(())
 }

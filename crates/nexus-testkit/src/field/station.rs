@@ -1,4 +1,4 @@
-//! The subscribers' end of one OLT's line: DHCP renewals and releases, each with an account of its answer.
+//! The subscribers' end of one OLT's line: DHCP exchanges and releases, each with an account of its answer.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -21,13 +21,24 @@ use crate::packet::{Bootp, Frame, Mac};
 const AGAIN: Duration = Duration::from_millis(700);
 /// Memory for frames that were received and not read yet; beyond it the kernel drops them, and they are asked for again.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// DHCP message types (RFC 2132 section 9.6).
+const OFFER: u8 = 2;
+const ACK: u8 = 5;
 /// Most bytes of a frame; what is behind is cut off.
 const FRAME_MAX: usize = 1024;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Offer,
+    Ack,
+}
 
 #[derive(Debug)]
 struct Waiting {
     who: Who,
     address: Ipv4Addr,
+    next: Next,
     frame: Vec<u8>,
     began: Instant,
     sent: Instant,
@@ -70,28 +81,36 @@ impl Station {
 
     /// Renews an address: REQUEST to the server alone (RFC 2131 section 4.3.2, RENEWING).
     pub fn renew(&mut self, now: Instant, who: Who, address: Ipv4Addr) {
-        self.xid = self.xid.wrapping_add(1);
-        let message = Bootp::renew(mac(who), self.xid, address);
-        let frame = self.frame(who, &message);
-        self.send(&frame);
-        let waiting = Waiting {
-            who,
-            address,
-            frame,
-            began: now,
-            sent: now,
-        };
-        self.waiting.insert(self.xid, waiting);
+        let xid = self.xid();
+        let frame = self.to_server(who, &Bootp::renew(mac(who), xid, address));
+        self.begin(now, (xid, who, address), Next::Ack, frame);
+    }
+
+    /// Asks everybody, as a client that knows nothing: DISCOVER, and the REQUEST of what is offered (SELECTING).
+    pub fn discover(&mut self, now: Instant, who: Who, address: Ipv4Addr) {
+        let xid = self.xid();
+        let frame = to_everybody(who, &Bootp::discover(mac(who), xid));
+        self.begin(now, (xid, who, address), Next::Offer, frame);
+    }
+
+    /// Asks everybody for an address that it had before it was switched off (RFC 2131 section 4.3.2, INIT-REBOOT).
+    pub fn reboot(&mut self, now: Instant, who: Who, address: Ipv4Addr) {
+        let xid = self.xid();
+        let message = Bootp::request(mac(who), xid)
+            .option(53, &[3])
+            .option(50, &address.octets())
+            .option(55, &[1, 3, 6, 51, 54]);
+        let frame = to_everybody(who, &message);
+        self.begin(now, (xid, who, address), Next::Ack, frame);
     }
 
     /// Releases an address (RFC 2131 section 4.4.6). Nobody answers.
     pub fn release(&mut self, who: Who, address: Ipv4Addr) {
-        self.xid = self.xid.wrapping_add(1);
-        let mut message = Bootp::request(mac(who), self.xid)
+        let mut message = Bootp::request(mac(who), self.xid())
             .option(53, &[7])
             .option(54, &self.server.octets());
         message.ciaddr = address;
-        let frame = self.frame(who, &message);
+        let frame = self.to_server(who, &message);
         self.send(&frame);
     }
 
@@ -102,7 +121,7 @@ impl Station {
         while let Ok(len) = (&self.socket).read(&mut buffer) {
             let frame = Frame::parse(buffer.get(..len).unwrap_or_default());
             if let Ok(reply) = frame.and_then(|frame| frame.bootp()) {
-                done.extend(self.take(&reply));
+                done.extend(self.take(now, &reply));
             }
         }
         let mut given_up = Vec::new();
@@ -122,15 +141,30 @@ impl Station {
         done
     }
 
-    fn take(&mut self, reply: &Bootp) -> Option<(Who, Outcome)> {
-        let Waiting { who, address, .. } = *self.waiting.get(&reply.xid)?;
+    fn take(&mut self, now: Instant, reply: &Bootp) -> Option<(Who, Outcome)> {
+        let waiting = self.waiting.get_mut(&reply.xid)?;
+        let Waiting { who, address, .. } = *waiting;
         // Own frames pass by here, too.
         if reply.op != 2 || reply.mac() != mac(who) {
             return None;
         }
+        let theirs = reply.yiaddr == address;
+        match (waiting.next, reply.message_type()) {
+            (Next::Offer, Some(OFFER)) if theirs => {
+                let select = Bootp::select(mac(who), reply.xid, address, self.server);
+                waiting.frame = to_everybody(who, &select);
+                (waiting.next, waiting.sent) = (Next::Ack, now);
+                let _ = self.socket.send(&waiting.frame);
+                return None;
+            }
+            // DISCOVER was sent twice.
+            (Next::Ack, Some(OFFER)) if theirs => return None,
+            _ => {}
+        }
+        let expected = waiting.next == Next::Ack;
         self.waiting.remove(&reply.xid);
         let outcome = match reply.message_type() {
-            Some(5) if reply.yiaddr == address => Outcome::Acked,
+            Some(ACK) if theirs && expected => Outcome::Acked,
             _ => Outcome::Nak(format!("{} of {}", reply.message_name(), reply.yiaddr)),
         };
         Some((who, outcome))
@@ -141,10 +175,38 @@ impl Station {
         let _ = self.socket.send(frame);
     }
 
-    fn frame(&self, who: Who, message: &Bootp) -> Vec<u8> {
+    fn xid(&mut self) -> u32 {
+        self.xid = self.xid.wrapping_add(1);
+        self.xid
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        (xid, who, address): (u32, Who, Ipv4Addr),
+        next: Next,
+        frame: Vec<u8>,
+    ) {
+        self.send(&frame);
+        let waiting = Waiting {
+            who,
+            address,
+            next,
+            frame,
+            began: now,
+            sent: now,
+        };
+        self.waiting.insert(xid, waiting);
+    }
+
+    fn to_server(&self, who: Who, message: &Bootp) -> Vec<u8> {
         let frame = Frame::from_client(message).unicast(self.gateway, self.server);
         on_line(who, frame).build()
     }
+}
+
+fn to_everybody(who: Who, message: &Bootp) -> Vec<u8> {
+    on_line(who, Frame::from_client(message)).build()
 }
 
 fn open(interface: &str) -> Result<Socket> {

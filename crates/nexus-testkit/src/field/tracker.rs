@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::history::{Entry, Held, OltAt};
 use super::moment::Moment;
 use crate::packet::Mac;
+
+/// What has not ended after this time was acknowledged: what was not is given for 10 minutes at most, and what was for
+/// days (`reclaim_after`).
+const ACKED: Duration = Duration::from_secs(20 * 60);
 
 /// Puts samples together. Samples of one map come in the order in which they were taken.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +36,14 @@ impl Tracker {
             .map(|(key, (_, valid))| (*key, *valid))
             .collect();
         for (key, valid) in before {
-            // One that had ended before this sample began is another one if it is there again.
+            // One that had ended before this sample began is another one if it is there again; and so is one that is not
+            // acknowledged and was: between the samples it was released and given anew.
             let expired = valid <= began;
-            if (expired || !here.contains_key(&key))
+            let lasts = valid >= ended.plus(ACKED);
+            let same = here
+                .get(&key)
+                .is_some_and(|now| !lasts || *now >= ended.plus(ACKED));
+            if (expired || !same)
                 && let Some((mut held, _)) = self.now.remove(&key)
             {
                 held.gone_by = Some(ended);
@@ -49,15 +59,15 @@ impl Tracker {
                 mac,
                 first: (began, ended),
                 last: (began, ended),
-                endless_from: None,
+                acked_from: None,
                 gone_by: None,
                 expired: false,
             };
             let (held, until) = self.now.entry(key).or_insert_with(|| (new(), valid));
             held.last = (began, ended);
             *until = valid;
-            if valid == Moment::NEVER && held.endless_from.is_none() {
-                held.endless_from = Some(ended);
+            if valid >= ended.plus(ACKED) && held.acked_from.is_none() {
+                held.acked_from = Some(ended);
             }
         }
     }
@@ -141,7 +151,7 @@ mod tests {
         let [held] = &held[..] else {
             panic!("{held:?}")
         };
-        assert_eq!(held.endless_from, Some(Moment::second(21)));
+        assert_eq!(held.acked_from, Some(Moment::second(21)));
         assert_eq!(held.gone_by, Some(Moment::second(31)));
         assert!(!held.expired);
     }
@@ -153,6 +163,19 @@ mod tests {
         assert!(held[0].expired);
         let again = track(&[(0, 10, &[entry(A, 15)]), (0, 20, &[entry(A, 30)])]);
         assert_eq!(again.len(), 2, "it ended in between");
+    }
+
+    #[test]
+    fn an_entry_that_was_acknowledged_and_is_not_is_another_one() {
+        let held = track(&[
+            (0, 10, &[entry(A, 30)]),
+            (0, 20, &[entry(A, 0)]),
+            (0, 30, &[entry(A, 60)]),
+            (0, 40, &[entry(A, 0)]),
+        ]);
+        let acked: Vec<_> = held.iter().map(|one| one.acked_from).collect();
+        assert_eq!(acked, [Some(Moment::second(21)), Some(Moment::second(41))]);
+        assert_eq!(held[0].gone_by, Some(Moment::second(31)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::doors::Doors;
 use super::history::{Action, OltAt, Op, Outcome, Who};
 use super::moment::Moment;
+use super::plan::OLTS;
 use super::subscribers::{account, home, id};
 use crate::cluster::Client;
 use crate::nas::Reply;
@@ -41,6 +42,10 @@ pub struct Board {
     pub stop: AtomicBool,
     /// Operations that are over.
     pub done: AtomicU64,
+    /// DHCP exchanges that nobody answered.
+    pub unanswered: AtomicU64,
+    /// Access-Requests that an OLT has rejected.
+    pub rejected: [AtomicU64; OLTS],
 }
 
 impl Board {
@@ -204,6 +209,14 @@ impl<'a> Workload<'a> {
             *open = open.saturating_sub(1);
         }
         self.board.done.fetch_add(1, Ordering::Relaxed);
+        let counted = match &outcome {
+            Outcome::Rejected(_) => self.board.rejected.get(olt),
+            Outcome::Silent if action.leased().is_some() => Some(&self.board.unanswered),
+            _ => None,
+        };
+        if let Some(counted) = counted {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
         self.ops.push(Op {
             who,
             olt,
@@ -229,7 +242,12 @@ impl<'a> Workload<'a> {
         match address {
             Some(_) if leaves || dice < 8 => self.authenticate(now, who, self.elsewhere(at, dice)),
             Some(address) if dice < 60 => {
-                self.exchange(now, who, at, Action::Renew(address));
+                let action = match dice {
+                    ..36 => Action::Renew(address),
+                    36..50 => Action::Discover(address),
+                    _ => Action::Reboot(address),
+                };
+                self.exchange(now, who, at, action);
                 Ok(())
             }
             Some(_) if dice < 86 => self.authenticate(now, who, at),
@@ -303,6 +321,8 @@ impl<'a> Workload<'a> {
         let began = Moment::now();
         match action {
             Action::Renew(address) => doors.station.renew(now, number, address),
+            Action::Discover(address) => doors.station.discover(now, number, address),
+            Action::Reboot(address) => doors.station.reboot(now, number, address),
             Action::Release(address) => doors.station.release(number, address),
             Action::Authenticate | Action::Stop => return,
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::rights::{Right, disturbed, restored};
-use super::rules::name;
 use super::{AT_THE_END, Finding};
 use crate::field::history::{Finals, History, OltAt, Recorded, Who};
 use crate::field::moment::Moment;
@@ -33,7 +32,7 @@ pub(super) fn at_the_end(
     };
     for right in open(rights) {
         let line = (right.olt, right.who, right.address);
-        let rule = name(right, AT_THE_END);
+        let rule = AT_THE_END;
         if right.firm().is_some() {
             for (server, _) in finals.records.iter().filter(|(_, all)| !has(all, line)) {
                 call(
@@ -44,8 +43,9 @@ pub(super) fn at_the_end(
             }
         }
         let kept = bindings.contains(&line);
-        let excused = right.acknowledged.is_none()
+        let lost = right.acknowledged.is_none()
             && disturbed(history, right.olt, right.from, Moment::NEVER);
+        let excused = lost || right.doubtful;
         if !kept && !excused {
             call(
                 rule,

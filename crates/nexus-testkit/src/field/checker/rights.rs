@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::field::history::{Action, Held, History, Kind, OltAt, Op, Outcome, Who};
 use crate::field::moment::Moment;
+use crate::field::plan::LEASES;
 use crate::packet::Mac;
+
+/// How long a machine may stand still.
+const SLOW: Duration = Duration::from_secs(60);
 
 /// An Access-Accept, and what it gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +25,12 @@ pub struct Right {
     pub from: Moment,
     /// When its end was asked for: a release, a stop, an Access-Request at another OLT. It may count from then on.
     pub until: Moment,
-    /// Since when the centre's acknowledgement is known: the map had it without end.
+    /// Since when the centre's acknowledgement is known: the map had it without an end in sight.
     pub acknowledged: Option<Moment>,
-    /// When this stay at the OLT began, if what was before may not have been settled then: a claim of another OLT was
-    /// not known at the centre, or this OLT had not heard that the stay before had ended.
-    pub unsettled: Option<Moment>,
+    /// The centre may take another stay for the later one. Its subscriber had left, or was stopped, and came back to a
+    /// binding that was there still, in a shard that the OLT may not own any more, so that it cannot tell of the return;
+    /// or a question that it had given up may still wait at another OLT, which hangs.
+    pub doubtful: bool,
 }
 
 impl Right {
@@ -32,19 +38,17 @@ impl Right {
     #[must_use]
     pub fn firm(&self) -> Option<(Moment, Moment)> {
         let from = self.acknowledged?.max(self.from);
-        (from < self.until).then_some((from, self.until))
+        (from < self.until && !self.doubtful).then_some((from, self.until))
     }
 }
 
 /// All rights in the order of subscribers and time.
 #[must_use]
 pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
-    let mut endless: BTreeMap<(OltAt, Who, Ipv4Addr), Vec<&Held>> = BTreeMap::new();
+    let mut entries: BTreeMap<(OltAt, Who, Ipv4Addr), Vec<&Held>> = BTreeMap::new();
     for held in &history.held {
-        if let Some(whose) = who.get(&held.mac)
-            && held.endless_from.is_some()
-        {
-            endless
+        if let Some(whose) = who.get(&held.mac) {
+            entries
                 .entry((held.olt, *whose, held.address))
                 .or_default()
                 .push(held);
@@ -61,12 +65,24 @@ pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
                 .iter()
                 .find(|later| may_end(later, op.olt))
                 .map_or(Moment::NEVER, |later| later.began);
-            let seen = endless.get(&(op.olt, op.who, address));
-            // What was there before is there now, if it has not gone before the Accept.
+            let seen = entries.get(&(op.olt, op.who, address));
+            // What was there before is there now if it was seen since, for certain.
             let acknowledged = seen.into_iter().flatten().find_map(|held| {
-                let alive = held.gone_by.is_none_or(|gone| gone > op.ended);
-                held.endless_from.filter(|from| alive && *from < until)
+                let alive = held.last.0 >= op.ended;
+                held.acked_from.filter(|from| alive && *from < until)
             });
+            let before = ops.get(..place).unwrap_or_default();
+            let left = before.iter().rev().find(|before| may_end(before, op.olt));
+            let untold = left.is_some_and(|left| {
+                let there_still = |held: &&Held| {
+                    held.first.1 < left.ended && held.gone_by.is_none_or(|gone| gone > op.began)
+                };
+                // What its client has released itself, the OLT knows of.
+                !matches!(left.action, Action::Release(_))
+                    && seen.into_iter().flatten().any(there_still)
+                    && moved(history, op.olt, op.began)
+            });
+            let unheard = before.iter().any(|silent| may_wait(history, silent, op));
             rights.push(Right {
                 who: op.who,
                 olt: op.olt,
@@ -74,50 +90,11 @@ pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
                 from: op.ended,
                 until,
                 acknowledged,
-                unsettled: None,
+                doubtful: untold || unheard,
             });
         }
     }
-    settle(&mut rights, history, who);
     rights
-}
-
-/// Looks at each stay of a subscriber at an OLT, whether what was before was settled when it began. A stay ends when its
-/// subscriber asks elsewhere, or its end is asked for.
-fn settle(rights: &mut [Right], history: &History, who: &BTreeMap<Mac, Who>) {
-    let mut entries: BTreeMap<(OltAt, Who), Vec<&Held>> = BTreeMap::new();
-    for held in &history.held {
-        if let Some(whose) = who.get(&held.mac) {
-            entries.entry((held.olt, *whose)).or_default().push(held);
-        }
-    }
-    let one_stay = |one: &Right, next: &Right| one.olt == next.olt && one.until > next.from;
-    for of_one in rights.chunk_by_mut(|one, next| one.who == next.who) {
-        let mut visits: Vec<(OltAt, Option<Moment>)> = Vec::new();
-        for stay in of_one.chunk_by_mut(one_stay) {
-            let Some((olt, began, whose)) = stay.first().map(|one| (one.olt, one.from, one.who))
-            else {
-                continue;
-            };
-            // The claim of a visit may come to the centre behind that of this stay.
-            let on_its_way = visits.iter().any(|(at, acknowledged)| {
-                *at != olt && acknowledged.is_none_or(|acknowledged| acknowledged >= began)
-            });
-            // This OLT has not heard yet that the stay before has ended.
-            let there_still = !visits.is_empty()
-                && entries
-                    .get(&(olt, whose))
-                    .into_iter()
-                    .flatten()
-                    .any(|held| {
-                        held.first.1 < began && held.gone_by.is_none_or(|gone| gone > began)
-                    });
-            for right in &mut *stay {
-                right.unsettled = (on_its_way || there_still).then_some(began);
-            }
-            visits.push((olt, stay.last().and_then(|right| right.acknowledged)));
-        }
-    }
 }
 
 /// The operations of each subscriber in their order.
@@ -138,7 +115,7 @@ pub(super) fn may_end(op: &Op, olt: OltAt) -> bool {
         Action::Authenticate => op.olt != olt,
         Action::Release(_) => true,
         Action::Stop => !matches!(op.outcome, Outcome::Refused(_)),
-        Action::Renew(_) => false,
+        Action::Renew(_) | Action::Discover(_) | Action::Reboot(_) => false,
     }
 }
 
@@ -149,6 +126,31 @@ pub(super) fn disturbed(history: &History, olt: OltAt, from: Moment, until: Mome
         .disturbances
         .iter()
         .any(|one| one.touches(from, until) && one.olt.is_none_or(|at| at == olt))
+}
+
+/// Whether a question that was given up may not have been read before `op`: in the socket of a host that hangs it waits,
+/// and counts from when it is read.
+fn may_wait(history: &History, silent: &Op, op: &Op) -> bool {
+    let waits = || {
+        op.began <= silent.ended.plus(SLOW)
+            || history.disturbances.iter().any(|one| {
+                one.olt == Some(silent.olt)
+                    && one.touches(silent.began, silent.ended)
+                    && op.began <= one.until
+            })
+    };
+    silent.action == Action::Authenticate
+        && silent.outcome == Outcome::Silent
+        && silent.olt != op.olt
+        && waits()
+}
+
+/// Whether shards of this OLT may have moved before: it had no lease for a time, or goes on under a new session.
+fn moved(history: &History, olt: OltAt, before: Moment) -> bool {
+    history.disturbances.iter().any(|one| {
+        let long = one.until.since(one.from) >= LEASES.lease;
+        one.olt == Some(olt) && one.from < before && (one.kind == Kind::Restored || long)
+    })
 }
 
 /// Whether this OLT's store was replaced by an older one in that time.

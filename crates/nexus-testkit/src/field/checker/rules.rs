@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::Finding;
 use super::rights::{Right, disturbed, may_end, of_each, restored};
-use super::{Finding, ROAMING};
 use crate::field::history::{Action, Held, History, Kind, Op, Outcome, Who};
 use crate::field::moment::Moment;
 use crate::field::tracker::at_once;
 use crate::packet::{Mac, mac_text};
+
+/// So many who asked later and were answered show that the OLT was not simply slow.
+const OVERTAKERS: usize = 3;
 
 /// No address for two subscribers in kernels' maps at the same time.
 pub(super) fn one_holder(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Finding> {
@@ -48,15 +51,6 @@ pub(super) fn one_holder(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Fin
     found
 }
 
-/// What a finding about a right is called: what came of an earlier visit elsewhere is a matter of its own.
-pub(super) fn name(right: &Right, rule: &'static str) -> &'static str {
-    if right.unsettled.is_some() {
-        ROAMING
-    } else {
-        rule
-    }
-}
-
 /// What is acknowledged stays in its map and is nobody else's until its end is asked for.
 pub(super) fn kept(history: &History, rights: &[Right], who: &BTreeMap<Mac, Who>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -90,7 +84,7 @@ pub(super) fn kept(history: &History, rights: &[Right], who: &BTreeMap<Mac, Who>
             {
                 found.push(Finding {
                     at: gone,
-                    rule: name(right, "kept"),
+                    rule: "kept",
                     whose: vec![right.who],
                     what: format!(
                         "{} of subscriber {}, accepted at OLT {} at {} and acknowledged, left the map between {} and {gone}, and its end was not asked for before {until}",
@@ -103,7 +97,7 @@ pub(super) fn kept(history: &History, rights: &[Right], who: &BTreeMap<Mac, Who>
             if other.who != right.who && from <= other.began && other.ended < until {
                 found.push(Finding {
                     at: other.ended,
-                    rule: name(right, "kept"),
+                    rule: "kept",
                     whose: vec![right.who, other.who],
                     what: format!(
                         "{} is subscriber {}'s at OLT {} from {from} to {until}, acknowledged, and was given to subscriber {} at OLT {} at {}",
@@ -128,14 +122,14 @@ pub(super) fn same_address(history: &History, rights: &[Right]) -> Vec<Finding> 
         if one.until < next.from {
             continue;
         }
-        let excused = match one.acknowledged {
+        let lost = match one.acknowledged {
             Some(at) if at < next.from => restored(history, one.olt, one.from, next.from),
             _ => disturbed(history, one.olt, one.from, next.from),
         };
-        if !excused {
+        if !lost && !one.doubtful {
             found.push(Finding {
                 at: next.from,
-                rule: name(one, "same address"),
+                rule: "same address",
                 whose: vec![one.who],
                 what: format!(
                     "subscriber {} had {} at OLT {} since {} and was given {} there at {}, without having asked for an end",
@@ -147,7 +141,8 @@ pub(super) fn same_address(history: &History, rights: &[Right]) -> Vec<Finding> 
     found
 }
 
-/// Known subscribers are renewed always; at an OLT that is cut off everybody gets an address while its lease lives.
+/// Known subscribers get their DHCP exchanges answered always; at an OLT that is cut off everybody gets an address while
+/// its lease lives.
 pub(super) fn served(history: &History, rights: &[Right]) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut by_who: BTreeMap<Who, Vec<&Right>> = BTreeMap::new();
@@ -155,49 +150,17 @@ pub(super) fn served(history: &History, rights: &[Right]) -> Vec<Finding> {
         by_who.entry(right.who).or_default().push(right);
     }
     for (who, ops) in of_each(&history.ops) {
+        let rights = by_who.get(&who).map_or(&[][..], Vec::as_slice);
         for (place, op) in ops.iter().enumerate() {
-            let what = match op.action {
-                Action::Renew(address) => {
-                    // Behind an older store it is served once its subscriber has asked again.
-                    let firm = by_who.get(&who).into_iter().flatten().find(|right| {
-                        right.olt == op.olt
-                            && right.address == address
-                            && !restored(history, op.olt, right.from, op.ended)
-                            && right
-                                .firm()
-                                .is_some_and(|(from, until)| from <= op.began && op.ended < until)
-                    });
-                    let good = op.outcome == Outcome::Acked;
-                    firm.filter(|_| !good).map(|right| {
-                        let what = format!(
-                            "a renewal of {address}, acknowledged, at OLT {} was answered by {:?}",
-                            op.olt, op.outcome
-                        );
-                        (name(right, "served"), what)
-                    })
-                }
-                Action::Authenticate => {
-                    let cut = history.disturbances.iter().find(|one| {
-                        matches!(one.kind, Kind::CutOff { served_until }
-                            if one.olt == Some(op.olt) && one.from <= op.began && op.ended < served_until)
-                    });
-                    let good = matches!(op.outcome, Outcome::Accepted(_));
-                    // What an earlier question about its end has come to is not known yet.
-                    let leaving = ops.get(..place).unwrap_or_default().iter().rev().take(1);
-                    let leaving = leaving.into_iter().any(|before| {
-                        may_end(before, op.olt) && op.began.since(before.ended).as_secs() < 1
-                    });
-                    cut.filter(|_| !good && !leaving).map(|cut| {
-                        let what = format!("OLT {} was cut off at {} with a lease and free addresses, and answered {:?}", op.olt, cut.from, op.outcome);
-                        ("served", what)
-                    })
-                }
-                Action::Release(_) | Action::Stop => None,
+            let before = place.checked_sub(1).and_then(|before| ops.get(before));
+            let what = match op.action.leased() {
+                Some(address) => renewed(history, rights, op, address),
+                None => accepted(history, before.copied(), op),
             };
-            if let Some((rule, what)) = what {
+            if let Some(what) = what {
                 found.push(Finding {
                     at: op.ended,
-                    rule,
+                    rule: "served",
                     whose: vec![who],
                     what: format!("subscriber {who} asked at {}: {what}", op.began),
                 });
@@ -205,6 +168,64 @@ pub(super) fn served(history: &History, rights: &[Right]) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// What is wrong with the answer of a DHCP exchange.
+fn renewed(history: &History, rights: &[&Right], op: &Op, address: Ipv4Addr) -> Option<String> {
+    let firm = rights.iter().any(|right| {
+        right.olt == op.olt
+            && right.address == address
+            // Behind an older store it is served once its subscriber has asked again.
+            && !restored(history, op.olt, right.from, op.ended)
+            && right
+                .firm()
+                .is_some_and(|(from, until)| from <= op.began && op.ended < until)
+    });
+    (firm && op.outcome != Outcome::Acked).then(|| {
+        format!(
+            "{:?}, acknowledged, at OLT {} was answered by {:?}",
+            op.action, op.olt, op.outcome
+        )
+    })
+}
+
+/// What is wrong with the answer to an Access-Request at an OLT that is cut off. `before`: what the subscriber did last.
+fn accepted(history: &History, before: Option<&Op>, op: &Op) -> Option<String> {
+    if op.action != Action::Authenticate {
+        return None;
+    }
+    let cut = history.disturbances.iter().find(|one| {
+        matches!(one.kind, Kind::CutOff { served_until }
+            if one.olt == Some(op.olt) && one.from <= op.began && op.ended < served_until)
+    })?;
+    // What an earlier question about its end has come to is not known yet.
+    let leaving = before.is_some_and(|before| {
+        may_end(before, op.olt) && op.began.since(before.ended).as_secs() < 1
+    });
+    let wrong = match op.outcome {
+        Outcome::Accepted(_) => false,
+        // The whole machine may stand still; but nobody who asked later is answered before.
+        Outcome::Silent => overtaken(history, op),
+        _ => true,
+    };
+    (wrong && !leaving).then(|| {
+        format!(
+            "OLT {} was cut off at {} with a lease and free addresses, and answered {:?}",
+            op.olt, cut.from, op.outcome
+        )
+    })
+}
+
+/// Whether several others who asked the same OLT later were answered before this one was given up.
+fn overtaken(history: &History, op: &Op) -> bool {
+    let others = history.ops.iter().filter(|other| {
+        other.olt == op.olt
+            && other.action == Action::Authenticate
+            && other.outcome != Outcome::Silent
+            && op.began < other.began
+            && other.ended < op.ended
+    });
+    others.take(OVERTAKERS).count() == OVERTAKERS
 }
 
 /// Operations and maps' entries of these subscribers around a moment, for the message.
@@ -240,16 +261,16 @@ pub fn around(
         let theirs = who.get(&held.mac).is_some_and(|who| whose.contains(who));
         if theirs && held.first.0 <= until && from <= held.gone_by.unwrap_or(Moment::NEVER) {
             let whose = who.get(&held.mac).copied().unwrap_or_default();
-            let endless = held
-                .endless_from
-                .map_or_else(String::new, |at| format!(", endless from {at}"));
+            let acked = held
+                .acked_from
+                .map_or_else(String::new, |at| format!(", acknowledged from {at}"));
             let gone = held
                 .gone_by
                 .map_or_else(String::new, |at| format!(", gone by {at}"));
             lines.push((
                 held.first.0,
                 format!(
-                    "{} map of OLT {}: {} for subscriber {whose}, seen until {}{endless}{gone}",
+                    "{} map of OLT {}: {} for subscriber {whose}, seen until {}{acked}{gone}",
                     held.first.0, held.olt, held.address, held.last.1
                 ),
             ));

@@ -183,9 +183,16 @@ fn who_asks_again_gets_the_same_address() {
 #[test]
 fn a_gap_in_service_is_found() {
     let renewal = |outcome| calm().op(16, 1, 0, Action::Renew(ONE), outcome);
-    assert!(renewal(Outcome::Acked).rules().is_empty());
-    assert_eq!(renewal(Outcome::Silent).rules(), ["served"]);
-    assert_eq!(renewal(Outcome::Nak(String::new())).rules(), ["served"]);
+    for exchange in [
+        Action::Renew(ONE),
+        Action::Discover(ONE),
+        Action::Reboot(ONE),
+    ] {
+        let asked = |outcome| calm().op(16, 1, 0, exchange, outcome).rules();
+        assert!(asked(Outcome::Acked).is_empty());
+        assert_eq!(asked(Outcome::Silent), ["served"]);
+        assert_eq!(asked(Outcome::Nak(String::new())), ["served"]);
+    }
     // Also while the sidecar hangs: the kernel answers.
     let hung = renewal(Outcome::Silent).disturbed(15, 40, 0, Kind::Outage);
     assert_eq!(hung.rules(), ["served"]);
@@ -212,11 +219,38 @@ fn an_olt_that_is_cut_off_serves_everybody_while_its_lease_lives() {
         "both have one address"
     );
     assert_eq!(asked(Outcome::Rejected("no".to_owned())), ["served"]);
-    assert_eq!(asked(Outcome::Silent), ["served"]);
+    assert!(
+        asked(Outcome::Silent).is_empty(),
+        "everything may stand still"
+    );
+    // Others asked later and were answered before it was given up.
+    let overtaken = |others: u8| {
+        let served_until = Moment::second(30);
+        let cut = Story::default().disturbed(15, 40, 0, Kind::CutOff { served_until });
+        let mut story = cut.op(20, 7, 0, Action::Authenticate, Outcome::Silent);
+        if let Some(op) = story.history.ops.last_mut() {
+            op.ended = Moment::second(25);
+        }
+        for other in 0..others {
+            let address = Ipv4Addr::new(100, 64, 1, other);
+            story = story.accepted(22, Who::from(other) + 20, 0, address);
+        }
+        story.rules()
+    };
+    assert!(overtaken(2).is_empty());
+    assert_eq!(overtaken(3), ["served"]);
 }
 
 #[test]
-fn what_an_unsettled_visit_elsewhere_leads_to_is_called_by_its_name() {
+fn what_a_server_counts_while_the_run_goes_on_is_a_finding() {
+    let mut story = calm();
+    let seen = "a server counts 1 duplicate allocations".to_owned();
+    story.history.seen.push((Moment::second(15), seen));
+    assert_eq!(story.rules(), ["seen"]);
+}
+
+#[test]
+fn who_comes_back_before_all_is_settled_keeps_what_it_has_like_everybody() {
     // At OLT 1 it was not acknowledged when it came to OLT 0: that claim may arrive later.
     let late = Story::default()
         .accepted(5, 1, 1, TWO)
@@ -224,15 +258,56 @@ fn what_an_unsettled_visit_elsewhere_leads_to_is_called_by_its_name() {
         .map(12, 0, &[(1, ONE)])
         .map(14, 0, &[(1, ONE)])
         .map(16, 0, &[]);
-    assert_eq!(late.rules(), [ROAMING]);
-    let known = Story::default()
-        .accepted(3, 1, 1, TWO)
-        .map(5, 1, &[(1, TWO)])
-        .accepted(10, 1, 0, ONE)
-        .map(12, 0, &[(1, ONE)])
-        .map(14, 0, &[(1, ONE)])
-        .map(16, 0, &[]);
-    assert_eq!(known.rules(), ["kept"]);
+    assert_eq!(late.rules(), ["kept"]);
+    // Its stop was asked for before it came again, and the OLT hears of that later.
+    let stopped = calm()
+        .op(15, 1, 0, Action::Stop, Outcome::Done)
+        .accepted(17, 1, 0, ONE)
+        .map(19, 0, &[(1, ONE)])
+        .map(21, 0, &[]);
+    assert_eq!(stopped.rules(), ["kept"]);
+}
+
+#[test]
+fn who_comes_back_to_a_shard_that_may_have_moved_may_have_to_ask_again() {
+    let back = |story: Story| {
+        story
+            .op(15, 1, 0, Action::Stop, Outcome::Done)
+            .accepted(17, 1, 0, ONE)
+            .map(19, 0, &[(1, ONE)])
+            .map(21, 0, &[])
+            .accepted(23, 1, 0, TWO)
+            .rules()
+    };
+    assert_eq!(back(calm()), ["kept", "same address"]);
+    let older_store = || calm().disturbed(11, 13, 0, Kind::Restored);
+    assert!(back(older_store()).is_empty());
+    assert!(back(calm().disturbed(1, 60, 0, Kind::Outage)).is_empty());
+    let short = back(calm().disturbed(11, 13, 0, Kind::Outage));
+    assert_eq!(short, ["kept", "same address"]);
+    let elsewhere = back(calm().disturbed(1, 60, 1, Kind::Outage));
+    assert_eq!(elsewhere, ["kept", "same address"]);
+    // Who has never left is not one who comes back.
+    let stayed = older_store()
+        .accepted(17, 1, 0, ONE)
+        .map(19, 0, &[(1, ONE)]);
+    assert_eq!(stayed.map(21, 0, &[]).rules(), ["kept"]);
+}
+
+#[test]
+fn a_question_that_waits_at_a_host_that_hangs_may_count_later() {
+    let silent = |hangs| {
+        let story = Story::default().op(5, 1, 1, Action::Authenticate, Outcome::Silent);
+        story
+            .disturbed(4, hangs, 1, Kind::Outage)
+            .accepted(110, 1, 0, ONE)
+            .map(112, 0, &[(1, ONE)])
+            .map(114, 0, &[(1, ONE)])
+            .map(116, 0, &[])
+            .rules()
+    };
+    assert_eq!(silent(100), ["kept"]);
+    assert!(silent(115).is_empty());
 }
 
 fn recorded(who: Who, olt: OltAt, address: Ipv4Addr) -> Recorded {
