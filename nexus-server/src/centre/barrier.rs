@@ -1,5 +1,6 @@
 //! Before an OLT is told of a shard that it got, this server must know what the shard's earlier owners had
-//! recorded, on whatever server: what a majority had when the shard moved.
+//! recorded, on whatever server: what a majority had when the shard moved. And before a new session is told what is on
+//! record for its OLT, what a majority had of the sessions before it.
 
 use nexus_clset::{NodeId, VersionVector};
 use nexus_core::id::OltId;
@@ -16,8 +17,9 @@ pub(super) struct Barrier {
     progress: Progress,
     /// What a majority had at a moment after the moves up to that number.
     required: Option<(u64, VersionVector)>,
-    /// Number of the newest move that each OLT waits for, and the shards.
-    waiting: Vec<(u64, OltId, ShardKey)>,
+    /// Number of the newest move that each OLT waits for, and the shards; none if it waits for the records of its
+    /// earlier sessions.
+    waiting: Vec<(u64, OltId, Option<ShardKey>)>,
 }
 
 impl Centre {
@@ -27,11 +29,23 @@ impl Centre {
             self.tell_shard(olt, key);
             return;
         }
+        self.wait_for_majority(olt, Some(key.clone()));
+    }
+
+    /// An OLT has a new session, which is told nothing before this server knows enough of the earlier ones. It has no
+    /// store that would know better.
+    pub(super) fn hold_back_session(&mut self, olt: &OltId) {
+        if !self.other_voters().is_empty() {
+            self.wait_for_majority(olt, None);
+        }
+    }
+
+    fn wait_for_majority(&mut self, olt: &OltId, key: Option<ShardKey>) {
         let barrier = &mut self.barrier;
         barrier.progress.moved = barrier.progress.moved.saturating_add(1);
         barrier
             .waiting
-            .push((barrier.progress.moved, olt.clone(), key.clone()));
+            .push((barrier.progress.moved, olt.clone(), key));
         self.effects.barrier = Some(self.barrier.progress);
     }
 
@@ -70,9 +84,11 @@ impl Centre {
             .into_iter()
             .partition(|(waits_for, _, _)| *waits_for <= number);
         self.barrier.waiting = still;
-        let told: Vec<(u64, OltId, ShardKey)> = told;
+        let told: Vec<(u64, OltId, Option<ShardKey>)> = told;
         for (_, olt, key) in &told {
-            self.tell_shard(olt, key);
+            if let Some(key) = key {
+                self.tell_shard(olt, key);
+            }
         }
         let mut olts: Vec<&OltId> = told.iter().map(|(_, olt, _)| olt).collect();
         olts.sort();

@@ -86,6 +86,11 @@ impl Centre {
         self.check_command(&claim.olt, &claim.session, claim.seq, claim.acked_below)?;
         let place = self.place_in_shard(&claim.pool, &claim.resource, claim.shard)?;
         check_metadata(&claim.metadata).map_err(|problem| Refused::invalid("metadata", problem))?;
+        let shard = ShardRef {
+            pool: claim.pool.clone(),
+            shard: claim.shard,
+            epoch: claim.epoch,
+        };
         let known = self.record.get(&place).cloned();
         if let Some(known) = &known
             && known.session.as_ref() == Some(&claim.session)
@@ -93,6 +98,9 @@ impl Centre {
         {
             let same = known.subscriber == claim.subscriber && known.pool == claim.pool;
             if known.seq == claim.seq && same && known.state.is_held() {
+                // If the shard has moved since, what stands here may never have got to a majority.
+                self.table()
+                    .check_owner(&claim.olt, &claim.session, &shard)?;
                 return Ok((Arc::new(known.clone()), Outcome::Repeated));
             }
             if known.seq >= claim.seq {
@@ -103,11 +111,6 @@ impl Centre {
                 });
             }
         }
-        let shard = ShardRef {
-            pool: claim.pool.clone(),
-            shard: claim.shard,
-            epoch: claim.epoch,
-        };
         self.table()
             .check_owner(&claim.olt, &claim.session, &shard)?;
         if !self.pool(&claim.pool)?.is_allocatable(&place.resource) {
@@ -122,10 +125,17 @@ impl Centre {
             && known.subscriber != claim.subscriber
             && !released_elsewhere(known, &claim)
         {
-            self.dispute(&place, &claim.subscriber, &claim.olt);
-            return Err(Refused::ResourceTaken {
-                resource: place.resource,
-            });
+            if !is_newer_owner(known, &claim) {
+                self.dispute(&place, &claim.subscriber, &claim.olt);
+                return Err(Refused::ResourceTaken {
+                    resource: place.resource,
+                });
+            }
+            tracing::error!(
+                resource = %place, holder = %known.subscriber, on = %known.olt,
+                subscriber = %claim.subscriber, olt = %claim.olt,
+                "two subscribers have been given one resource: it stays with the newer owner of its shard, the other one is ended"
+            );
         }
         let state = self.leave_other_resources(now, &claim, &place)?;
         // A subscriber that comes again to where it had it has come later than to anywhere else.
@@ -483,6 +493,13 @@ fn released_elsewhere(known: &Allocation, claim: &Claim) -> bool {
     known.session.as_ref() == Some(&claim.session)
         && known.olt == claim.olt
         && known.seq < claim.acked_below
+}
+
+/// Whether a claim comes from a later owner of the shard than what is on record. That one had been told all that a
+/// majority had, so that the other one came later than its owner had a right to it; where replicas meet, the later
+/// epoch wins as well. What the centre itself gave is decided by the quorum.
+fn is_newer_owner(known: &Allocation, claim: &Claim) -> bool {
+    !known.is_central() && known.pool == claim.pool && claim.epoch > known.epoch
 }
 
 /// Whether a subscriber needs only one of the two: addresses and delegated prefixes are two things.

@@ -135,7 +135,10 @@ impl Centre {
             return;
         }
         match &after {
-            Some(session) => tracing::info!(%olt, %session, "OLT registered with a new session"),
+            Some(session) => {
+                tracing::info!(%olt, %session, "OLT registered with a new session");
+                self.hold_back_session(olt);
+            }
             None => {
                 tracing::info!(%olt, "OLT deregistered");
                 self.hosts_known(olt);

@@ -16,6 +16,7 @@ use nexus_core::time::{BootTime, ClusterTime};
 use nexus_store::{Kind, StoreError};
 use proptest::prelude::*;
 
+mod claims;
 mod pinned;
 
 use super::effects::{ChangeKind, Event};

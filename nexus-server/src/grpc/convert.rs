@@ -258,6 +258,10 @@ pub fn allocation(allocation: &Allocation) -> v1::Allocation {
         seq: allocation.command().0,
         state: allocation.state.as_str().to_owned(),
         vrf: allocation.place.vrf.clone(),
+        session: allocation
+            .session
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 

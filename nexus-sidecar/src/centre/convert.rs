@@ -3,7 +3,7 @@
 use nexus_core::edge::{
     EdgeConfig, Heartbeat, Outgoing, PoolGrant, Record, RecordKind, ShardGrant, What,
 };
-use nexus_core::id::{Epoch, OltId, PoolId, Seq, ShardId, SubscriberId};
+use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::shard::ShardRef;
@@ -184,6 +184,10 @@ pub(super) fn update(update: v1::AllocationUpdate) -> Result<Update, String> {
         resource: Resource::parse(resource_type, &allocation.resource).map_err(|e| text(&e))?,
         subscriber: SubscriberId::new(allocation.subscriber_id).map_err(|e| text(&e))?,
         olt: OltId::new(allocation.olt_id).map_err(|e| text(&e))?,
+        session: (!allocation.session.is_empty())
+            .then(|| SessionId::new(allocation.session))
+            .transpose()
+            .map_err(|e| text(&e))?,
         epoch: Epoch(allocation.epoch),
         seq: Seq(allocation.seq),
     };

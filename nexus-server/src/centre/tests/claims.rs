@@ -1,0 +1,168 @@
+//! Claims from shards that have moved, and what a session is told of the ones before it.
+
+use nexus_core::cluster::{Introduction, MemberCommand, Role};
+use nexus_core::id::NodeName;
+use nexus_core::shard::ShardRef;
+
+use super::*;
+
+/// An OLT has recorded an address and given its shard back; another one has got the shard. Gives what the first one
+/// had claimed, and the second one's registration with that shard alone.
+fn moved(bench: &mut Bench) -> (Claim, Registered) {
+    let first = bench.register("olt-0", "s-0");
+    let claim = claim_of(&first, 1, 9, 1);
+    bench.claim(claim.clone()).unwrap();
+    let shards = vec![ShardRef {
+        pool: pool(),
+        shard: claim.shard,
+        epoch: claim.epoch,
+    }];
+    let (olt, session) = (claim.olt.clone(), claim.session.clone());
+    let drained = Command::Drain { olt: olt.clone() };
+    bench.decide(drained).unwrap();
+    let given = Command::GiveBack {
+        olt,
+        session,
+        shards,
+    };
+    bench.decide(given).unwrap();
+    for number in 1..300 {
+        let mut other = bench.register(&format!("olt-{number}"), &format!("s-{number}"));
+        let shards = &mut other.config.pools[0].shards.clone();
+        shards.retain(|owned| owned.shard == claim.shard);
+        if !shards.is_empty() {
+            Arc::make_mut(&mut other.config).pools[0].shards = shards.clone();
+            return (claim, other);
+        }
+    }
+    panic!("nobody got the shard");
+}
+
+#[test]
+fn a_claim_that_is_repeated_after_its_shard_has_moved_is_not_confirmed() {
+    let mut bench = Bench::new();
+    let first = bench.register("olt-0", "s-0");
+    let claim = claim_of(&first, 1, 9, 1);
+    bench.claim(claim.clone()).unwrap();
+    let again = bench.claim(claim.clone()).unwrap();
+    assert_eq!(again.1, Outcome::Repeated);
+    let shards = vec![ShardRef {
+        pool: pool(),
+        shard: claim.shard,
+        epoch: claim.epoch,
+    }];
+    let given = Command::GiveBack {
+        olt: claim.olt.clone(),
+        session: claim.session.clone(),
+        shards,
+    };
+    bench.decide(given).unwrap();
+    let refused = bench.claim(claim).unwrap_err();
+    assert!(matches!(refused, Refused::NotYourShard { .. }), "{refused}");
+}
+
+#[test]
+fn of_two_that_were_given_one_address_the_one_of_the_newer_owner_keeps_it_and_the_other_host_is_told()
+ {
+    let mut bench = Bench::new();
+    let (older, other) = moved(&mut bench);
+    let newer = claim_of(&other, 2, 9, 1);
+    assert_eq!(newer.resource, older.resource);
+    assert!(newer.epoch > older.epoch);
+    bench.events.clear();
+    bench.claim(newer.clone()).unwrap();
+    let all = bench.all();
+    let on_record: Vec<_> = all.iter().map(|a| (&a.subscriber, &a.olt)).collect();
+    assert_eq!(on_record, [(&newer.subscriber, &newer.olt)]);
+    let told = bench.events.iter().any(|event| {
+        matches!(event, Event::Allocation(olt, change)
+            if *olt == older.olt && change.kind == ChangeKind::Deleted
+                && change.allocation.as_ref().is_some_and(|a| a.subscriber == older.subscriber))
+    });
+    assert!(told, "{:?}", bench.events);
+    assert!(bench.centre.audit().duplicates.is_empty());
+    // The older one comes too late now, whatever its number.
+    let late = Claim {
+        seq: Seq(9),
+        ..older
+    };
+    assert!(bench.claim(late).is_err());
+    assert_eq!(bench.all().len(), 1);
+}
+
+#[test]
+fn what_the_centre_gave_stays_whoever_owns_its_shard_since() {
+    let mut bench = Bench::new();
+    let (older, other) = moved(&mut bench);
+    let newer = claim_of(&other, 2, 9, 1);
+    let place = bench.all()[0].place.clone();
+    let known = bench.centre.record.get(&place).unwrap().clone();
+    let central = Allocation {
+        session: None,
+        ..known
+    };
+    let now = bench.now;
+    let fence = Fence {
+        epoch: older.epoch.0,
+        seq: older.seq.0 + 1,
+    };
+    bench.centre.save(&now, fence, central).unwrap();
+    let refused = bench.claim(newer).unwrap_err();
+    assert!(
+        matches!(refused, Refused::ResourceTaken { .. }),
+        "{refused}"
+    );
+}
+
+fn member(number: u32) -> Introduction {
+    Introduction {
+        number,
+        name: NodeName::new(format!("n{number}")).unwrap(),
+        role: Role::Core,
+        peer_id: format!("peer-{number}"),
+        addresses: Vec::new(),
+        http: format!("n{number}:9000"),
+        grpc: format!("n{number}:9001"),
+    }
+}
+
+#[test]
+fn a_new_session_is_told_nothing_before_this_server_knows_what_a_majority_had_of_the_earlier_one() {
+    let mut bench = Bench::new();
+    let members = [
+        MemberCommand::Found(member(1)),
+        MemberCommand::Join {
+            node: member(2),
+            admit: true,
+            replace: false,
+        },
+        MemberCommand::CaughtUp { number: 2 },
+    ];
+    for command in members {
+        let command = ClusterCommand::from(command).encode().unwrap();
+        let at = ClusterTime(bench.now.boot.0);
+        let outcome = bench.centre.decided(&bench.now, at, &command).unwrap();
+        decode_outcome(&outcome).unwrap().unwrap();
+        bench.settle();
+    }
+    assert_eq!(bench.centre.other_voters().len(), 1);
+    bench.register("olt-1", "s-1");
+    let told = bench.centre.waits_for_move(&olt("olt-1"));
+    bench
+        .centre
+        .majority_had(told, &[nexus_clset::VersionVector::default()]);
+    assert_eq!(bench.centre.waits_for_move(&olt("olt-1")), 0);
+    // It is drained, so that no shard comes to the new session and the records alone are waited for.
+    bench.decide(Command::Drain { olt: olt("olt-1") }).unwrap();
+    bench.pass(Duration::from_secs(91));
+    bench.register("olt-1", "s-1");
+    assert_eq!(bench.centre.waits_for_move(&olt("olt-1")), 0);
+    bench.pass(Duration::from_secs(91));
+    bench.register("olt-1", "s-2");
+    let waits_for = bench.centre.waits_for_move(&olt("olt-1"));
+    assert!(waits_for > told, "{waits_for}");
+    bench
+        .centre
+        .majority_had(waits_for, &[nexus_clset::VersionVector::default()]);
+    assert_eq!(bench.centre.waits_for_move(&olt("olt-1")), 0);
+}
