@@ -4,6 +4,7 @@
 //! The plan is the only argument (JSON), the report the output (JSON).
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,11 @@ use nexus_store::{Options, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+/// Bytes of one append to the bare disk: about what a flush under load writes.
+const APPEND: usize = 256 * 1024;
+/// How many of them.
+const APPENDS: usize = 200;
+
 /// What to do.
 #[derive(Deserialize)]
 struct Plan {
@@ -48,6 +54,11 @@ struct Plan {
 struct Report {
     /// Answers per second, each durable and in the map.
     per_second: f64,
+    /// The same until the centre has acknowledged the last one, and that is durable as well.
+    acked_per_second: f64,
+    /// The disk alone, in the same directory: an append and `fdatasync`, in microseconds.
+    disk_p50_us: f64,
+    disk_p99_us: f64,
     /// From request to answer, in microseconds.
     p50_us: f64,
     p99_us: f64,
@@ -191,12 +202,15 @@ async fn task(plan: &Plan) -> Result<Report> {
         }
     });
 
+    let disk = disk_alone(folder.path())?;
     let few = plan.subscribers / 100;
     let (_, alone) = ask(&edge, 0..few, 1).await?;
     let before = resident();
     let many = few..plan.subscribers;
+    let began = Instant::now();
     let (seconds, latencies) = ask(&edge, many.clone(), plan.window).await?;
     acknowledged(&edge, plan.subscribers).await?;
+    let until_acked = began.elapsed().as_secs_f64();
     let memory = resident().saturating_sub(before);
     stopper.stop();
     running.await??;
@@ -204,6 +218,9 @@ async fn task(plan: &Plan) -> Result<Report> {
     let count = f64::from(many.end.saturating_sub(many.start));
     Ok(Report {
         per_second: count / seconds,
+        acked_per_second: count / until_acked,
+        disk_p50_us: quantile(&disk, 500),
+        disk_p99_us: quantile(&disk, 990),
         p50_us: quantile(&latencies, 500),
         p99_us: quantile(&latencies, 990),
         alone_p50_us: quantile(&alone, 500),
@@ -217,7 +234,7 @@ async fn task(plan: &Plan) -> Result<Report> {
 async fn register(events: &mpsc::Sender<CentreEvent>, subscribers: u32) -> Result<()> {
     let registered = CentreEvent::Registered {
         sent_at: boot_now()?,
-        lease: Duration::from_secs(86_400),
+        terms: Duration::from_secs(86_400).into(),
         config: config(subscribers)?,
         endpoint: "centre:9001".to_owned(),
     };
@@ -274,6 +291,21 @@ async fn ask(
         .clone();
     all.sort_unstable_by(f64::total_cmp);
     Ok((seconds, all))
+}
+
+/// How long the disk takes for an append and `fdatasync`, in microseconds, in order.
+fn disk_alone(folder: &std::path::Path) -> Result<Vec<f64>> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let block = vec![0x2a; APPEND];
+    let mut all = Vec::new();
+    for _ in 0..APPENDS {
+        let began = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        all.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    all.sort_unstable_by(f64::total_cmp);
+    Ok(all)
 }
 
 /// Waits until the centre has acknowledged so many.

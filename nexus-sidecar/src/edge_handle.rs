@@ -164,6 +164,9 @@ pub enum EdgeError {
     /// Key, MAC or interface are not usable.
     #[error("the line key cannot be used: {0}")]
     BadKey(String),
+    /// It was given and has ended before it could be answered.
+    #[error("the binding has ended before it could be answered; the client will ask again")]
+    Ended,
     /// The row could not be made durable.
     #[error("the binding could not be stored: {0}")]
     Store(String),
@@ -184,6 +187,7 @@ impl EdgeError {
                 | Self::SecondHost(_)
                 | Self::Asked(_)
                 | Self::CannotAsk(_)
+                | Self::Ended
                 | Self::Store(_)
                 | Self::Map(_)
         )
@@ -208,6 +212,7 @@ impl EdgeError {
             Self::Conflict(conflict) => conflict.label(),
             Self::KeptAway(_) => "kept-away",
             Self::BadKey(_) => "bad-key",
+            Self::Ended => "ended",
             Self::Store(_) => "store",
             Self::Map(_) => "map",
         }

@@ -1,10 +1,12 @@
 //! The machine's rows in the store: where each stands and how it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use nexus_core::edge::{Change, Row, RowKey};
 use nexus_core::id::PoolId;
-use nexus_store::{Batch, Commit, Kind, MAX_BATCH_OPERATIONS, Store, StoreError};
+use nexus_store::{
+    Batch, Commit, Kind, MAX_BATCH_OPERATIONS, MAX_COMMIT_BATCHES, Store, StoreError,
+};
 use serde::Deserialize;
 
 use crate::interfaces::NumberChange;
@@ -131,32 +133,21 @@ pub enum ProfileChange {
 type Operation = (Place, Option<Vec<u8>>);
 type Place = (Kind, Vec<u8>);
 
-/// Writes the changes of several events: each event whole, in order, as few batches as possible.
-#[derive(Debug)]
-pub struct Writer<'a> {
-    store: &'a Store,
+/// Gathers the changes of several events: each event whole, in order, as few batches as possible.
+#[derive(Debug, Default)]
+pub struct Writer {
     /// Of two changes of one row in a batch the later counts.
     batch: BTreeMap<Place, Option<Vec<u8>>>,
-    commits: Vec<Commit>,
+    full: Vec<Batch>,
 }
 
-impl<'a> Writer<'a> {
-    /// A writer with nothing to write.
-    #[must_use]
-    pub fn new(store: &'a Store) -> Self {
-        Self {
-            store,
-            batch: BTreeMap::new(),
-            commits: Vec::new(),
-        }
-    }
-
+impl Writer {
     /// Adds the changes of one event. They stay together unless they are too many for any batch; then
     /// they are written in order.
     ///
     /// # Errors
-    /// A row that cannot be encoded, or a store that takes no more.
-    pub async fn event(&mut self, changes: &[Change]) -> Result<(), RowsError> {
+    /// A row that cannot be encoded.
+    pub fn event(&mut self, changes: &[Change]) -> Result<(), RowsError> {
         let mut operations = Vec::with_capacity(changes.len());
         for change in changes {
             operations.push(match change {
@@ -167,23 +158,25 @@ impl<'a> Writer<'a> {
                 Change::Forget(key) => (place(key), None),
             });
         }
-        self.add(operations).await
+        self.add(operations);
+        Ok(())
     }
 
     /// Adds the row that says which flush this is.
     ///
     /// # Errors
     /// As [`Writer::event`].
-    pub async fn origin(&mut self, row: &OriginRow) -> Result<(), RowsError> {
+    pub fn origin(&mut self, row: &OriginRow) -> Result<(), RowsError> {
         let value = serde_json::to_vec(row).map_err(RowsError::Encode)?;
-        self.add(vec![((ORIGIN, Vec::new()), Some(value))]).await
+        self.add(vec![((ORIGIN, Vec::new()), Some(value))]);
+        Ok(())
     }
 
     /// Adds changes of profile ids.
     ///
     /// # Errors
     /// As [`Writer::event`].
-    pub async fn profiles(&mut self, changes: &[ProfileChange]) -> Result<(), RowsError> {
+    pub fn profiles(&mut self, changes: &[ProfileChange]) -> Result<(), RowsError> {
         let mut operations = Vec::with_capacity(changes.len());
         for change in changes {
             operations.push(match change {
@@ -195,14 +188,15 @@ impl<'a> Writer<'a> {
                 ProfileChange::Drop(on) => (profile_place(on), None),
             });
         }
-        self.add(operations).await
+        self.add(operations);
+        Ok(())
     }
 
     /// Adds changes of the interfaces' numbers.
     ///
     /// # Errors
     /// As [`Writer::event`].
-    pub async fn interfaces(&mut self, changes: &[NumberChange]) -> Result<(), RowsError> {
+    pub fn interfaces(&mut self, changes: &[NumberChange]) -> Result<(), RowsError> {
         let mut operations = Vec::with_capacity(changes.len());
         for change in changes {
             operations.push(match change {
@@ -213,37 +207,41 @@ impl<'a> Writer<'a> {
                 NumberChange::Drop(name) => ((INTERFACE, name.as_bytes().to_vec()), None),
             });
         }
-        self.add(operations).await
-    }
-
-    /// Returns when everything is on disk.
-    ///
-    /// # Errors
-    /// If any of it is not; the store takes nothing any more then.
-    pub async fn finish(mut self) -> Result<(), RowsError> {
-        self.submit().await?;
-        for commit in self.commits {
-            commit.await?;
-        }
+        self.add(operations);
         Ok(())
     }
 
-    async fn add(&mut self, operations: Vec<Operation>) -> Result<(), RowsError> {
+    /// Queues everything, for one flush unless it is very much. All of it is durable when the last of these
+    /// commits is.
+    ///
+    /// # Errors
+    /// A store that takes no more.
+    pub async fn submit(mut self, store: &Store) -> Result<VecDeque<Commit>, RowsError> {
+        self.close_batch();
+        let mut commits = VecDeque::new();
+        let mut full = self.full.into_iter().peekable();
+        while full.peek().is_some() {
+            let batches = full.by_ref().take(MAX_COMMIT_BATCHES).collect();
+            commits.push_back(store.reserve().await?.submit_all(batches)?);
+        }
+        Ok(commits)
+    }
+
+    fn add(&mut self, operations: Vec<Operation>) {
         if self.batch.len().saturating_add(operations.len()) > MAX_BATCH_OPERATIONS {
-            self.submit().await?;
+            self.close_batch();
         }
         for (place, value) in operations {
             if self.batch.len() >= MAX_BATCH_OPERATIONS {
-                self.submit().await?;
+                self.close_batch();
             }
             self.batch.insert(place, value);
         }
-        Ok(())
     }
 
-    async fn submit(&mut self) -> Result<(), RowsError> {
+    fn close_batch(&mut self) {
         if self.batch.is_empty() {
-            return Ok(());
+            return;
         }
         let mut batch = Batch::new();
         for ((kind, key), value) in std::mem::take(&mut self.batch) {
@@ -252,9 +250,7 @@ impl<'a> Writer<'a> {
                 None => batch.delete(kind, &key),
             };
         }
-        self.commits
-            .push(self.store.reserve().await?.submit(batch)?);
-        Ok(())
+        self.full.push(batch);
     }
 }
 
@@ -303,12 +299,11 @@ mod tests {
     async fn rows_come_back_as_they_were_written_however_many_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), Options::default()).unwrap();
-        let mut writer = Writer::new(&store);
+        let mut writer = Writer::default();
         let many: Vec<_> = (1..=200).map(command).collect();
-        writer.event(&many).await.unwrap();
+        writer.event(&many).unwrap();
         writer
             .event(&[command(500), Change::Forget(RowKey::Command(Seq(7)))])
-            .await
             .unwrap();
         let on = |interface: &str| PoolOn {
             pool: PoolId::new("p").unwrap(),
@@ -318,15 +313,15 @@ mod tests {
         let drop = ProfileChange::Drop(on("eth2"));
         writer
             .profiles(&[assign("eth1", 3), assign("eth2", 4), drop])
-            .await
             .unwrap();
         let number = |name: &str, number| NumberChange::Assign(name.to_owned(), number);
         let drop = NumberChange::Drop("eth2".to_owned());
         writer
             .interfaces(&[number("eth1", 7), number("eth2", 1), drop])
-            .await
             .unwrap();
-        writer.finish().await.unwrap();
+        for commit in writer.submit(&store).await.unwrap() {
+            commit.await.unwrap();
+        }
         store.flush_and_close().unwrap();
         let store = Store::open(folder.path(), Options::default()).unwrap();
         let rows = load(&store).unwrap();

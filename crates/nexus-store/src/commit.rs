@@ -12,6 +12,9 @@ use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::writer::Job;
 
+/// Most batches in one commit, so that a full queue has a bound in bytes too.
+pub const MAX_COMMIT_BATCHES: usize = 64;
+
 /// A place in the queue of commits, taken before the caller changes its own state, so that the order
 /// of those changes is the order of their batches.
 #[derive(Debug)]
@@ -26,9 +29,29 @@ impl Slot {
     /// # Errors
     /// A batch that breaks a bound is refused and nothing is queued.
     pub fn submit(self, batch: Batch) -> Result<Commit, StoreError> {
-        let operations = batch.into_operations()?;
+        self.submit_all(vec![batch])
+    }
+
+    /// Queues `batches` as one commit: each of them is written whole or not at all, in this order, and one
+    /// flush covers all. A crash may leave the first of them without the others.
+    ///
+    /// # Errors
+    /// Batches that break a bound, or more than [`MAX_COMMIT_BATCHES`], are refused and nothing is queued.
+    pub fn submit_all(self, batches: Vec<Batch>) -> Result<Commit, StoreError> {
+        if batches.len() > MAX_COMMIT_BATCHES {
+            return Err(StoreError::TooManyBatches {
+                batches: batches.len(),
+            });
+        }
+        let mut writes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let operations = batch.into_operations()?;
+            if !operations.is_empty() {
+                writes.push(operations);
+            }
+        }
         let (done, receiver) = oneshot::channel();
-        self.permit.send(Job { operations, done });
+        self.permit.send(Job { writes, done });
         Ok(Commit { receiver })
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::batch::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
+use crate::commit::MAX_COMMIT_BATCHES;
 use crate::row::{Kind, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
 /// Why a store could not be opened, read or written. Cheap to clone: one failed flush answers many commits.
@@ -113,6 +114,12 @@ pub enum StoreError {
     TooManyBytes {
         /// Bytes of keys and values in the batch.
         bytes: usize,
+    },
+    /// A commit has too many batches.
+    #[error("a commit of {batches} batches is too large: at most {MAX_COMMIT_BATCHES}, split it")]
+    TooManyBatches {
+        /// Batches in the commit.
+        batches: usize,
     },
     /// A key is too long.
     #[error("a key of {bytes} bytes is too long: at most {MAX_KEY_BYTES}")]

@@ -17,7 +17,7 @@ mod store;
 mod writer;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
-pub use commit::{Commit, Slot};
+pub use commit::{Commit, MAX_COMMIT_BATCHES, Slot};
 pub use error::StoreError;
 pub use home::MovedAside;
 pub use row::{Kind, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row};

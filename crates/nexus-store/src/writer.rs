@@ -13,13 +13,17 @@ use crate::row::{Kind, frame, unframe};
 /// Most commits that share a flush, so that the first of them does not wait for ever longer groups.
 const MAX_GROUP: usize = 256;
 
+/// No further commit joins a group of so many batches, for the same reason.
+const FULL_GROUP: usize = 256;
+
 /// Key of the row that counts groups, of kind [`Kind::OWN`].
 const GROUPS: &[u8] = b"groups";
 
 /// One commit on its way to the disk.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) operations: Vec<Operation>,
+    /// Batches with something in them, in order; each is atomic.
+    pub(crate) writes: Vec<Vec<Operation>>,
     pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -78,10 +82,8 @@ pub(crate) fn run(
         let mut next = Some(first);
         while let Some(job) = next {
             waiting.push(job.done);
-            if !job.operations.is_empty() {
-                writes.push(job.operations);
-            }
-            next = (waiting.len() < MAX_GROUP)
+            writes.extend(job.writes);
+            next = (waiting.len() < MAX_GROUP && writes.len() < FULL_GROUP)
                 .then(|| jobs.try_recv().ok())
                 .flatten();
         }

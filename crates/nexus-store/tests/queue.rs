@@ -1,7 +1,7 @@
 //! Group commit under load: order, bounds, cancelled waiters, and callers of every sort.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use nexus_store::{Batch, Kind, Options, Store, StoreError};
+use nexus_store::{Batch, Kind, MAX_COMMIT_BATCHES, Options, Store, StoreError};
 
 const ROW: Kind = Kind(b'r');
 
@@ -142,4 +142,26 @@ fn a_refused_batch_leaves_its_place_to_others() {
         assert!(store.try_submit(batch).is_err());
     }
     store.commit_blocking(one(b"k", b"v")).unwrap();
+}
+
+#[test]
+fn the_batches_of_one_commit_are_written_in_their_order_and_durable_together() {
+    let (directory, store) = store(1);
+    let many = |count| (0..count).map(|n: usize| one(b"same", &n.to_be_bytes()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let slot = |store: &Store| runtime.block_on(store.reserve()).unwrap();
+    let batches = many(MAX_COMMIT_BATCHES).chain([one(b"last", b"v")]);
+    let refused = slot(&store).submit_all(batches.collect()).unwrap_err();
+    let batches = MAX_COMMIT_BATCHES + 1;
+    assert_eq!(refused, StoreError::TooManyBatches { batches });
+    assert_eq!(store.scan(ROW, b"").unwrap().count(), 0);
+    let commit = slot(&store).submit_all(many(MAX_COMMIT_BATCHES).collect());
+    commit.unwrap().wait().unwrap();
+    let last = (MAX_COMMIT_BATCHES - 1).to_be_bytes();
+    assert_eq!(store.get(ROW, b"same").unwrap().unwrap(), last);
+    store.flush_and_close().unwrap();
+    let store = Store::open(directory.path(), Options::default()).unwrap();
+    assert_eq!(store.get(ROW, b"same").unwrap().unwrap(), last);
 }

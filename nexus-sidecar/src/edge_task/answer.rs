@@ -28,6 +28,7 @@ const MAX_LABELS: usize = 64;
 const MAX_LABEL_LEN: usize = 256;
 
 /// An answer that waits for the disk.
+#[derive(Debug)]
 pub(super) enum Answer {
     Authorize(
         Reply<Result<Grant, EdgeError>>,
@@ -215,6 +216,9 @@ impl<M: BindingMap> EdgeTask<M> {
         granted: &Granted,
     ) -> Result<Grant, EdgeError> {
         self.written(place)?;
+        if place.is_some_and(|place| self.is_leaving(place)) {
+            return Err(EdgeError::Ended);
+        }
         let Resource::Ipv4(address) = granted.resource else {
             return Err(EdgeError::NotIpv4(granted.pool.clone()));
         };

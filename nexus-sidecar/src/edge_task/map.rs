@@ -73,9 +73,11 @@ impl<M: BindingMap> EdgeTask<M> {
         self.unwritten.remove(place);
     }
 
-    /// Tries again what the map did not take, up to the first that it still does not.
+    /// Tries again what the map did not take, up to the first that it still does not. What is written there
+    /// anyway once it is durable is not written before.
     pub(super) fn mend(&mut self) {
-        while let Some(place) = self.unwritten.first().cloned() {
+        let next = |task: &Self| task.unwritten.iter().find(|at| !task.is_due(at)).cloned();
+        while let Some(place) = next(self) {
             match self.edge.map_entry(&place) {
                 // Of an interface that is not configured any more; the kernel has nothing of it.
                 Some(_) if self.access.to_kernel(&place).is_none() => self.written_now(&place),
@@ -90,18 +92,17 @@ impl<M: BindingMap> EdgeTask<M> {
         }
     }
 
-    /// Takes back what was given in this batch and is not in the map: nobody is told of it.
-    pub(super) fn withdraw_unserved(&mut self, now: BootTime, answers: &mut [Answer]) -> Effects {
+    /// Takes back what an answer gives and the map did not take; nothing to do if it did. The answer is to be
+    /// given once what is to be done is durable.
+    pub(super) fn withdraw_unserved(&mut self, now: BootTime, answer: &mut Answer) -> Effects {
         let mut fx = Effects::new();
-        for answer in answers {
-            if let Answer::Authorize(_, Some((key, subscriber)), result) = answer
-                && let Ok(grants) = result
-                && !grants.ipv4.known
-                && let Some(error) = self.map_errors.get(&key.place())
-            {
-                self.edge.withdraw(now, grants, subscriber, key, &mut fx);
-                *result = Err(EdgeError::Map(error.clone()));
-            }
+        if let Answer::Authorize(_, Some((key, subscriber)), result) = answer
+            && let Ok(grants) = result
+            && !grants.ipv4.known
+            && let Some(error) = self.map_errors.get(&key.place())
+        {
+            self.edge.withdraw(now, grants, subscriber, key, &mut fx);
+            *result = Err(EdgeError::Map(error.clone()));
         }
         fx
     }

@@ -4,6 +4,7 @@ mod further;
 mod interfaces;
 mod lost;
 mod map;
+mod overlap;
 mod subscribers;
 
 use std::collections::BTreeMap;
@@ -12,18 +13,20 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nexus_abi::BindingKey;
-use nexus_core::edge::{Conflict, Policies, Policy, PoolGrant, ShardGrant};
-use nexus_core::id::{Epoch, PoolId, ShardId, SubscriberId};
+use nexus_core::edge::{Conflict, EdgeConfig, Effects, Policies, Policy, PoolGrant, ShardGrant};
+use nexus_core::id::{Epoch, Seq, ShardId};
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::ResourceType;
 use nexus_store::Options;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::binding_map::Interface;
 use crate::binding_map::tests::MemoryMap;
 use crate::config::{Identity, XdpMode};
-use crate::edge_handle::{AuthorizedSubscriber, EdgeError, QUEUE_LIMIT};
+use crate::edge_handle::{AuthorizedSubscriber, EdgeError, EdgeHandle, QUEUE_LIMIT};
+use crate::origin::Origin;
 use crate::shutdown::{self, Stopper};
 use crate::status::Mode;
 
@@ -53,7 +56,7 @@ impl Running {
     async fn registered(&self) {
         self.tell(CentreEvent::Registered {
             sent_at: boot_now().unwrap(),
-            lease: Duration::from_secs(3600),
+            terms: Duration::from_secs(3600).into(),
             config: config(),
             endpoint: "centre:9001".to_owned(),
         })
@@ -302,7 +305,7 @@ async fn commands_wait_while_the_centre_is_away_and_go_out_when_it_is_back() {
     running
         .tell(CentreEvent::Renewed {
             sent_at: boot_now().unwrap(),
-            lease: Duration::from_secs(3600),
+            terms: Duration::from_secs(3600).into(),
             revision: 1,
         })
         .await;

@@ -25,7 +25,7 @@ async fn running(folder: &Path, map: MemoryMap) -> Running {
     running
         .tell(CentreEvent::Registered {
             sent_at: boot_now().unwrap(),
-            lease: Duration::from_secs(3600),
+            terms: Duration::from_secs(3600).into(),
             config,
             endpoint: "centre:9001".to_owned(),
         })

@@ -45,7 +45,8 @@ async fn bound_on(
         ..subscriber(n)
     };
     let request = EdgeRequest::Authorize(Box::new(subscriber), reply);
-    task.batch(Input::Request(request)).await.unwrap();
+    task.take(Input::Request(request)).unwrap();
+    task.settle().await.unwrap();
     let grant = answer.await.unwrap().unwrap();
     let profile = task.map.profiles.lock().unwrap()[&grant.profile_id];
     (grant.pool, profile)
@@ -71,7 +72,8 @@ async fn each_interface_has_its_own_number_pool_and_profile_and_keeps_them() {
     task.edge.registered(now, now, day, config, &mut fx);
     task.edge.snapshot_begin();
     task.edge.snapshot_end(now, &mut fx);
-    task.settle(vec![fx]).await.unwrap();
+    task.gather(fx).unwrap();
+    task.settle().await.unwrap();
     let (first, on_eth1) = bound_on(&mut task, 1, "eth1").await;
     assert_eq!(first, pool());
     assert_eq!(on_eth1.server_id, [100, 64, 0, 1]);

@@ -106,7 +106,8 @@ async fn what_was_given_before_the_process_stood_still_is_not_answered_after_its
     let (reply, mut answered) = oneshot::channel();
     let request = EdgeRequest::Authorize(Box::new(subscriber(1)), reply);
     let answer = task.request(start, request, &mut fx);
-    task.settle(vec![fx]).await.unwrap();
+    task.gather(fx).unwrap();
+    task.settle().await.unwrap();
     task.answer(start + lease, answer);
     let answer = answered.try_recv().unwrap();
     assert_eq!(answer.unwrap_err(), EdgeError::LeaseEnded);

@@ -108,7 +108,8 @@ async fn a_binding_that_neither_kernel_nor_slow_path_sees_ends_where_its_pool_sa
     for seq in 1..=3 {
         task.edge.acked(start, Seq(seq), &mut fx);
     }
-    task.settle(vec![fx]).await.unwrap();
+    task.gather(fx).unwrap();
+    task.settle().await.unwrap();
     let seen = after(3000);
     map.entries
         .lock()

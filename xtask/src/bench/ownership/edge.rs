@@ -21,6 +21,9 @@ const PER_SECOND: f64 = 20_000.0;
 #[derive(Deserialize)]
 struct Edge {
     per_second: f64,
+    acked_per_second: f64,
+    disk_p50_us: f64,
+    disk_p99_us: f64,
     p50_us: f64,
     p99_us: f64,
     alone_p50_us: f64,
@@ -43,8 +46,8 @@ pub fn measure(rows: &mut Vec<Row>, goals: &mut Vec<Goal>) -> Result<()> {
         command.arg(plan.to_string());
         let one: Edge = ask("edge_meter", &mut command, Duration::from_secs(600))?;
         eprintln!(
-            "- edge, round {round}: {:.0} allocations/s, p99 {:.0} us",
-            one.per_second, one.p99_us
+            "- edge, round {round}: {:.0} allocations/s ({:.0} until acknowledged), p99 {:.0} us; the disk alone {:.0} us",
+            one.per_second, one.acked_per_second, one.p99_us, one.disk_p50_us
         );
         rounds.push(one);
     }
@@ -57,6 +60,21 @@ pub fn measure(rows: &mut Vec<Row>, goals: &mut Vec<Goal>) -> Result<()> {
             "1/s",
             per_second,
             of(|one| one.machine_per_second),
+        ),
+        Row::alone(
+            "the same until the centre has acknowledged the last one",
+            "1/s",
+            of(|one| one.acked_per_second),
+        ),
+        Row::alone(
+            "the disk alone: 256 KiB appended and fdatasync, p50",
+            "us",
+            of(|one| one.disk_p50_us),
+        ),
+        Row::alone(
+            "the disk alone: 256 KiB appended and fdatasync, p99",
+            "us",
+            of(|one| one.disk_p99_us),
         ),
         Row::compared(
             "from request to answer, 512 at a time against one, p50".to_owned(),
