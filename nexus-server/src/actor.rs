@@ -355,6 +355,7 @@ impl Owner {
             let mut effects = self.centre.take_effects();
             self.metrics.clset_puts(effects.puts);
             self.metrics.clset_gets(effects.gets);
+            self.metrics.reclaimed(effects.reclaimed);
             let ticket = effects.ticket;
             self.hand_on(&mut effects);
             if let Some(why) = effects.failed.take() {

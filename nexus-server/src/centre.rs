@@ -18,6 +18,7 @@ mod pinned;
 mod placing;
 mod pools;
 mod queries;
+mod reclaim;
 pub mod replication;
 mod restore;
 mod shards;
@@ -72,6 +73,8 @@ pub struct Centre {
     /// Resources that an OLT reported although another subscriber holds them.
     conflicts: BTreeMap<Place, BTreeMap<SubscriberId, OltId>>,
     barrier: barrier::Barrier,
+    /// How far the releases of OLTs that are being reclaimed are known to a majority.
+    reclaim_known: BTreeMap<OltId, Place>,
     /// Where the search for a free unit of the shards that the cluster keeps goes on, by pool.
     cursors: BTreeMap<PoolId, free::Cursor>,
     log: ChangeLog,
@@ -204,7 +207,7 @@ impl Centre {
                 "OLT {olt} is not registered: register it first"
             )));
         };
-        if view.row.session == *session && !view.row.fenced {
+        if view.row.session == *session && !self.table().is_gone(olt) {
             return Ok(());
         }
         Err(Refused::SessionOver(format!(

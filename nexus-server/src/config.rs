@@ -1,6 +1,8 @@
 //! The server's configuration file: the customer's YAML, read strictly, with errors that name file, line
 //! and remedy.
 
+mod reclaim;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use nexus_core::duration::HumanDuration;
 use nexus_core::id::NodeName;
 use nexus_core::lease::{LeaseError, LeaseRule, MISSED_HEARTBEATS};
 use nexus_core::pool::{Pool, PoolSpec};
+pub use reclaim::ReclaimAfter;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -150,6 +153,8 @@ pub struct OltConfig {
     pub offline_after: u32,
     /// How long an OLT that cannot reach the centre may go on allocating.
     pub lease: HumanDuration,
+    /// How long it may serve acknowledged bindings after that.
+    pub reclaim_after: ReclaimAfter,
     /// gRPC endpoints (`host:port`) that the OLTs are told to use; the server's own listener if empty.
     pub endpoints: Vec<String>,
     /// Handed on to every OLT as it is.
@@ -235,6 +240,7 @@ impl Default for OltConfig {
             heartbeat_interval: HumanDuration::from_secs(30),
             offline_after: 3,
             lease: HumanDuration::from_secs(24 * 3600),
+            reclaim_after: ReclaimAfter::default(),
             endpoints: Vec::new(),
             policies: BTreeMap::new(),
         }
@@ -376,7 +382,8 @@ impl Config {
     /// Lengths that do not go together.
     pub fn lease_rule(&self) -> Result<LeaseRule, LeaseError> {
         // The rule counts in its own number of heartbeats; what matters is the silence it comes to.
-        LeaseRule::new(self.lease(), self.offline_after() / MISSED_HEARTBEATS)
+        LeaseRule::new(self.lease(), self.offline_after() / MISSED_HEARTBEATS)?
+            .reclaiming_after(self.olt.reclaim_after.get())
     }
 
     fn check(&self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -457,8 +464,13 @@ impl Config {
             let problem = "must be 1 to 100 missed heartbeats".to_owned();
             return Err(refuse("olt.offline_after", problem));
         }
-        self.lease_rule()
-            .map_err(|error| refuse("olt.lease", error.to_string()))?;
+        self.lease_rule().map_err(|error| {
+            let field = match error {
+                LeaseError::Reclaim(_) => "olt.reclaim_after",
+                _ => "olt.lease",
+            };
+            refuse(field, error.to_string())
+        })?;
         let is_endpoint = |endpoint: &&String| {
             endpoint
                 .rsplit_once(':')

@@ -35,6 +35,7 @@ pub struct Metrics {
     api_requests: IntCounterVec,
     api_duration: SummaryVec,
     duplicates: IntGauge,
+    reclaimed: IntCounter,
     watchers: IntGauge,
     watchers_cut_off: IntCounter,
 }
@@ -194,6 +195,10 @@ impl Metrics {
                 "nexus_duplicate_allocations",
                 "Resources held by more than one subscriber, found by the running audit. Must be 0.",
             )?,
+            reclaimed: counter(
+                "nexus_reclaimed_allocations_total",
+                "Allocations that this server released because their OLT was away for longer than reclaim_after.",
+            )?,
             watchers: gauge("nexus_watchers", "Watch streams that are open.")?,
             watchers_cut_off: counter(
                 "nexus_watchers_cut_off_total",
@@ -256,6 +261,11 @@ impl Metrics {
     #[must_use]
     pub fn cluster(&self) -> &ClusterMetrics {
         &self.cluster
+    }
+
+    /// Counts allocations of OLTs that were away for too long.
+    pub fn reclaimed(&self, count: u64) {
+        self.reclaimed.inc_by(count);
     }
 
     /// Sets what the audit has found.

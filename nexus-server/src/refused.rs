@@ -325,7 +325,7 @@ impl From<Refusal> for Refused {
             | Refusal::UnitTaken { .. }
             | Refusal::HasUnits { .. } => Self::NotPossible(text),
             Refusal::UnitElsewhere { .. } => Self::BeingMoved(text),
-            Refusal::Recovering { .. } => Self::NotNow(text),
+            Refusal::Recovering { .. } | Refusal::BeingReclaimed(_) => Self::NotNow(text),
             Refusal::Full { .. } => Self::Full(text),
         }
     }

@@ -146,7 +146,7 @@ impl Centre {
         }
         self.pool(&request.pool)?;
         if let Some(olt) = request.olt.as_ref().filter(|olt| !olt.is_cluster())
-            && self.table().olt(olt).is_none()
+            && self.table().is_gone(olt)
         {
             return Err(Refused::UnknownOlt(olt.clone()));
         }

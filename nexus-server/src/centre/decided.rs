@@ -7,7 +7,7 @@ use nexus_core::cluster::{
 };
 use nexus_core::id::{OltId, PoolId, SessionId};
 use nexus_core::shard::ShardKey;
-use nexus_core::shard_table::{self, Command};
+use nexus_core::shard_table::{self, Command, Reclaim};
 use nexus_core::time::ClusterTime;
 
 use super::effects::{ChangeKind, Event};
@@ -53,6 +53,9 @@ impl Centre {
             _ => String::new(),
         };
         let before = olt.as_ref().and_then(|olt| self.session_of(olt));
+        let was_reclaimed = olt
+            .as_ref()
+            .is_some_and(|olt| self.table().reclaim_of(olt) != Reclaim::Kept);
         let outcome = self.cluster.apply(at, command);
         if let (Some(olt), Err(Refusal::Table(shard_table::Refusal::AlreadyAlive { .. }))) =
             (&olt, &outcome)
@@ -61,6 +64,10 @@ impl Centre {
         }
         if let Some(olt) = olt {
             self.session_may_be_over(&olt, before);
+            // It learns what it has lost, on whatever server that was released.
+            if was_reclaimed && outcome.is_ok() {
+                self.hold_back_session(&olt);
+            }
         }
         let outcome: Outcome = outcome.map(|applied| {
             if let Some(pool) = pool {
@@ -94,6 +101,8 @@ impl Centre {
             .collect();
         self.cluster = state;
         for (olt, before) in olts {
+            // It may have come back for what it had lost.
+            self.hold_back_session(&olt);
             self.session_may_be_over(&olt, before);
         }
         self.rest_anew(now, None);
@@ -187,6 +196,10 @@ impl Centre {
         }
         for olt in &shards.went_offline {
             tracing::warn!(%olt, "OLT has missed its heartbeats and counts as offline");
+        }
+        for olt in &shards.reclaimed {
+            tracing::warn!(%olt, allocations = self.record.olt_counts(olt).held(),
+                "OLT was away for longer than reclaim_after: what was held on it is reclaimed");
         }
         for olt in &shards.reconfigured {
             self.tell_config(olt);

@@ -102,6 +102,8 @@ pub struct Effects {
     pub puts: u64,
     /// Entries read from the CLSet.
     pub gets: u64,
+    /// Allocations released because their OLT was away for too long.
+    pub reclaimed: u64,
     /// To be proposed to the quorum, by whoever can wait for it.
     pub proposals: Vec<Command>,
     /// Whether the list of members has changed.

@@ -8,7 +8,7 @@ use nexus_core::id::{OltId, SessionId};
 use nexus_core::time::BootTime;
 
 use super::Centre;
-use crate::allocation::{Allocation, AllocationState, Place, to_millisecond};
+use crate::allocation::{AllocationState, Place, to_millisecond};
 use crate::clock::Now;
 use crate::refused::Refused;
 
@@ -220,13 +220,7 @@ impl Centre {
             if known.olt != *olt || !known.state.is_held() || pinned || !fenced(self) {
                 continue;
             }
-            let released = Allocation {
-                state: AllocationState::Released,
-                changed_at: to_millisecond(now.wall),
-                ..known
-            };
-            let fence = self.fence(place)?;
-            self.save(now, fence, released)?;
+            self.end_on_dead(now, known)?;
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nexus_core::cluster::Answer;
 use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
+use nexus_core::lease::Keeping;
 use nexus_core::shard::ShardRef;
-use nexus_core::shard_table::{Command, OltState, Register, Renew, Vouch};
+use nexus_core::shard_table::{Command, OltState, Reclaim, Register, Renew, Vouch};
 
 use super::effects::{Change, ChangeKind};
 use super::lifecycle::DrainProgress;
@@ -60,6 +61,8 @@ pub struct Registration {
     pub config_revision: u64,
     /// Whether its lease had not ended, as it counts itself, when it sent this.
     pub lease_alive: bool,
+    /// Number of the rule that it keeps acknowledged bindings under; `None`: it never ends them.
+    pub keeping: Option<u64>,
 }
 
 /// What a registered OLT is told.
@@ -71,6 +74,8 @@ pub struct Registered {
     pub config: Arc<OltConfig>,
     /// Length of its lease, counted by the OLT from the moment it sent the registration.
     pub lease: Duration,
+    /// What outlives it.
+    pub keeping: Keeping,
     /// The clocks of the centre, read after the registration had come.
     pub clocks: Clocks,
 }
@@ -103,6 +108,8 @@ pub struct Heartbeat {
     pub instance: String,
     /// Shards that it gives back.
     pub released: Vec<ShardRef>,
+    /// As [`Registration::keeping`].
+    pub keeping: Option<u64>,
     /// Highest number of a command that it has used in this session.
     pub last_seq: Seq,
     /// What it says of clocks that run apart; empty: of none.
@@ -114,6 +121,8 @@ pub struct Heartbeat {
 pub struct HeartbeatAnswer {
     /// Length of the renewed lease; `None` if it was not renewed.
     pub lease: Option<Duration>,
+    /// What outlives it, if it was.
+    pub keeping: Option<Keeping>,
     /// Newest revision of the OLT's configuration.
     pub config_revision: u64,
     /// State of the OLT.
@@ -157,6 +166,10 @@ pub struct NodeInfo {
     pub running_revision: u64,
     /// Whether an operator has stated that its host hands out nothing any more.
     pub fenced: bool,
+    /// Whether what is acknowledged to it is its own.
+    pub reclaim: Reclaim,
+    /// How long it will be so if nothing is heard of it; `None`: without an end, or it is over.
+    pub reclaim_in: Option<Duration>,
     /// What is left until it is empty, if it is drained.
     pub drain: Option<DrainProgress>,
     /// For a person: that another host has tried to be this OLT lately.
@@ -212,6 +225,7 @@ impl Centre {
             last_seq: registration.last_seq,
             recorded_seq,
             acked_below: Seq(0),
+            keeping: registration.keeping,
         }))
     }
 
@@ -243,6 +257,7 @@ impl Centre {
             node: self.node(olt)?,
             config: Arc::new(self.config(olt)?),
             lease: granted.lease.unwrap_or_default(),
+            keeping: granted.keeping.unwrap_or_default(),
             clocks: self.clocks(now),
         })
     }
@@ -295,6 +310,7 @@ impl Centre {
             idle,
             released: heartbeat.released.clone(),
             acked_below,
+            keeping: heartbeat.keeping,
         })))
     }
 
@@ -335,6 +351,7 @@ impl Centre {
             .ok_or_else(|| Refused::UnknownOlt(olt.clone()))?;
         let answer = HeartbeatAnswer {
             lease: granted.lease,
+            keeping: granted.keeping,
             config_revision: view.row.config_revision,
             state: view.state,
             other_host: self.hosts.warning(&olt),
@@ -354,7 +371,9 @@ impl Centre {
         let shards = node.shards.values().map(Vec::len).sum::<usize>();
         let draining = self.table().olt(olt).is_some_and(|view| view.row.draining);
         let empty = draining && node.allocations == 0 && shards == 0;
-        if !empty && !node.fenced {
+        // Nothing is held on it any more, and nothing will be: it has to register before.
+        let reclaimed = node.reclaim == Reclaim::Done && node.allocations == 0;
+        if !empty && !node.fenced && !reclaimed {
             return Err(Refused::DrainFirst {
                 olt: olt.clone(),
                 state: node.state.as_str(),
@@ -405,6 +424,11 @@ impl Centre {
             config_revision: view.row.config_revision,
             running_revision: live.config_revision,
             fenced: view.row.fenced,
+            reclaim: table.reclaim_of(olt),
+            reclaim_in: table
+                .reclaimed_at(olt)
+                .filter(|_| table.reclaim_of(olt) == Reclaim::Kept)
+                .map(|at| at.since(table.now())),
             drain: self.drain_progress(olt),
             other_host: self.hosts.warning(olt),
             clocks_apart: live.clocks_apart,

@@ -81,6 +81,7 @@ impl Centre {
             keys,
             conflicts: BTreeMap::new(),
             barrier: super::barrier::Barrier::default(),
+            reclaim_known: BTreeMap::new(),
             cursors: BTreeMap::new(),
             log: ChangeLog::new(revision),
             saved_revision: revision,

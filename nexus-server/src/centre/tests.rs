@@ -20,6 +20,7 @@ mod claims;
 mod pinned;
 
 use super::effects::{ChangeKind, Event};
+mod reclaim;
 use super::*;
 use crate::replica::{KeyValues, ReadRows};
 
@@ -171,6 +172,7 @@ impl Bench {
             config_revision: 0,
             lease_alive: false,
             instance: String::new(),
+            keeping: Some(0),
         };
         let now = self.now;
         let command = self.centre.prepare_register(&now, registration).unwrap();

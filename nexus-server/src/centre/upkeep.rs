@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nexus_clset::Input;
 use nexus_core::shard::ShardKey;
-use nexus_core::shard_table::Command;
+use nexus_core::shard_table::{Command, Reclaim};
 
 use super::Centre;
 use super::idempotency::KEYS_PREFIX;
@@ -27,6 +27,7 @@ impl Centre {
     pub fn tick(&mut self, now: &Now) -> Result<(), Refused> {
         self.hosts.tick(now);
         if self.is_steward() {
+            self.reclaim(now)?;
             self.forget_cooled(now)?;
             for key in self.keys.over(now.wall, MAX_PER_TICK) {
                 self.replicate(now, &format!("{KEYS_PREFIX}{key}"), None)?;
@@ -47,8 +48,10 @@ impl Centre {
             let Some(known) = self.record.get(&place).cloned() else {
                 continue;
             };
-            // As long as a copy of an old command could arrive, its successor must stay on record.
-            if self.may_come_again(&known) {
+            // As long as a copy of an old command could arrive, its successor must stay on record; and a release that the
+            // host must not miss, until a majority knows it.
+            let reclaiming = self.table().reclaim_of(&known.olt) == Reclaim::Running;
+            if reclaiming || self.may_come_again(&known) {
                 let later = now.boot.saturating_add(WAIT_FOR_COPIES);
                 self.record.cool_longer(&place, later);
                 continue;

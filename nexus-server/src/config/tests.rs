@@ -152,6 +152,11 @@ fn values_that_make_no_sense_are_refused_with_a_remedy() {
         ("olt:\n  heartbeat_interval: 20h", "nexus.yaml: olt.lease"),
         ("olt: {lease: 10s}", "too short"),
         ("olt: {lease: 91d}", "out of bounds"),
+        (
+            "olt:\n  reclaim_after: 0s",
+            "nexus.yaml:2: olt.reclaim_after",
+        ),
+        ("olt: {reclaim_after: soon}", "30s, 10m or 24h"),
         ("olt: {heartbeat_interval: 1ms}", "at least 100ms"),
         ("olt: {offline_after: 0}", "1 to 100"),
         ("olt: {endpoints: [nexus-1]}", "host:port"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use nexus_core::lease::Keeping;
 use nexus_core::shard::ShardRef;
 use nexus_core::shard_table::OltState;
 use nexus_proto::v1;
@@ -50,6 +51,7 @@ pub fn registration(request: v1::RegisterRequest) -> Converted<Registration> {
         last_seq: Seq(request.last_seq),
         config_revision: request.config_revision,
         lease_alive: request.lease_alive,
+        keeping: request.keeping_rule,
         instance: request.instance,
     })
 }
@@ -61,8 +63,16 @@ pub fn registered(registered: Registered) -> Converted<v1::RegisterResponse> {
         assigned_pools: pools.iter().map(ToString::to_string).collect(),
         config: Some(config(&registered.config)?),
         lease_ms: millis(registered.lease),
+        keeping: Some(keeping(registered.keeping)),
         clock: Some(clocks(registered.clocks)),
     })
+}
+
+fn keeping(keeping: Keeping) -> v1::Keeping {
+    v1::Keeping {
+        after_ms: keeping.after.map(millis),
+        rule: keeping.rule,
+    }
 }
 
 fn clocks(clocks: Clocks) -> v1::ServerClock {
@@ -122,6 +132,7 @@ pub fn heartbeat(request: v1::HeartbeatRequest) -> Converted<Heartbeat> {
             .map(shard_ref)
             .collect::<Converted<_>>()?,
         last_seq: Seq(request.last_seq),
+        keeping: request.keeping_rule,
         clocks_apart: request.clocks_apart,
     })
 }
@@ -144,6 +155,7 @@ pub fn heartbeat_answer(answer: HeartbeatAnswer) -> v1::HeartbeatResponse {
         other_host: answer.other_host.unwrap_or_default(),
         clock: Some(clocks(answer.clocks)),
         lease_ms: answer.lease.map_or(0, millis),
+        keeping: answer.keeping.map(keeping),
         config_revision: answer.config_revision,
         state: state.as_str().to_owned(),
     }

@@ -43,6 +43,7 @@ pub async fn register(
         last_seq: Seq(request.last_seq),
         config_revision: request.config_revision,
         lease_alive: request.lease_alive,
+        keeping: None,
         instance: String::new(),
     };
     let registered = app.service.register(registration).await?;
@@ -96,6 +97,7 @@ pub async fn heartbeat(
         shard_use: Vec::new(),
         instance: String::new(),
         released: Vec::new(),
+        keeping: None,
         last_seq: Seq(request.last_seq),
         clocks_apart: String::new(),
     };

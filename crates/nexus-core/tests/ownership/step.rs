@@ -354,6 +354,7 @@ fn register(world: &mut World, host: usize) {
         last_seq,
         recorded_seq,
         acked_below: Seq(0),
+        keeping: None,
     }));
     match outcome {
         Ok(applied) => {
@@ -475,6 +476,7 @@ fn deliver(world: &mut World, message: Message) {
                 in_use,
                 released: report.released,
                 acked_below: Seq(0),
+                keeping: None,
             }));
             let revision = world.centre.revision(&olt);
             world.send(match outcome {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nexus_core::shard_table::Reclaim;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,6 +35,12 @@ pub struct NodeView {
     metrics: BTreeMap<String, f64>,
     /// Whether an operator has stated that its host hands out nothing any more (POST /api/v1/nodes/{id}/fence).
     fenced: bool,
+    /// Seconds until the centre takes back what is held on it, if nothing is heard of it before; absent: never
+    /// (`reclaim_after: never`, or the host does not count it), or it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reclaim_in_secs: Option<u64>,
+    /// It was away for longer than `reclaim_after`: what was held on it is or was taken back. Ends when it registers.
+    reclaimed: bool,
     /// What is left until it is empty, while it is drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<DrainView>,
@@ -87,6 +94,8 @@ impl From<NodeInfo> for NodeView {
             running_revision: node.running_revision,
             metrics: node.metrics,
             fenced: node.fenced,
+            reclaim_in_secs: node.reclaim_in.map(|left| left.as_secs()),
+            reclaimed: node.reclaim != Reclaim::Kept,
             drain: node.drain.map(|left| DrainView {
                 shards: left.shards,
                 allocations: left.allocations,

@@ -126,6 +126,7 @@ impl Host {
                 acked_below: Seq(0),
             })
         } else {
+                keeping: None,
             Command::Register(register(self.olt.as_str(), self.session.as_str()))
         };
         (self.requests, command)
