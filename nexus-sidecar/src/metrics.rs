@@ -15,6 +15,7 @@ pub struct Metrics {
     bindings: IntGaugeVec,
     pending_releases: IntGauge,
     lease_left: Gauge,
+    kept_left: Gauge,
     clocks_apart: IntGauge,
     mode: IntGaugeVec,
     shard_allocated: IntGaugeVec,
@@ -133,6 +134,11 @@ impl Metrics {
         )?;
         registry.register(Box::new(pending_releases.clone()))?;
         registry.register(Box::new(lease_left.clone()))?;
+        let kept_left = Gauge::new(
+            "nexus_sidecar_acknowledged_left_seconds",
+            "Seconds until acknowledged bindings end if no server is reached; +Inf if they have no end.",
+        )?;
+        registry.register(Box::new(kept_left.clone()))?;
         let clocks_apart = IntGauge::new(
             "nexus_sidecar_clocks_apart",
             "1 if nothing new is given because clocks run further apart than leases allow for.",
@@ -144,6 +150,7 @@ impl Metrics {
             bindings,
             pending_releases,
             lease_left,
+            kept_left,
             clocks_apart,
             mode,
             shard_allocated,
@@ -255,8 +262,11 @@ impl Metrics {
         self.pending_releases.set(int(status.pending_releases));
         self.clocks_apart.set(i64::from(status.clock.stops));
         #[allow(clippy::cast_precision_loss, reason = "seconds, far below 2^52")]
+        let float = |secs: u64| secs as f64;
+        self.kept_left
+            .set(status.kept_left_secs.map_or(f64::INFINITY, float));
         self.lease_left
-            .set(status.lease_left_secs.unwrap_or(0) as f64);
+            .set(float(status.lease_left_secs.unwrap_or(0)));
         // Shards that are gone must not stay in the output.
         self.shard_allocated.reset();
         self.shard_available.reset();

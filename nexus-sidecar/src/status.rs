@@ -91,6 +91,12 @@ pub struct StatusReport {
     pub cannot_allocate: Option<String>,
     /// Whole seconds until the lease ends; `None`: no lease.
     pub lease_left_secs: Option<u64>,
+    /// Whole seconds until acknowledged bindings end, if the centre is not reached before; `None`: they do not.
+    #[serde(default)]
+    pub kept_left_secs: Option<u64>,
+    /// Nothing is served before the centre's records have been read, because others may have got it meanwhile.
+    #[serde(default)]
+    pub unread: bool,
     /// What the centre said when it refused this host as the second one with its OLT id, if it did.
     #[serde(default)]
     pub second_host: Option<String>,

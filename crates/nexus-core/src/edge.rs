@@ -6,8 +6,8 @@
 //!
 //! | | new allocations | acknowledged bindings | unacknowledged bindings |
 //! |---|---|---|---|
-//! | lease alive | from own shards | no end | end after 10 minutes, pushed on in steps, never past the lease |
-//! | lease ended | none | no end | suspended, until the centre acknowledges them or refuses them |
+//! | lease alive | from own shards | end long after the lease, if at all ([`Kept`]) | end after 10 minutes, pushed on in steps, never past the lease |
+//! | lease ended | none | as before | suspended, until the centre acknowledges them or refuses them |
 //!
 //! While clocks run further apart than leases allow for there is no lease ([`Edge::hear_clock`]).
 

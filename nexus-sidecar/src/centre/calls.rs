@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nexus_core::edge::{ClockReading, Heartbeat, Outgoing, Refusal};
 use nexus_core::id::{OltId, Seq};
+use nexus_core::lease::Terms;
 use nexus_core::time::{BootTime, ClusterTime};
 use nexus_proto::v1;
 use nexus_proto::v1::nexus_client::NexusClient;
@@ -28,7 +29,7 @@ pub(super) enum Done {
 pub(super) enum HeartbeatEnd {
     Renewed {
         sent_at: BootTime,
-        lease: Duration,
+        terms: Terms,
         revision: u64,
         /// What is said of another host that tries to be this one.
         other_host: String,
@@ -71,7 +72,7 @@ pub(super) async fn heartbeat(
         Ok(answer) => HeartbeatEnd::Renewed {
             clocks: answer.clock.and_then(|clock| reading(sent_at, clock)),
             sent_at,
-            lease: Duration::from_millis(answer.lease_ms),
+            terms: convert::terms(answer.lease_ms, answer.keeping),
             revision: answer.config_revision,
             other_host: answer.other_host,
         },

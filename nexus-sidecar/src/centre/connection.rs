@@ -106,18 +106,18 @@ impl<'a> Connection<'a> {
                 let config = answer.config.unwrap_or_default();
                 self.note_interval(config.heartbeat_interval_ms);
                 self.session = report.session.to_string();
-                let lease = Duration::from_millis(answer.lease_ms);
+                let terms = convert::terms(answer.lease_ms, answer.keeping);
                 tracing::info!(
                     endpoint,
-                    lease_secs = lease.as_secs(),
+                    lease_secs = terms.lease.as_secs(),
                     revision = config.revision,
                     pools = config.pools.len(),
                     "registered"
                 );
-                self.tell_clocks(clocks, lease).await?;
+                self.tell_clocks(clocks, terms.lease).await?;
                 let event = CentreEvent::Registered {
                     sent_at,
-                    lease,
+                    terms,
                     config: convert::config(config),
                     endpoint: endpoint.to_owned(),
                 };
@@ -297,17 +297,17 @@ impl<'a> Connection<'a> {
         match end {
             HeartbeatEnd::Renewed {
                 sent_at,
-                lease,
+                terms,
                 revision,
                 other_host,
                 clocks,
             } => {
                 self.metrics.centre("Heartbeat", "OK");
                 tell(&self.side.events, CentreEvent::OtherHost(other_host)).await?;
-                self.tell_clocks(clocks, lease).await?;
+                self.tell_clocks(clocks, terms.lease).await?;
                 let event = CentreEvent::Renewed {
                     sent_at,
-                    lease,
+                    terms,
                     revision,
                 };
                 tell(&self.side.events, event).await?;

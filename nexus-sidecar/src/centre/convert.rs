@@ -1,9 +1,12 @@
 //! Messages of `nexus.proto` to and from the machine's own types.
 
+use std::time::Duration;
+
 use nexus_core::edge::{
     EdgeConfig, Heartbeat, Outgoing, PoolGrant, Record, RecordKind, ShardGrant, What,
 };
 use nexus_core::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use nexus_core::lease::{Keeping, Terms};
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::shard::ShardRef;
@@ -59,6 +62,7 @@ pub(super) fn registration(
         instance: instance.to_owned(),
         config_revision: report.config_revision,
         lease_alive: report.lease_alive,
+        keeping_rule: Some(report.keeping),
     }
 }
 
@@ -85,6 +89,19 @@ pub(super) fn heartbeat(report: Heartbeat, instance: String) -> v1::HeartbeatReq
             .clocks_apart
             .map(|apart| apart.what)
             .unwrap_or_default(),
+        keeping_rule: Some(report.keeping),
+    }
+}
+
+/// What an answer grants. A server of an older version says nothing of what outlives the lease.
+pub(super) fn terms(lease_ms: u64, keeping: Option<v1::Keeping>) -> Terms {
+    let keeping = keeping.map(|keeping| Keeping {
+        after: keeping.after_ms.map(Duration::from_millis),
+        rule: keeping.rule,
+    });
+    Terms {
+        lease: Duration::from_millis(lease_ms),
+        keeping: keeping.unwrap_or_default(),
     }
 }
 

@@ -131,6 +131,10 @@ impl Nexus for Scripted {
             state: "active".to_owned(),
             other_host: self.0.lock().unwrap().other_host.clone(),
             clock: self.0.lock().unwrap().clock(),
+            keeping: Some(v1::Keeping {
+                after_ms: Some(600_000),
+                rule: 1,
+            }),
         }))
     }
 

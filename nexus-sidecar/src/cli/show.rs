@@ -79,6 +79,18 @@ fn write_status(text: &mut String, status: &StatusReport) -> std::fmt::Result {
         "Bindings     {} acknowledged, {} not yet, {} suspended; {} releases on their way",
         status.acked, status.unacked, status.suspended, status.pending_releases
     )?;
+    if status.unread {
+        writeln!(
+            text,
+            "             NOT SERVED until a nexus-server is reached and its records are read: others may have got them"
+        )?;
+    } else if let Some(secs) = status.kept_left_secs {
+        writeln!(
+            text,
+            "             acknowledged ones end in {} if no nexus-server is reached",
+            duration(secs)
+        )?;
+    }
     for pool in &status.pools {
         writeln!(
             text,
@@ -238,6 +250,8 @@ mod tests {
             mode: Mode::CutOff,
             cannot_allocate: None,
             lease_left_secs: Some(86_340),
+            kept_left_secs: Some(180_000),
+            unread: false,
             second_host: Some("session a is alive".to_owned()),
             other_host: Some("10.0.0.9 tried".to_owned()),
             clock: ClockReport {
@@ -285,6 +299,7 @@ mod tests {
         });
         for part in [
             "cut-off, allocates for another 23h 59m",
+            "acknowledged ones end in 50h 0m if no nexus-server is reached",
             "residential-ipv4 #1 100.64.64.0/18 epoch 2 owned: 7 held, 16377 free",
             "REFUSED as the second host",
             "ANOTHER HOST tries to be this OLT: 10.0.0.9 tried",

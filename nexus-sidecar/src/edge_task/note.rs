@@ -120,6 +120,10 @@ impl<M: BindingMap> EdgeTask<M> {
                 %subscriber, %resource,
                 "a binding has ended: the centre's record does not have it"
             ),
+            Note::KeptEnded { bindings } => tracing::error!(
+                bindings,
+                "acknowledged bindings have ended: no nexus-server was reached for longer than the lease and reclaim_after, and others may get them now; they are served again as far as the centre's records have them, once it is reached"
+            ),
             Note::BadPool { pool, why } => {
                 tracing::error!(%pool, %why, "a pool of the configuration cannot be used");
             }

@@ -61,6 +61,8 @@ impl<M: BindingMap> EdgeTask<M> {
             mode,
             cannot_allocate: cannot_allocate.map(str::to_owned),
             lease_left_secs: view.lease_until.map(|end| end.since(now).as_secs()),
+            kept_left_secs: view.kept.until.map(|end| end.since(now).as_secs()),
+            unread: view.unread,
             second_host: view.refused.clone(),
             other_host: self.other_host.clone(),
             clock: ClockReport {

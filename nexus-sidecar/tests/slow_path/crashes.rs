@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use nexus_abi::{BindingKey, NEVER_EXPIRES};
+use nexus_abi::BindingKey;
+use nexus_core::time::BootTime;
+use nexus_sidecar::clock::boot_now;
 use nexus_testkit::access_node::Line;
 
 use crate::bench::{Bench, POOL};
@@ -78,15 +81,20 @@ fn assert_agreed(bench: &Bench, everybody: &[Subscriber], addresses: &Addresses)
     assert_eq!(addresses.len(), everybody.len());
     assert_eq!(distinct.len(), everybody.len(), "no address twice");
 
-    let kernel: BTreeMap<BindingKey, (Ipv4Addr, u32)> = bench
+    let day_from_now = boot_now().unwrap() + Duration::from_secs(86_400);
+    let kernel: BTreeMap<BindingKey, Ipv4Addr> = bench
         .kernel()
         .into_iter()
-        .map(|(key, binding)| (key, (binding.address.into(), binding.valid_until_secs)))
+        // What the centre has not acknowledged would end within ten minutes.
+        .inspect(|(_, binding)| {
+            let until = Duration::from_secs(binding.valid_until_secs.into());
+            assert!(BootTime::ZERO + until > day_from_now, "{binding:?}");
+        })
+        .map(|(key, binding)| (key, binding.address.into()))
         .collect();
-    let expected = everybody.iter().map(|one| {
-        let address = addresses[&one.name];
-        (one.key(), (address, NEVER_EXPIRES))
-    });
+    let expected = everybody
+        .iter()
+        .map(|one| (one.key(), addresses[&one.name]));
     assert_eq!(kernel, expected.collect(), "the kernel's map");
 
     let held = bench.host.bindings().unwrap();

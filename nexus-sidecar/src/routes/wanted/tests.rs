@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use nexus_core::edge::{
-    At, BindingRow, EdgeRow, Effects, LeaseRow, LineKey, Row, ShardRow, Start, UnitRow, UnitState,
+    At, BindingRow, EdgeRow, Effects, Kept, LeaseRow, LineKey, Row, ShardRow, Start, UnitRow,
+    UnitState,
 };
 use nexus_core::id::{Epoch, OltId, Seq, SessionId, SubscriberId};
 use nexus_core::pool::PoolSpec;
@@ -39,6 +40,8 @@ impl Host {
                 lease: Some(lease),
                 unconfirmed: false,
                 unread: false,
+                earlier: nexus_core::edge::Earlier::default(),
+                kept: Kept::default(),
             })],
         };
         host.pool(
