@@ -129,15 +129,14 @@ fn member(number: u32) -> Introduction {
 #[test]
 fn a_new_session_is_told_nothing_before_this_server_knows_what_a_majority_had_of_the_earlier_one() {
     let mut bench = Bench::new();
-    let members = [
-        MemberCommand::Found(member(1)),
-        MemberCommand::Join {
-            node: member(2),
-            admit: true,
-            replace: false,
-        },
-        MemberCommand::CaughtUp { number: 2 },
-    ];
+    let join = |number| MemberCommand::Join {
+        node: member(number),
+        admit: true,
+        replace: false,
+    };
+    let caught_up = |number| MemberCommand::CaughtUp { number };
+    let found = MemberCommand::Found(member(1));
+    let members = [found, join(2), join(3), caught_up(2), caught_up(3)];
     for command in members {
         let command = ClusterCommand::from(command).encode().unwrap();
         let at = ClusterTime(bench.now.boot.0);
@@ -145,7 +144,7 @@ fn a_new_session_is_told_nothing_before_this_server_knows_what_a_majority_had_of
         decode_outcome(&outcome).unwrap().unwrap();
         bench.settle();
     }
-    assert_eq!(bench.centre.other_voters().len(), 1);
+    assert!(!bench.centre.other_voters().is_empty());
     bench.register("olt-1", "s-1");
     let told = bench.centre.waits_for_move(&olt("olt-1"));
     bench
