@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use nexus_clset::{
     Change, Changes, Delta, Dot, Error, Fence, Input, NodeId, Notice, Options, Origin, Output,
-    Revision, RowKind, RowWrite, Rows, StartOver, Ticket, UnixMillis, VersionVector,
+    Revision, RowWrite, StartOver, Ticket, UnixMillis, VersionVector,
 };
-use nexus_store::{Kind, Store, StoreError};
+use nexus_store::{ReadRows, ReplicaRows, StoreError};
 
 use crate::centre::effects::Write;
 use crate::clock::Now;
@@ -19,71 +19,10 @@ const PAGE: usize = 1024;
 /// Why the replica cannot do what it should; nothing has changed then.
 pub type ReplicaError = Error<StoreError>;
 
-/// Rows of a page: key and value.
-pub type KeyValues = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// Reads rows of one kind; as [`nexus_clset::Rows`], but usable without knowing its type.
-pub trait ReadRows: Send + Sync {
-    /// One row.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// At most `limit` rows whose key has `prefix` and is greater than `after`, in order.
-    ///
-    /// # Errors
-    /// Whatever the store says.
-    fn page(
-        &self,
-        kind: Kind,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<KeyValues, StoreError>;
-}
-
-impl ReadRows for Store {
-    fn get(&self, kind: Kind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Self::get(self, kind, key)
-    }
-
-    fn page(
-        &self,
-        kind: Kind,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<KeyValues, StoreError> {
-        let rows = Self::page(self, kind, prefix, after, limit)?;
-        Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
-    }
-}
-
-struct Source(Arc<dyn ReadRows>);
-
-impl Rows for Source {
-    type Error = StoreError;
-
-    fn get(&self, kind: RowKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(Kind(kind as u8), key)
-    }
-
-    fn page(
-        &self,
-        kind: RowKind,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<KeyValues, StoreError> {
-        self.0.page(Kind(kind as u8), prefix, after, limit)
-    }
-}
-
 /// The replica, and what brings it together with the others. What it gives to write must be written in that
 /// order, each change in one batch.
 pub struct Replica {
-    map: nexus_clset::Replica<Source>,
+    map: nexus_clset::Replica<ReplicaRows>,
     sync: nexus_clset::Sync,
     settled: Ticket,
     /// Own changes, for the others once they are durable. As many as the store's queue holds.
@@ -95,7 +34,7 @@ pub struct Replica {
 /// # Errors
 /// Whatever the store says.
 pub fn wipe(rows: Arc<dyn ReadRows>) -> Result<Vec<Write>, StoreError> {
-    let rows = nexus_clset::wipe(&Source(rows))?;
+    let rows = nexus_clset::wipe(&ReplicaRows::new(rows))?;
     Ok(rows.into_iter().map(Write::from).collect())
 }
 
@@ -113,7 +52,8 @@ impl Replica {
         options: Options,
         now: &Now,
     ) -> Result<(Self, Written), ReplicaError> {
-        let (map, boot) = nexus_clset::Replica::open(Source(rows), NodeId(number), millis(now))?;
+        let (map, boot) =
+            nexus_clset::Replica::open(ReplicaRows::new(rows), NodeId(number), millis(now))?;
         let sync = nexus_clset::Sync::new(options, &map, clocks(now));
         let mut replica = Self {
             map,
@@ -309,7 +249,7 @@ impl Replica {
 impl From<RowWrite> for Write {
     fn from(row: RowWrite) -> Self {
         Self {
-            kind: Kind(row.kind as u8),
+            kind: row.kind.into(),
             key: row.key,
             value: row.value,
         }

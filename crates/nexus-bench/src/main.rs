@@ -6,7 +6,6 @@
 mod cycles;
 mod measure;
 mod station;
-mod store;
 
 use std::process::ExitCode;
 

@@ -12,11 +12,9 @@ use nexus_clset::{
     UnixMillis, Write,
 };
 use nexus_p2p::{Answer, ClusterKey, Event, Hello, Link, PeerAddress};
-use nexus_store::{Store, StoreError};
+use nexus_store::{Batch, ReplicaRows, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-
-use crate::store::{StoreRows, batch};
 
 /// The channel of the replicas' questions.
 const CHANNEL: u8 = 1;
@@ -93,13 +91,14 @@ impl Station {
         .context("cannot listen")?;
         let clock = Clock(Instant::now());
         let now = clock.now();
-        let (mut replica, boot) = Replica::open(StoreRows(store.clone()), NodeId(number), now.wall)
-            .map_err(|error| anyhow!("cannot open a replica: {error}"))?;
-        store.commit(batch(&boot)).await?;
+        let (mut replica, boot) =
+            Replica::open(ReplicaRows::from(store.clone()), NodeId(number), now.wall)
+                .map_err(|error| anyhow!("cannot open a replica: {error}"))?;
+        store.commit(Batch::from(&boot)).await?;
         replica.settle(boot.ticket);
         if first {
             let founded = replica.found();
-            store.commit(batch(&founded)).await?;
+            store.commit(Batch::from(&founded)).await?;
             replica.settle(founded.ticket);
         }
         let options = Options {
@@ -207,7 +206,7 @@ type Answered = (NodeId, u64, Option<Vec<u8>>);
 
 struct Work {
     store: Store,
-    replica: Replica<StoreRows>,
+    replica: Replica<ReplicaRows>,
     sync: Sync,
     link: Link,
     clock: Clock,
@@ -415,7 +414,7 @@ impl Work {
     /// Queues the rows of a change behind those of all changes before it.
     async fn commit(&mut self, change: &Change) -> Result<()> {
         let ticket = change.ticket;
-        let batch = batch(change);
+        let batch = Batch::from(change);
         if batch.is_empty() {
             self.commits
                 .push_back(Box::pin(async move { (ticket, Ok(())) }));

@@ -4,56 +4,23 @@
 use std::path::Path;
 
 use nexus_clset::{
-    Change, Error, Fence, KeyValue, MAX_VALUE_BYTES, MAX_WRITES, NodeId, Replica, RowKind, Rows,
-    UnixMillis, Write,
+    Change, Error, Fence, MAX_VALUE_BYTES, MAX_WRITES, NodeId, Replica, UnixMillis, Write,
 };
-use nexus_store::{Batch, Kind, Options, Store, StoreError};
+use nexus_store::{Batch, Kind, Options, ReplicaRows, Store, StoreError};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 const OWN: Kind = Kind(b'x');
 
-struct StoreRows(Store);
-
-impl Rows for StoreRows {
-    type Error = StoreError;
-
-    fn get(&self, kind: RowKind, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(Kind(kind as u8), key)
-    }
-
-    fn page(
-        &self,
-        kind: RowKind,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<KeyValue>, StoreError> {
-        let rows = self.0.page(Kind(kind as u8), prefix, after, limit)?;
-        Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
-    }
-}
-
-/// A change of the map is (a part of) one batch.
-fn batch_of(change: &Change) -> Batch {
-    let mut batch = Batch::new();
-    for row in &change.rows {
-        match &row.value {
-            Some(value) => batch.put(Kind(row.kind as u8), &row.key, value),
-            None => batch.delete(Kind(row.kind as u8), &row.key),
-        };
-    }
-    batch
-}
-
-fn open(path: &Path) -> (Store, Replica<StoreRows>) {
+fn open(path: &Path) -> (Store, Replica<ReplicaRows>) {
     let store = Store::open(path, Options::default()).unwrap();
-    let (mut replica, boot) = Replica::open(StoreRows(store.clone()), NodeId(1), NOW).unwrap();
+    let (mut replica, boot) =
+        Replica::open(ReplicaRows::from(store.clone()), NodeId(1), NOW).unwrap();
     commit(&store, &mut replica, &boot);
     (store, replica)
 }
 
-fn commit(store: &Store, replica: &mut Replica<StoreRows>, change: &Change) {
-    store.commit_blocking(batch_of(change)).unwrap();
+fn commit(store: &Store, replica: &mut Replica<ReplicaRows>, change: &Change) {
+    store.commit_blocking(Batch::from(change)).unwrap();
     replica.settle(change.ticket);
 }
 
@@ -87,7 +54,7 @@ fn a_map_on_the_store_is_the_same_after_a_restart() {
     assert_eq!(replica.query(b"allocations/", None, 5000).unwrap(), before);
     assert!(replica.origin() > origin);
     assert!(matches!(
-        Replica::open(StoreRows(store), NodeId(2), NOW),
+        Replica::open(ReplicaRows::from(store), NodeId(2), NOW),
         Err(Error::OtherNode { .. })
     ));
 }
@@ -106,7 +73,7 @@ fn changes_are_read_at_once_and_written_in_order_by_a_pipeline() {
             let change = replica
                 .put(b"pools/one", &n.to_be_bytes(), Fence::NONE, NOW)
                 .unwrap();
-            let mut batch = batch_of(&change);
+            let mut batch = Batch::from(&change);
             batch.put(OWN, b"beside it", &n.to_be_bytes());
             waiting.push((change.ticket, slot.submit(batch).unwrap()));
             assert_eq!(replica.get(b"pools/one").unwrap().unwrap(), n.to_be_bytes());

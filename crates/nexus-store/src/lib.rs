@@ -12,6 +12,8 @@ mod damage_tests;
 mod engine;
 mod error;
 mod home;
+#[cfg(feature = "replica")]
+mod replica;
 mod row;
 mod store;
 mod writer;
@@ -20,5 +22,7 @@ pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 pub use commit::{Commit, MAX_COMMIT_BATCHES, Slot};
 pub use error::StoreError;
 pub use home::MovedAside;
+#[cfg(feature = "replica")]
+pub use replica::{ReadRows, ReplicaRows};
 pub use row::{Kind, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row};
 pub use store::{OnDamage, Opened, Options, Rows, Store};

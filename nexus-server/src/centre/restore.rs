@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nexus_core::cluster::ClusterState;
 use nexus_core::pool::DEFAULT_COOL_DOWN;
-use nexus_store::StoreError;
+use nexus_store::{ReadRows, StoreError};
 
 use super::Centre;
 use super::effects::{ChangeLog, Effects, META_ROWS, REVISION_KEY};
@@ -13,7 +13,7 @@ use crate::allocation::{Allocation, KEY_PREFIX, RowError};
 use crate::clock::Now;
 use crate::olt_config::Settings;
 use crate::record::Record;
-use crate::replica::{ReadRows, Replica, ReplicaError};
+use crate::replica::{Replica, ReplicaError};
 
 /// Where rows are read from.
 pub type Rows<'a> = &'a dyn ReadRows;

@@ -7,22 +7,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nexus_clset::KeyValue;
 use nexus_core::cluster::{Answer, ClusterCommand, decode_outcome};
 use nexus_core::id::{Epoch, SessionId};
 use nexus_core::lease::LeaseRule;
 use nexus_core::pool::PoolSpec;
 use nexus_core::shard_table::Command;
 use nexus_core::time::{BootTime, ClusterTime};
-use nexus_store::{Kind, StoreError};
+use nexus_store::{Kind, ReadRows, StoreError};
 use proptest::prelude::*;
 
 mod claims;
 mod pinned;
+mod reclaim;
 
 use super::effects::{ChangeKind, Event};
-mod reclaim;
 use super::*;
-use crate::replica::{KeyValues, ReadRows};
 
 /// Rest of a released address: a DHCP lease of 20 minutes and 2%.
 const REST: Duration = Duration::from_secs(1224);
@@ -43,7 +43,7 @@ impl ReadRows for Memory {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<KeyValues, StoreError> {
+    ) -> Result<Vec<KeyValue>, StoreError> {
         let rows = self.0.lock().unwrap();
         let of_kind = rows
             .iter()
@@ -171,8 +171,8 @@ impl Bench {
             last_seq: Seq(1000),
             config_revision: 0,
             lease_alive: false,
-            instance: String::new(),
             keeping: Some(0),
+            instance: String::new(),
         };
         let now = self.now;
         let command = self.centre.prepare_register(&now, registration).unwrap();
