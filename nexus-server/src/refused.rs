@@ -54,8 +54,10 @@ pub enum Refused {
         /// Routing context of both.
         vrf: String,
     },
-    /// The pool has allocations.
-    #[error("pool {pool} has {count} allocations: deallocate them first")]
+    /// What another pool has given out is in the way.
+    #[error(
+        "{count} allocations of pool {pool} are in the way: deallocate those that are held, and wait until the others have rested"
+    )]
     PoolHasAllocations {
         /// The pool.
         pool: PoolId,

@@ -314,6 +314,12 @@ impl Pool {
         })
     }
 
+    /// Whether a resource of the pool's routing context, of whatever size, has something in common with its space.
+    #[must_use]
+    pub fn touches(&self, resource: &Resource) -> bool {
+        self.space.touches(resource)
+    }
+
     /// Whether both pools could hand out the same resource in the same routing context.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

@@ -1,12 +1,12 @@
 //! Pools: create, read, update, delete, and how full they are.
 
-use std::collections::BTreeMap;
-
 use nexus_core::id::{OltId, PoolId, ShardId};
 use nexus_core::pool::{Change, Pool, PoolSpec};
-use nexus_core::resource::ResourceType;
+use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::shard::ShardState;
 use nexus_core::shard_table::Command;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::Centre;
 use crate::allocation::{Allocation, Place};
@@ -296,30 +296,83 @@ impl Centre {
     }
 
     /// Allocations can outlive their pool on OLTs that were cut off; their resources must not be handed out
-    /// again by a new pool.
+    /// again by a new pool, nor anything that they are part of or that is part of them. What was released and rests
+    /// is in the way only if it is no unit of the new pool, where it could not rest on.
     fn check_leftovers(&self, pool: &Pool) -> Result<(), Refused> {
-        let left = self.held_in(pool).collect::<Vec<_>>();
-        match left.first() {
+        let in_the_way = |known: &&Allocation| {
+            let resource = &known.place.resource;
+            pool.touches(resource) && (known.state.is_held() || pool.locate(resource).is_none())
+        };
+        let mut left = self
+            .around(pool)
+            .into_iter()
+            .flatten()
+            .chain(self.ancestors(pool))
+            .filter(in_the_way);
+        match left.next() {
             None => Ok(()),
             Some(first) => Err(Refused::PoolHasAllocations {
                 pool: first.pool.clone(),
-                count: u64::try_from(left.len()).unwrap_or(u64::MAX),
+                count: u64::try_from(left.count())
+                    .unwrap_or(u64::MAX)
+                    .saturating_add(1),
             }),
         }
     }
 
-    fn held_in<'a>(&'a self, pool: &Pool) -> impl Iterator<Item = &'a Allocation> + use<'a> {
-        let last_shard = pool.shards().next_back();
-        let ends = last_shard.and_then(|shard| {
-            let last_unit = pool.units(shard).checked_sub(1)?;
-            let first = pool.resource(pool.shards().next()?, 0)?;
-            Some((first, pool.resource(shard, last_unit)?))
-        });
+    /// What is on record between the first and the last resource that could have something in common with a pool.
+    /// Ports of one address may meet those of any.
+    fn around<'a>(&'a self, pool: &Pool) -> Option<impl Iterator<Item = &'a Allocation> + use<'a>> {
+        let (first, last) = match pool.kind() {
+            ResourceType::Port => (
+                Resource::Port {
+                    address: None,
+                    first: 0,
+                    last: 0,
+                },
+                Resource::Port {
+                    address: Some(Ipv4Addr::BROADCAST),
+                    first: u16::MAX,
+                    last: u16::MAX,
+                },
+            ),
+            _ => ends(pool)?,
+        };
+        Some(self.record.between(pool.vrf(), first, last))
+    }
+
+    /// What is on record of the prefixes that the first unit of a pool lies in.
+    fn ancestors<'a>(&'a self, pool: &Pool) -> impl Iterator<Item = &'a Allocation> + use<'a> {
         let vrf = pool.vrf().to_owned();
-        ends.into_iter()
+        let first = ends(pool).and_then(|(first, _)| match first {
+            Resource::Ipv6(net) => net.supernet(),
+            _ => None,
+        });
+        let above = std::iter::successors(first, |net| net.supernet());
+        above.filter_map(move |net| {
+            let resource = Resource::Ipv6(net);
+            let vrf = vrf.clone();
+            self.record.get(&Place { vrf, resource })
+        })
+    }
+
+    fn held_in<'a>(&'a self, pool: &Pool) -> impl Iterator<Item = &'a Allocation> + use<'a> {
+        let vrf = pool.vrf().to_owned();
+        ends(pool)
+            .into_iter()
             .flat_map(move |(first, last)| self.record.between(&vrf, first, last))
             .filter(|allocation| allocation.state.is_held())
     }
+}
+
+/// First and last unit of a pool.
+fn ends(pool: &Pool) -> Option<(Resource, Resource)> {
+    let last = pool.shards().next_back()?;
+    let first = pool.resource(pool.shards().next()?, 0)?;
+    Some((
+        first,
+        pool.resource(last, pool.units(last).checked_sub(1)?)?,
+    ))
 }
 
 /// All units of a pool, those that are never handed out included.

@@ -18,6 +18,7 @@ use nexus_store::{Kind, ReadRows, StoreError};
 use proptest::prelude::*;
 
 mod claims;
+mod leftovers;
 mod pinned;
 mod reclaim;
 

@@ -373,6 +373,33 @@ impl Space {
             _ => self.base <= other.last && other.base <= self.last,
         }
     }
+
+    /// Whether a resource, of whatever size, has something in common with the space.
+    pub fn touches(&self, resource: &Resource) -> bool {
+        let meets = |first: u128, last: u128| self.base <= last && first <= self.last;
+        if resource.kind() != self.kind {
+            return false;
+        }
+        match *resource {
+            Resource::Ipv4(address) => {
+                let address = u128::from(address.to_bits());
+                meets(address, address)
+            }
+            Resource::Ipv6(net) => meets(net.network().to_bits(), net.broadcast().to_bits()),
+            Resource::Vlan(id) | Resource::Svlan(id) => meets(u128::from(id), u128::from(id)),
+            Resource::Port {
+                address,
+                first,
+                last,
+            } => {
+                let own = self.ports.as_ref().and_then(|ports| ports.addresses);
+                let apart = own.zip(address).is_some_and(|((low, high), address)| {
+                    !(low..=high).contains(&address.to_bits())
+                });
+                !apart && meets(u128::from(first), u128::from(last))
+            }
+        }
+    }
 }
 
 /// The field `range` of a pool of numbers, from 1 to `highest`.

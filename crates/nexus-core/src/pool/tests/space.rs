@@ -127,7 +127,39 @@ pub(super) fn any_pool() -> impl Strategy<Value = Pool> {
     prop_oneof![v4, v6, numbers, blocks]
 }
 
+#[test]
+fn a_resource_of_another_size_touches_a_pool_if_part_of_it_lies_there() {
+    let prefixes = pool("{id: p, type: ipv6, cidr: '2001:db8:0:80::/57', delegated_length: 64}");
+    let of_7 = nat("block_size: 512");
+    let unknown = pool("{id: p, type: port, range: 2000-2999}");
+    for (pool, resource, expected) in [
+        (&prefixes, "2001:db8::/56", true),
+        (&prefixes, "2001:db8:0:ff::1/128", true),
+        (&prefixes, "2001:db8::/57", false),
+        (&of_7, "203.0.113.7:1000-1024", true),
+        (&of_7, "203.0.113.7:1000-1023", false),
+        (&of_7, "203.0.112.7:2000-2001", false),
+        (&of_7, "2000", true),
+        (&unknown, "203.0.113.7:1000-2000", true),
+        (&unknown, "203.0.113.7:3000-4000", false),
+    ] {
+        let pool = pool.as_ref().unwrap();
+        let resource = Resource::parse(pool.kind(), resource).unwrap();
+        assert_eq!(pool.touches(&resource), expected, "{resource}");
+    }
+    let vlans = pool("{id: p, type: vlan, range: 100-199}").unwrap();
+    assert!(vlans.touches(&Resource::Vlan(199)));
+    assert!(!vlans.touches(&Resource::Vlan(200)) && !vlans.touches(&Resource::Svlan(150)));
+}
+
 proptest! {
+    #[test]
+    fn every_unit_of_a_pool_touches_it(pool in any_pool(), shard in any::<u32>(), unit in any::<u64>()) {
+        let shard = ShardId(shard % pool.shard_count());
+        let resource = pool.resource(shard, unit % pool.units(shard)).unwrap();
+        prop_assert!(pool.touches(&resource));
+    }
+
     #[test]
     fn locate_is_the_inverse_of_resource(pool in any_pool(), shard in any::<u32>(), unit in any::<u64>()) {
         let shard = ShardId(shard % pool.shard_count());
