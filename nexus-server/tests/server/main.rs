@@ -12,6 +12,7 @@ mod concurrency;
 mod durability;
 mod harness;
 mod lifecycle;
+mod metrics;
 mod ownership;
 mod shards;
 mod startup;
