@@ -24,8 +24,6 @@ mod mail;
 mod network;
 #[path = "simulate/oracle.rs"]
 mod oracle;
-#[path = "simulate/random.rs"]
-mod random;
 #[path = "simulate/world.rs"]
 mod world;
 

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("nexus-core", 1),
     ("nexus-clset", 1),
     ("nexus-proto", 1),
+    ("nexus-random", 0),
     ("nexus-testkit", 2),
     ("nexus-fuzz", 3),
     ("nexus-p2p", 2),

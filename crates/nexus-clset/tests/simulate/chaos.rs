@@ -57,7 +57,7 @@ impl World {
             };
             let value = self.random.chance(600).then(|| {
                 let length = if self.random.chance(50) { 4000 } else { 40 };
-                let mut value = format!("{} ", self.random.next());
+                let mut value = format!("{} ", self.random.number());
                 value.push_str(&"x".repeat(self.random.below(length)));
                 value
             });
@@ -160,7 +160,7 @@ impl World {
     }
 
     fn partition(&mut self) {
-        let side = self.random.next();
+        let side = self.random.number();
         self.say(|| format!("partition {side:b}"));
         for a in 0..self.hosts.len() {
             for b in 0..self.hosts.len() {

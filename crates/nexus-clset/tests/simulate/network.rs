@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::random::Random;
+use nexus_random::Random;
 
 /// One direction between two nodes.
 #[derive(Clone, Debug)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nexus_clset::{Input, Member, NodeId, Options};
+use nexus_random::Random;
 
 use crate::bug::Bug;
 use crate::host::{Host, List};
 use crate::network::Network;
 use crate::oracle::Oracle;
-use crate::random::Random;
 
 /// What happens at a moment.
 #[derive(Debug)]
@@ -194,7 +194,7 @@ impl World {
     }
 
     pub fn boot(&mut self, at: usize, founds: bool) {
-        let seed = self.random.next();
+        let seed = self.random.number();
         let host = &mut self.hosts[at];
         let now = host.now(self.now);
         let options = Options {

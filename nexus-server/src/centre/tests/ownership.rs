@@ -10,7 +10,6 @@ mod chaos;
 mod check;
 mod host;
 mod mail;
-mod random;
 mod server;
 mod talk;
 mod world;
@@ -20,6 +19,7 @@ use std::time::{Duration, Instant};
 use nexus_core::duration::HumanDuration;
 use nexus_core::pool::PoolSpec;
 use nexus_core::resource::ResourceType;
+use nexus_random as random;
 
 use bug::Bug;
 use world::{Life, World};

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use nexus_random::Random;
+
 use super::Bug;
-use super::world::{Rng, SECOND};
+use super::world::SECOND;
 use crate::id::{ShardId, SubscriberId};
 use crate::shard::ShardKey;
 use crate::shard_table::tests::pool_id;
@@ -40,12 +42,12 @@ fn subscriber(number: usize) -> SubscriberId {
 
 impl Central {
     /// A subscriber comes or goes; whoever comes asks for a unit, free or not.
-    pub fn act(&mut self, now: u64, rng: &mut Rng) -> Option<(Question, Command)> {
-        let holder = usize::try_from(rng.below(8)).unwrap();
+    pub fn act(&mut self, now: u64, rng: &mut Random) -> Option<(Question, Command)> {
+        let holder = usize::try_from(rng.below_u64(8)).unwrap();
         if self.believes.remove(&holder).is_some() {
             return None;
         }
-        let unit = rng.below(4);
+        let unit = rng.below_u64(4);
         let command = Command::TakeUnit {
             shard: key(),
             unit,

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use nexus_random::Random;
+
 use super::Bug;
-use super::world::{Clock, Rng};
+use super::world::Clock;
 use crate::cluster::{self, ClusterCommand, ClusterState};
 use crate::lease::LeaseRule;
 use crate::shard_table::{Applied, Command, MAX_STEPS, Refusal, ShardTable};
@@ -26,7 +28,7 @@ pub struct Grantor {
 }
 
 impl Grantor {
-    pub fn new(rng: &mut Rng, bug: Bug, rule: LeaseRule) -> Self {
+    pub fn new(rng: &mut Random, bug: Bug, rule: LeaseRule) -> Self {
         let mut grantor = Self {
             bug,
             clocks: (0..3).map(|_| Clock::new(rng)).collect(),
@@ -111,8 +113,8 @@ impl Grantor {
     }
 
     /// Another node takes office, or the same again.
-    pub fn elect(&mut self, rng: &mut Rng) {
-        let node = usize::try_from(rng.below(self.clocks.len() as u64)).unwrap();
+    pub fn elect(&mut self, rng: &mut Random) {
+        let node = usize::try_from(rng.below_u64(self.clocks.len() as u64)).unwrap();
         let clock = &self.clocks[node];
         let base = if self.bug == Bug::LeaderCountsFromItsOwnBoot {
             ClusterTime(clock.now().0)
@@ -124,7 +126,7 @@ impl Grantor {
 
     /// Every process starts again, some on a machine that starts again too: from the snapshot and the rest
     /// of the log.
-    pub fn restart(&mut self, rng: &mut Rng) {
+    pub fn restart(&mut self, rng: &mut Random) {
         for clock in &mut self.clocks {
             if rng.one_in(3) {
                 clock.reboot();

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use nexus_random::Random;
+
 use super::Bug;
-use super::world::{Clock, Rng};
+use super::world::Clock;
 use crate::id::{Epoch, OltId, Seq, SessionId, ShardId};
 use crate::lease::holder_end;
 use crate::shard::{ShardRef, ShardState};
@@ -103,7 +105,7 @@ impl Host {
     }
 
     /// The next heartbeat, or a registration; with the number of the request.
-    pub fn speak(&mut self, rng: &mut Rng, bug: Bug) -> (u64, Command) {
+    pub fn speak(&mut self, rng: &mut Random, bug: Bug) -> (u64, Command) {
         let released = self.empty_some(rng, bug);
         self.requests += 1;
         self.sent.insert(self.requests, self.clock.now());
@@ -124,16 +126,16 @@ impl Host {
                 in_use: BTreeMap::new(),
                 released,
                 acked_below: Seq(0),
+                keeping: None,
             })
         } else {
-                keeping: None,
             Command::Register(register(self.olt.as_str(), self.session.as_str()))
         };
         (self.requests, command)
     }
 
     /// Draining shards become empty one day; some hosts also give back without being asked.
-    fn empty_some(&mut self, rng: &mut Rng, bug: Bug) -> Vec<ShardRef> {
+    fn empty_some(&mut self, rng: &mut Random, bug: Bug) -> Vec<ShardRef> {
         let mut released = Vec::new();
         self.shards.retain(|shard, (epoch, state)| {
             let gives = rng.one_in(if *state == ShardState::Draining {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nexus_random::Random;
+
 use super::Bug;
 use super::central::{Central, Question};
 use super::grantor::{Grantor, LEADERLESS};
@@ -20,23 +22,6 @@ pub const SECOND: u64 = 1_000_000_000;
 const LEASE: Duration = Duration::from_secs(3600);
 const HEARTBEAT: Duration = Duration::from_secs(300);
 
-/// SplitMix64: all chance of a world comes from its seed.
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
 /// A boot-time clock that runs at 0.99 to 1.01 of true time.
 pub struct Clock {
     local: u64,
@@ -45,15 +30,15 @@ pub struct Clock {
 }
 
 impl Clock {
-    pub fn new(rng: &mut Rng) -> Self {
+    pub fn new(rng: &mut Random) -> Self {
         // The ends of what is allowed are the interesting rates.
         let rate = if rng.one_in(2) {
-            990 + 20 * rng.below(2)
+            990 + 20 * rng.below_u64(2)
         } else {
-            990 + rng.below(21)
+            990 + rng.below_u64(21)
         };
         Self {
-            local: rng.below(1_000_000) * SECOND,
+            local: rng.below_u64(1_000_000) * SECOND,
             rate,
         }
     }
@@ -101,7 +86,7 @@ enum Message {
 }
 
 pub struct World {
-    rng: Rng,
+    rng: Random,
     bug: Bug,
     now: u64,
     grantor: Grantor,
@@ -126,7 +111,7 @@ impl World {
     /// Four OLTs and three shards to share: whoever loses one loses it to another. A fifth host
     /// uses the id of the first.
     pub fn new(seed: u64, bug: Bug) -> Self {
-        let mut rng = Rng(seed);
+        let mut rng = Random::at(seed);
         let names = ["olt-0", "olt-1", "olt-2", "olt-3", "olt-0"];
         let hosts = names
             .iter()
@@ -196,7 +181,7 @@ impl World {
         } else if self.next_leader <= next {
             self.elect();
         } else {
-            self.next_chaos = self.now + self.rng.below(1800) * SECOND;
+            self.next_chaos = self.now + self.rng.below_u64(1800) * SECOND;
             self.chaos();
         }
     }
@@ -247,7 +232,7 @@ impl World {
     fn beat(&mut self, number: usize) {
         let host = &mut self.hosts[number];
         let beat = u64::try_from(HEARTBEAT.as_nanos()).unwrap();
-        host.next_beat = self.now + beat / 2 + self.rng.below(beat);
+        host.next_beat = self.now + beat / 2 + self.rng.below_u64(beat);
         let (request, command) = host.speak(&mut self.rng, self.bug);
         let (host, session) = (host.number, host.session.clone());
         self.send(host, || Message::Up {
@@ -260,7 +245,7 @@ impl World {
 
     /// A subscriber comes or goes at some server, and servers sweep.
     fn allocate(&mut self) {
-        self.next_central = self.now + self.rng.below(600) * SECOND;
+        self.next_central = self.now + self.rng.below_u64(600) * SECOND;
         if let Some((question, command)) = self.central.act(self.now, &mut self.rng) {
             self.send_freely(|| Message::Propose {
                 question: Some(question.clone()),
@@ -283,7 +268,7 @@ impl World {
 
     fn lose_leader(&mut self) {
         self.grantor.lose_leader();
-        self.next_leader = self.now + self.rng.below(LEADERLESS.as_secs()) * SECOND;
+        self.next_leader = self.now + self.rng.below_u64(LEADERLESS.as_secs()) * SECOND;
     }
 
     fn elect(&mut self) {
@@ -305,10 +290,10 @@ impl World {
             1 + u64::from(self.rng.one_in(8))
         };
         for _ in 0..copies {
-            let delay = match self.rng.below(10) {
-                0 => self.rng.below(2 * 3600) * SECOND,
-                1 => self.rng.below(60) * SECOND,
-                _ => self.rng.below(SECOND),
+            let delay = match self.rng.below_u64(10) {
+                0 => self.rng.below_u64(2 * 3600) * SECOND,
+                1 => self.rng.below_u64(60) * SECOND,
+                _ => self.rng.below_u64(SECOND),
             };
             self.messages += 1;
             self.network
@@ -429,9 +414,9 @@ impl World {
     }
 
     fn chaos(&mut self) {
-        let number = usize::try_from(self.rng.below(self.hosts.len() as u64)).unwrap();
+        let number = usize::try_from(self.rng.below_u64(self.hosts.len() as u64)).unwrap();
         let name = self.hosts[number].olt.clone();
-        match self.rng.below(20) {
+        match self.rng.below_u64(20) {
             0..=6 => self.hosts[number].cut_off ^= true,
             7..=9 => self.hosts[number].restart(),
             10 => self.hosts[number].reboot(),
