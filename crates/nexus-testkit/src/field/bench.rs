@@ -49,6 +49,8 @@ pub struct BenchPlan {
     pub space: (&'static str, u8),
     /// What servers and OLTs agree on about time.
     pub leases: Leases,
+    /// `cool_down` of the pool, in seconds.
+    pub rest: u32,
 }
 
 impl BenchPlan {
@@ -70,6 +72,8 @@ impl BenchPlan {
                 _ => ("100.64.0.0/16", 24),
             },
             leases: LEASES,
+            // Longer than a server of a busy machine is behind the others: in the product it is 10 minutes.
+            rest: 30,
         }
     }
 
@@ -88,6 +92,7 @@ impl BenchPlan {
                 offline_after: 10,
                 lease: Duration::from_secs(30),
             },
+            rest: 3,
         }
     }
 
@@ -123,7 +128,7 @@ impl Field {
         cluster.start_all()?;
         let all: Vec<usize> = (0..cluster.size()).collect();
         cluster.wait_converged(&all, PATIENCE)?;
-        create_pool(&cluster, plan.space)?;
+        create_pool(&cluster, plan)?;
         let prefix = unique_prefix("field");
         let passing = Pinned::load(&object_path(), &format!("{prefix}-access-node"))?;
         let users = cluster.directory().join("users.yaml");
@@ -290,10 +295,12 @@ fn server_plans(plan: &BenchPlan) -> Vec<NodePlan> {
 }
 
 /// Addresses rest for seconds only, so that they change hands often.
-fn create_pool(cluster: &ClusterBench, (cidr, shard_size): (&str, u8)) -> Result<()> {
+fn create_pool(cluster: &ClusterBench, plan: &BenchPlan) -> Result<()> {
+    let (cidr, shard_size) = plan.space;
+    let rest = format!("{}s", plan.rest);
     let pool = json!({
         "id": POOL, "type": "ipv4", "cidr": cidr, "shard_size": shard_size,
-        "cool_down": "3s", "exclusions": [format!("{ROUTER}/32")],
+        "cool_down": rest, "exclusions": [format!("{ROUTER}/32")],
         "dhcp": {"router": ROUTER, "lease_time": "5s"},
     });
     let answer = cluster

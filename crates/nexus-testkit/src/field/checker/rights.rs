@@ -77,10 +77,12 @@ pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
                 let there_still = |held: &&Held| {
                     held.first.1 < left.ended && held.gone_by.is_none_or(|gone| gone > op.began)
                 };
-                // What its client has released itself, the OLT knows of.
-                !matches!(left.action, Action::Release(_))
-                    && seen.into_iter().flatten().any(there_still)
-                    && moved(history, op.olt, op.began)
+                // What its client has released here itself, the OLT knows of.
+                let heard = matches!(left.action, Action::Release(_)) && left.olt == op.olt;
+                let known = || seen.into_iter().flatten().any(there_still);
+                // Behind an older store it comes back from the record, which may be as old as the stay before.
+                let older = restored(history, op.olt, Moment::default(), op.began);
+                !heard && (older || known()) && moved(history, op.olt, op.began)
             });
             let unheard = before.iter().any(|silent| may_wait(history, silent, op));
             rights.push(Right {
