@@ -14,7 +14,8 @@ pub struct Options {
     /// Only this one, telling what happens.
     #[arg(long, conflicts_with_all = ["seeds", "from", "model"])]
     seed: Option<u64>,
-    /// How many.
+    /// How many. With --ownership half of them are of the wider kind (wrong clocks, changing pools), which begins with
+    /// seed 1000000, unless --from names the first.
     #[arg(long, default_value_t = 20_000, conflicts_with = "model")]
     seeds: u64,
     /// The first of them.

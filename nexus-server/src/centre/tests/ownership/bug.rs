@@ -3,7 +3,7 @@
 /// A planted fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// Cluster time is ahead when shards move.
+    /// Cluster time runs twice as fast as the leader's clock.
     MovesEarly,
     /// The kernel does not look at the end of an entry.
     KernelForgetsTheEnd,
@@ -13,15 +13,18 @@ pub enum Bug {
     NoWaitForRecords,
     /// A claim is acknowledged although no majority has it.
     AcksWithoutMajority,
+    /// A host does not compare its clock with the centre's.
+    DriftIsNotLookedAt,
 }
 
 impl Bug {
     /// Each with the seed from which on it is looked for: seldom ones would take long from the first on.
-    pub const ALL: [(Self, u64); 5] = [
+    pub const ALL: [(Self, u64); 6] = [
         (Self::MovesEarly, 1),
         (Self::KernelForgetsTheEnd, 50),
         (Self::AnswersBeforeDurable, 1),
         (Self::NoWaitForRecords, 10),
-        (Self::AcksWithoutMajority, 110),
+        (Self::AcksWithoutMajority, 170),
+        (Self::DriftIsNotLookedAt, super::WIDE_FROM),
     ];
 }

@@ -6,7 +6,6 @@ use nexus_core::shard_table::Command;
 
 use super::host::subscriber;
 use super::mail::Event;
-use super::server::now;
 use super::world::World;
 
 impl World {
@@ -61,7 +60,7 @@ impl World {
             21 => {
                 let who = subscriber(self.random.below(super::SUBSCRIBERS));
                 if self.servers[server].up {
-                    let at = now(self.now);
+                    let at = self.servers[server].now(self.now);
                     let _ = self.servers[server].centre.deallocate(&at, &who, None);
                     self.drain(server);
                 }
@@ -80,7 +79,7 @@ impl World {
         self.begin_again(host, reboot, false);
     }
 
-    fn begin_again(&mut self, host: usize, reboot: bool, rolled_back: bool) {
+    pub fn begin_again(&mut self, host: usize, reboot: bool, rolled_back: bool) {
         self.life.restarts += 1;
         let at = self.now;
         self.hosts[host].restart(at, reboot, rolled_back);
@@ -103,6 +102,10 @@ impl World {
         self.hosts[host].accepted.clear();
         // Without a reboot the mark that the boot keeps tells.
         let reboot = self.random.chance(500);
+        if reboot {
+            let lease = u64::try_from(super::LEASE.as_millis()).unwrap();
+            self.hosts[host].unaware_until = self.now + lease;
+        }
         self.begin_again(host, reboot, !reboot);
     }
 
@@ -148,6 +151,9 @@ impl World {
         self.calm = true;
         self.quiet = true;
         self.happen_mended();
+        if self.wide {
+            self.set_clocks();
+        }
         for server in 0..self.servers.len() {
             if !self.servers[server].up {
                 self.start(server);

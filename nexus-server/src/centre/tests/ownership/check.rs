@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use nexus_core::id::SubscriberId;
 
-use super::DHCP_LEASE;
 use super::bug::Bug;
 use super::host::Host;
 use super::world::World;
+use super::{DHCP_LEASE, LEASE};
 use crate::allocation::{AllocationState, Place};
 
 /// Says what is wrong.
@@ -30,12 +30,14 @@ fn two_on_one_address(world: &mut World) -> Option<String> {
     for host in world
         .hosts
         .iter()
-        .filter(|host| !host.dead && !host.doubtful)
+        .filter(|host| !host.dead && !host.doubtful && host.astray.is_none())
     {
         let local = host.local(world.now);
         for (entry, who) in host.map.values() {
             let end = entry.valid_until.filter(|_| !ignores_end);
-            if end.is_some_and(|end| end <= local) || (end.is_none() && host.superseded) {
+            // What is acknowledged outlives every lease, also if it is kept for some days and not without an end.
+            let outlives = end.is_none_or(|end| end.since(local) > LEASE);
+            if end.is_some_and(|end| end <= local) || (outlives && host.superseded) {
                 continue;
             }
             let address = entry.address;
@@ -58,9 +60,11 @@ fn two_on_one_address(world: &mut World) -> Option<String> {
                 && until > world.now
                 && other != *who
                 && !are_twins(&world.hosts, on, host.number)
+                // What it gave before nobody had recorded, or it would have been found out: nothing tells.
+                && (on != host.number || host.unaware_until < world.now)
             {
                 return Some(format!(
-                    "{address} is given to {who} on host {} while {other} may use it for {} ms",
+                    "{address} is given to {who} on host {} while {other} may use it for {} ms by host {on}",
                     host.number,
                     until - world.now
                 ));
@@ -99,6 +103,7 @@ fn acknowledged_is_on_record(world: &World) -> Option<String> {
         .hosts
         .iter()
         .filter(|host| host.up && !host.dead && !host.doubtful && !has_twin(&world.hosts, host))
+        .filter(|host| host.astray.is_none())
     {
         for view in host
             .edge
@@ -133,6 +138,16 @@ pub fn settled(world: &World) -> Option<String> {
         .iter()
         .filter(|host| !host.dead && !has_twin(&world.hosts, host))
     {
+        if host.clock.rate().abs() > 10 {
+            if !host.stops() {
+                return Some(format!(
+                    "the clock of host {} runs {} thousandths fast, and it goes on",
+                    host.number,
+                    host.clock.rate()
+                ));
+            }
+            continue;
+        }
         let view = host.edge.view(host.local(world.now));
         if !host.registered || view.pending > 0 || view.suspended > 0 || view.lease_until.is_none()
         {

@@ -10,6 +10,8 @@ use nexus_core::id::{OltId, Seq, SessionId, SubscriberId};
 use nexus_core::resource::Resource;
 use nexus_core::time::BootTime;
 
+use super::clock::Clock;
+
 pub type Rows = BTreeMap<RowKey, Row>;
 
 pub struct Host {
@@ -22,9 +24,7 @@ pub struct Host {
     pub queue: VecDeque<(Effects, Option<Told>)>,
     pub map: BTreeMap<Place, (MapEntry, SubscriberId)>,
     pub accepted: BTreeMap<SubscriberId, Resource>,
-    /// Per mille that its clock is fast.
-    pub drift: i64,
-    pub booted: u64,
+    pub clock: Clock,
     pub boot: u32,
     pub process: u32,
     pub lives: u32,
@@ -38,8 +38,14 @@ pub struct Host {
     pub stopped_until: u64,
     /// True time up to which what it serves is known to be in doubt, and why; see `check`.
     pub doubtful: bool,
+    /// Its clock runs further apart from the centre's than leases allow for, and it has not found that yet: since then it
+    /// has had so many answers one after another.
+    pub astray: Option<u32>,
     /// Another host of its id has registered since it was last heard: what it serves without an end is in doubt.
     pub superseded: bool,
+    /// It has booted from an old image and nothing on record shows that; true time up to which what it gave since the
+    /// image may still run, of which neither it nor anybody else knows.
+    pub unaware_until: u64,
     /// What comes to it in order.
     pub last_mail: u64,
     pub stream: u32,
@@ -103,8 +109,7 @@ impl Host {
             queue: VecDeque::new(),
             map: BTreeMap::new(),
             accepted: BTreeMap::new(),
-            drift,
-            booted: now,
+            clock: Clock::new(now, 0, drift),
             boot: 0,
             process: 0,
             lives: 0,
@@ -116,7 +121,9 @@ impl Host {
             dead: false,
             stopped_until: 0,
             doubtful: false,
+            astray: None,
             superseded: false,
+            unaware_until: 0,
             last_mail: 0,
             stream: 0,
             flying: BTreeSet::new(),
@@ -126,8 +133,7 @@ impl Host {
 
     /// What its clock shows.
     pub fn local(&self, now: u64) -> BootTime {
-        let passed = i64::try_from(now - self.booted).unwrap() * 1000;
-        BootTime::from_nanos(u64::try_from(passed * (1000 + self.drift)).unwrap())
+        self.clock.boot(now)
     }
 
     pub fn new_session(&mut self) -> SessionId {
@@ -201,7 +207,7 @@ impl Host {
         self.up = true;
         if reboot {
             self.boot += 1;
-            self.booted = now;
+            self.clock.reboot(now);
             self.map.clear();
         }
         self.lives += 1;
@@ -214,6 +220,11 @@ impl Host {
             self.put(entry);
         }
         self.queue.push_back((fx, None));
+    }
+
+    /// It has found that clocks run apart, and gives nothing.
+    pub fn stops(&self) -> bool {
+        self.edge.clocks_apart().is_some_and(|apart| apart.stops)
     }
 
     /// Whether an address stands in the kernel's map.

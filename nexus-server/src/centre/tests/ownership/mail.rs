@@ -1,14 +1,14 @@
 //! What travels between hosts and servers, and when things happen.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use nexus_clset::VersionVector;
 use nexus_core::edge::{EdgeConfig, Heartbeat, Outgoing, Record, RecordKind, Refusal};
 use nexus_core::id::Seq;
+use nexus_core::lease::Terms;
 use nexus_core::time::BootTime;
 
-use crate::centre::Heard;
+use crate::centre::{Clocks, Heard};
 
 /// One connection of one life of a host's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +42,15 @@ pub enum Request {
 pub enum Reply {
     Registered {
         sent: BootTime,
-        lease: Duration,
+        terms: Terms,
         config: EdgeConfig,
+        clocks: Clocks,
     },
     Renewed {
         sent: BootTime,
-        lease: Duration,
+        terms: Terms,
         revision: u64,
+        clocks: Clocks,
     },
     Config(EdgeConfig),
     /// Another host of this name is alive.
@@ -113,6 +115,7 @@ pub enum Event {
     },
     Subscriber,
     Fault,
+    WideFault,
     /// What was cut is whole again: servers, or a host.
     Mend(Option<usize>),
 }

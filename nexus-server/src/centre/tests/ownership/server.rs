@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use nexus_clset::{Dot, Options};
 use nexus_core::cluster::Answer;
 use nexus_core::id::OltId;
-use nexus_core::time::BootTime;
 
 use super::super::{Memory, Settings};
+use super::clock::Clock;
 use super::mail::{Line, Request};
 use crate::centre::Centre;
 use crate::centre::effects::Write;
@@ -35,6 +34,10 @@ pub enum What {
 
 pub struct Server {
     pub number: u32,
+    /// What the server reads.
+    pub clock: Clock,
+    /// What cluster time is counted on while it leads.
+    pub counts: Clock,
     pub memory: Memory,
     pub centre: Centre,
     /// Entries of the log that it has carried out.
@@ -48,20 +51,13 @@ pub struct Server {
     pub streams: BTreeMap<OltId, Vec<(Line, u32)>>,
 }
 
-/// What the clocks of a server show. Wall clocks are right here; `nexus-clset` has a simulation of its own for them.
-pub fn now(true_ms: u64) -> Now {
-    Now {
-        boot: BootTime(true_ms * 1_000_000),
-        wall: Timestamp::from_millisecond(1_800_000_000_000 + i64::try_from(true_ms).unwrap())
-            .unwrap(),
-    }
-}
-
 impl Server {
-    pub fn new(number: u32, at: u64) -> Self {
+    pub fn new(number: u32, clock: Clock, counts: Clock, at: u64) -> Self {
         let memory = Memory::default();
-        let centre = open(&memory, number, at, 0);
+        let centre = open(&memory, number, &reading(&clock, at), 0);
         Self {
+            clock,
+            counts,
             number,
             memory,
             centre,
@@ -74,10 +70,15 @@ impl Server {
         }
     }
 
+    /// What its clocks show.
+    pub fn now(&self, at: u64) -> Now {
+        reading(&self.clock, at)
+    }
+
     /// The process has ended and starts again with what is on its disk; the log is still to be read.
     pub fn restart(&mut self, at: u64) {
         self.life += 1;
-        self.centre = open(&self.memory, self.number, at, self.life);
+        self.centre = open(&self.memory, self.number, &self.now(at), self.life);
         self.applied = 0;
         self.up = true;
         self.progress = Progress::default();
@@ -97,7 +98,14 @@ pub fn write(memory: &Memory, rows: Vec<Write>) {
     }
 }
 
-fn open(memory: &Memory, number: u32, at: u64, life: u32) -> Centre {
+fn reading(clock: &Clock, at: u64) -> Now {
+    Now {
+        boot: clock.boot(at),
+        wall: clock.wall(at),
+    }
+}
+
+fn open(memory: &Memory, number: u32, now: &Now, life: u32) -> Centre {
     let settings = Settings {
         heartbeat_interval: Duration::from_secs(3),
         endpoints: Vec::new(),
@@ -107,10 +115,9 @@ fn open(memory: &Memory, number: u32, at: u64, life: u32) -> Centre {
         seed: u64::from(number) << 32 | u64::from(life),
         ..Options::default()
     };
-    let now = now(at);
     let (mut replica, (ticket, rows)) =
-        Replica::open(Arc::new(memory.clone()), number, options, &now).unwrap();
+        Replica::open(Arc::new(memory.clone()), number, options, now).unwrap();
     write(memory, rows);
     replica.settle(ticket);
-    Centre::restore(settings, memory, replica, number * 1000 + life, &now).unwrap()
+    Centre::restore(settings, memory, replica, number * 1000 + life, now).unwrap()
 }
