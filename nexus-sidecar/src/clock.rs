@@ -7,6 +7,8 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Where the kernel says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// What the first hardware clock shows (`Documentation/admin-guide/rtc.rst` of Linux).
+const HARDWARE: &str = "/sys/class/rtc/rtc0/since_epoch";
 
 /// A clock that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,12 @@ pub fn boot_id() -> Result<String, ClockError> {
     std::fs::read_to_string(BOOT_ID)
         .map(|text| text.trim().to_owned())
         .map_err(ClockError::BootId)
+}
+
+/// The battery-backed hardware clock, seconds since 1970; `None`: there is none, or it has lost its time and says so.
+#[must_use]
+pub fn hardware_secs() -> Option<u64> {
+    std::fs::read_to_string(HARDWARE).ok()?.trim().parse().ok()
 }
 
 /// The wall clock, milliseconds since 1970.

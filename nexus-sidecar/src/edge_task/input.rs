@@ -6,7 +6,7 @@ use nexus_core::time::BootTime;
 use super::answer::Answer;
 use super::{BATCH, CentreEvent, EdgeTask, EdgeTaskError};
 use crate::binding_map::BindingMap;
-use crate::clock::{boot_now, wall_millis};
+use crate::clock::{boot_now, hardware_secs, wall_millis};
 use crate::edge_handle::EdgeRequest;
 
 /// Something to work on.
@@ -101,6 +101,18 @@ impl<M: BindingMap> EdgeTask<M> {
         self.gather(fx)
     }
 
+    /// The lease is renewed: what other clocks show with it.
+    fn read_clocks(&mut self, now: BootTime) {
+        self.clock.renewed(now, wall_millis());
+        // What is left of the bindings then is counted from a moment after it was read.
+        if self.edge.wants_hardware_clock(now)
+            && let Some(secs) = hardware_secs()
+            && let Ok(after) = boot_now()
+        {
+            self.edge.hardware_clock(after, secs);
+        }
+    }
+
     fn event(&mut self, now: BootTime, event: CentreEvent, fx: &mut Effects) -> Option<Answer> {
         match event {
             CentreEvent::Registered {
@@ -110,7 +122,7 @@ impl<M: BindingMap> EdgeTask<M> {
                 endpoint,
             } => {
                 self.endpoint = Some(endpoint);
-                self.clock.renewed(now, wall_millis());
+                self.read_clocks(now);
                 self.edge.registered(now, sent_at, terms, config, fx);
             }
             CentreEvent::Renewed {
@@ -118,7 +130,7 @@ impl<M: BindingMap> EdgeTask<M> {
                 terms,
                 revision,
             } => {
-                self.clock.renewed(now, wall_millis());
+                self.read_clocks(now);
                 self.edge.renewed(now, sent_at, terms, revision, fx);
             }
             CentreEvent::Clocks(clocks, lease) => self.compare_clocks(&clocks, lease, fx),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_core::edge::{Edge, Effects, IN_FLIGHT_LIMIT, Row, Start};
+use nexus_core::edge::{Clocks, Edge, Effects, IN_FLIGHT_LIMIT, Row, Start};
 use nexus_core::id::{IdError, OltId, SessionId};
 use nexus_core::time::BootTime;
 use nexus_store::Store;
@@ -13,7 +13,7 @@ use super::group::Group;
 use super::pinned::QUESTIONS;
 use super::{EdgeTask, EdgeTaskError};
 use crate::binding_map::{Access, BindingMap, Interface};
-use crate::clock::{self, boot_id, boot_now};
+use crate::clock::{self, boot_id, boot_now, hardware_secs};
 use crate::edge_handle::EdgeHandle;
 use crate::interfaces;
 use crate::metrics::Metrics;
@@ -53,7 +53,11 @@ impl<M: BindingMap> EdgeTask<M> {
             rolled_back: wrong.is_some(),
         };
         let mut fx = Effects::new();
-        let mut edge = Edge::restore(boot_now()?, start, rows, &mut fx);
+        let clocks = Clocks {
+            hardware: hardware_secs(),
+            boot: boot_now()?,
+        };
+        let mut edge = Edge::restore(clocks, start, rows, &mut fx);
         edge.serve_interfaces(access.interfaces().map(|one| one.name.clone()));
         let served = Served::default();
         let (handle, requests) = EdgeHandle::channel(served.clone(), metrics.clone());

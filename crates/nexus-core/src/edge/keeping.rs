@@ -9,7 +9,8 @@
 //! | | acknowledged bindings |
 //! |---|---|
 //! | up to the end | are served, with and without a lease |
-//! | the end has come; or this host was booted and cannot know for how long it was off | are not served, and nobody gets them, until a renewal came and the centre's records were read after it |
+//! | the end has come | are not served, and nobody gets them, until a renewal came and the centre's records were read after it |
+//! | this host was booted | go on to the end, if the hardware clock says for how long it was off; else it counts as come |
 //! | no end was said (`never`, or a server of an older version) | are served |
 
 use std::ops::Bound;
@@ -25,6 +26,37 @@ const SLICE: usize = 4096;
 /// A round through all entries takes no longer than this part of the time that is left.
 const ROUND_PART: u64 = 8;
 
+/// How often the hardware clock is looked at, at most.
+const LOOK_AFTER: Duration = Duration::from_secs(60);
+/// What the time between two looks at the hardware clock may be longer than it says, beside 1%.
+const AWAY_MARGIN: Duration = Duration::from_secs(120);
+
+/// What the clocks of a host show when a process starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// The boot-time clock.
+    pub boot: BootTime,
+    /// The battery-backed hardware clock, in seconds since 1970, if there is one. Not the wall clock: without a battery
+    /// that one goes on from where it was when the host went off.
+    pub hardware: Option<u64>,
+}
+
+impl From<BootTime> for Clocks {
+    fn from(boot: BootTime) -> Self {
+        let hardware = None;
+        Self { boot, hardware }
+    }
+}
+
+/// What the hardware clock showed, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Seen {
+    /// Seconds since 1970.
+    pub hardware: u64,
+    /// By the boot-time clock, just after it was read.
+    pub at: BootTime,
+}
+
 /// What was promised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Kept {
@@ -32,19 +64,52 @@ pub struct Kept {
     pub keeping: Keeping,
     /// End, by this host's clock; `None`: no end.
     pub until: Option<BootTime>,
+    /// The hardware clock, as it was read last.
+    #[serde(default)]
+    pub seen: Option<Seen>,
 }
 
 impl Kept {
     fn promised(self, lease: LeaseRow, next: Keeping) -> Self {
         let keeping = self.keeping.followed_by(next);
         let until = keeping.holder_end(lease.until);
-        Self { keeping, until }
+        Self {
+            keeping,
+            until,
+            ..self
+        }
     }
 
-    /// After a reboot: how long this host was off is not known.
-    pub(super) fn rebooted(self) -> Self {
+    /// After a reboot. A hardware clock that is behind what it showed before has lost its time, and nothing says for how
+    /// long this host was off.
+    pub(super) fn rebooted(self, now: Clocks) -> Self {
+        let left = || {
+            let (until, seen) = (self.until?, self.seen?);
+            let passed = Duration::from_secs(now.hardware?.checked_sub(seen.hardware)?);
+            let passed = passed
+                .saturating_add(passed / 100)
+                .saturating_add(AWAY_MARGIN);
+            until.since(seen.at).checked_sub(passed)
+        };
+        let end = left().map_or(BootTime::ZERO, |left| now.boot + left);
+        Self {
+            until: self.until.map(|_| end),
+            seen: now.hardware.map(|hardware| Seen {
+                hardware,
+                at: now.boot,
+            }),
+            ..self
+        }
+    }
+
+    /// The store is not this host's newest: what it says of clocks is nothing to count from.
+    pub(super) fn rolled_back(self) -> Self {
         let until = self.until.map(|_| BootTime::ZERO);
-        Self { until, ..self }
+        Self {
+            until,
+            seen: None,
+            ..self
+        }
     }
 
     fn has_ended(self, now: BootTime) -> bool {
@@ -77,6 +142,18 @@ impl Edge {
     /// How long an acknowledged binding is valid.
     pub(super) fn acked_validity(&self) -> Validity {
         self.kept.until.map_or(Validity::Endless, Validity::Until)
+    }
+
+    /// Whether the hardware clock is to be read.
+    #[must_use]
+    pub fn wants_hardware_clock(&self, now: BootTime) -> bool {
+        let seen = self.kept.seen;
+        seen.is_none_or(|seen| now.since(seen.at) >= LOOK_AFTER)
+    }
+
+    /// What the hardware clock shows, in seconds since 1970, `now` being later. It goes to disk with the next renewal.
+    pub fn hardware_clock(&mut self, now: BootTime, hardware: u64) {
+        self.kept.seen = Some(Seen { hardware, at: now });
     }
 
     /// What was promised has ended by itself.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::command::Outbox;
 use super::drift::Drift;
 use super::holding::NEVER;
-use super::keeping::{Kept, Refresh};
+use super::keeping::{Clocks, Kept, Refresh};
 use super::policy::KeptAway;
 use super::reserved::{Reservations, Reserved};
 use super::{
@@ -34,16 +34,18 @@ pub struct Start {
 
 impl Edge {
     /// The machine as its rows say, in any order. On the boot that the rows were written in, the lease
-    /// still counts; after a reboot there is none, acknowledged bindings wait for the centre's records if they have
-    /// an end, and the others are suspended. `fx` says what to write; the kernel's map is to be made equal to
+    /// still counts; after a reboot there is none, acknowledged bindings go on as long as
+    /// [`Kept`] says, and the others are suspended. `fx` says what to write; the kernel's map is to be made equal to
     /// [`Edge::map_entries`].
     #[must_use]
     pub fn restore(
-        now: BootTime,
+        clocks: impl Into<Clocks>,
         start: Start,
         rows: impl IntoIterator<Item = Row>,
         fx: &mut Effects,
     ) -> Self {
+        let clocks: Clocks = clocks.into();
+        let now = clocks.boot;
         let mut edge = Self {
             olt: start.olt,
             session: start.new_session.clone(),
@@ -86,7 +88,7 @@ impl Edge {
         let mut same_boot = false;
         for row in rows {
             match row {
-                Row::Edge(row) => same_boot = edge.restore_self(row, start.rolled_back),
+                Row::Edge(row) => same_boot = edge.restore_self(clocks, row, start.rolled_back),
                 Row::Pool(spec) => {
                     // It was checked when it was taken over.
                     if let Ok(pool) = Pool::new(spec) {
@@ -130,7 +132,7 @@ impl Edge {
         edge
     }
 
-    fn restore_self(&mut self, row: EdgeRow, rolled_back: bool) -> bool {
+    fn restore_self(&mut self, now: Clocks, row: EdgeRow, rolled_back: bool) -> bool {
         let same_boot = row.boot_id == self.boot_id && !rolled_back;
         self.session = row.session;
         self.last_seq = self.last_seq.max(row.last_seq);
@@ -143,10 +145,10 @@ impl Edge {
             row.earlier.rebooted()
         };
         self.lease = row.lease.filter(|_| same_boot);
-        self.kept = if same_boot {
-            row.kept
-        } else {
-            row.kept.rebooted()
+        self.kept = match (same_boot, rolled_back) {
+            (true, _) => row.kept,
+            (false, true) => row.kept.rolled_back(),
+            (false, false) => row.kept.rebooted(now),
         };
         same_boot
     }

@@ -1,6 +1,7 @@
 //! How long acknowledged bindings outlive the lease.
 
 use super::*;
+use crate::edge::Clocks;
 use crate::lease::{Keeping, Terms, holder_end};
 
 const DAY: u64 = 86_400;
@@ -247,4 +248,77 @@ fn a_clock_that_stood_still_takes_what_it_did_not_count() {
     edge.tick(at(301), &mut fx);
     shell.run(fx);
     assert_eq!(edge.map_entries().count(), 0, "it may be over");
+}
+
+/// A hardware clock of this morning.
+const RTC: u64 = 1_795_000_000;
+
+/// Cut off since second 100, booted again after `off` seconds, at second 5 of the new boot.
+fn booted_after(off: Option<i64>) -> Edge {
+    let mut shell = Shell::default();
+    let mut edge = kept(&mut shell);
+    assert!(edge.wants_hardware_clock(at(300)));
+    edge.hardware_clock(at(300), RTC);
+    assert!(!edge.wants_hardware_clock(at(359)));
+    renewed(&mut edge, &mut shell, 300, terms(Some(7 * DAY), 1));
+    let clocks = Clocks {
+        boot: at(5),
+        hardware: off.map(|off| RTC.checked_add_signed(off).unwrap()),
+    };
+    let mut fx = Effects::new();
+    let edge = Edge::restore(
+        clocks,
+        start("boot-b"),
+        shell.rows.values().cloned(),
+        &mut fx,
+    );
+    shell.run(fx);
+    edge
+}
+
+#[test]
+fn a_host_that_is_booted_while_it_is_cut_off_serves_at_once_for_as_long_as_is_left() {
+    let off = 3600;
+    let mut edge = booted_after(Some(i64::try_from(off).unwrap()));
+    let ends: Vec<_> = edge.map_entries().map(|entry| entry.valid_until).collect();
+    let passed = Duration::from_secs(off + off / 100 + 120);
+    let left = end(300, 7 * DAY).since(at(300)).saturating_sub(passed);
+    assert_eq!(ends, [Some(at(5) + left)]);
+    let mut shell = Shell::default();
+    assert!(authorize(&mut edge, &mut shell, 6, 1, 1).unwrap().known);
+}
+
+#[test]
+fn a_host_that_was_off_for_longer_than_it_was_promised_serves_nothing_when_it_is_booted() {
+    let edge = booted_after(Some(8 * 86_400));
+    assert_eq!(edge.map_entries().count(), 0);
+}
+
+#[test]
+fn a_host_whose_hardware_clock_is_lost_or_behind_serves_nothing_when_it_is_booted() {
+    for off in [None, Some(-1), Some(-800_000_000)] {
+        let edge = booted_after(off);
+        assert_eq!(edge.map_entries().count(), 0, "{off:?}");
+        assert!(edge.view(at(5)).unread);
+    }
+}
+
+#[test]
+fn a_host_that_is_booted_twice_counts_both_times() {
+    let mut shell = Shell::default();
+    let mut edge = kept(&mut shell);
+    edge.hardware_clock(at(300), RTC);
+    renewed(&mut edge, &mut shell, 300, terms(Some(7 * DAY), 1));
+    let mut rtc = RTC;
+    for (boot, served) in [("boot-b", 1), ("boot-c", 0)] {
+        rtc += 5 * DAY;
+        let clocks = Clocks {
+            boot: at(5),
+            hardware: Some(rtc),
+        };
+        let mut fx = Effects::new();
+        let edge = Edge::restore(clocks, start(boot), shell.rows.values().cloned(), &mut fx);
+        shell.run(fx);
+        assert_eq!(edge.map_entries().count(), served, "{boot}");
+    }
 }
