@@ -155,8 +155,9 @@ fn an_olt_that_is_cut_off_keeps_what_it_serves_until_it_is_fenced() {
     let mut bench = Bench::pinned();
     let rule = bench.centre.table().rule().reclaiming_after(None).unwrap();
     bench.decide(Command::SetRule { rule }).unwrap();
-    // It is told with the next renewal.
+    // They are told with the next renewal.
     bench.register("olt-1", "s-1");
+    bench.register("olt-2", "s-2");
     let first = bench.ask("olt-1", 1, 0).unwrap();
     bench.pass(Duration::from_secs(30 * 86_400));
     bench.register("olt-2", "s-2");
