@@ -5,6 +5,9 @@
 #[path = "ownership/moves.rs"]
 mod moves;
 #[cfg(test)]
+#[path = "ownership/reclaim.rs"]
+mod reclaim;
+#[cfg(test)]
 #[path = "ownership/resources.rs"]
 mod resources;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nexus_testkit::centre::{self, Centre, REST};
+use nexus_testkit::field::host::read_map;
 use nexus_testkit::interrupt::wait_until;
 use nexus_testkit::link::{self, End};
 use nexus_testkit::netns::{Namespace, unique_prefix};
@@ -26,7 +27,7 @@ pub struct Host {
     pub namespace: Namespace,
     config: PathBuf,
     link: String,
-    _pins: Pins,
+    pins: Pins,
 }
 
 struct Pins(PathBuf);
@@ -49,6 +50,11 @@ impl World {
     /// A centre with these pools, that gives leases of so many seconds. A host whose machine stands still for a while
     /// is not offline for that.
     pub fn start(name: &str, lease_secs: u64, pools: &[Value]) -> Self {
+        Self::start_with(name, lease_secs, "policies: {}", pools)
+    }
+
+    /// The same, with one more line under `olt`.
+    pub fn start_with(name: &str, lease_secs: u64, more: &str, pools: &[Value]) -> Self {
         bpf::ensure_bpffs().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let prefix = unique_prefix(name);
@@ -62,7 +68,7 @@ impl World {
             &config,
             text.replace(
                 "lease: 10m",
-                &format!("lease: {lease_secs}s\n  offline_after: {missed}"),
+                &format!("lease: {lease_secs}s\n  offline_after: {missed}\n  {more}"),
             ),
         )
         .unwrap();
@@ -122,7 +128,7 @@ impl World {
             namespace,
             config,
             link,
-            _pins: Pins(pins),
+            pins: Pins(pins),
         });
         number
     }
@@ -194,6 +200,16 @@ impl World {
         rows.filter(|row| row["subscriber"] == subscriber)
             .map(|row| (text_of(&row, "kind"), text_of(&row, "address")))
             .collect()
+    }
+
+    /// Entries of a host's kernel map that have not ended.
+    pub fn lasting_entries(&self, host: usize) -> usize {
+        let version = format!("v{}", nexus_abi::ABI_VERSION);
+        let pins = &self.hosts[host].pins.0;
+        let map = pins.join(version).join(nexus_abi::map::BINDINGS);
+        let (began, _, entries) = read_map(&map).unwrap();
+        let lasting = entries.iter().filter(|entry| entry.valid_until > began);
+        lasting.count()
     }
 
     /// Active records at the centre of a subscriber: type, resource and OLT.
