@@ -125,12 +125,14 @@ impl Nexus for Scripted {
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         self.0.lock().unwrap().told_apart = request.into_inner().clocks_apart;
         self.next(|script| &mut script.heartbeat)?;
+        let other_host = self.0.lock().unwrap().other_host.clone();
+        let clock = self.0.lock().unwrap().clock();
         Ok(Response::new(v1::HeartbeatResponse {
             lease_ms: 60_000,
             config_revision: 1,
             state: "active".to_owned(),
-            other_host: self.0.lock().unwrap().other_host.clone(),
-            clock: self.0.lock().unwrap().clock(),
+            other_host,
+            clock,
             keeping: Some(v1::Keeping {
                 after_ms: Some(600_000),
                 rule: 1,

@@ -299,7 +299,7 @@ mod tests {
         });
         for part in [
             "cut-off, allocates for another 23h 59m",
-            "acknowledged ones end in 50h 0m if no nexus-server is reached",
+            "acknowledged ones end in 50h 00m if no nexus-server is reached",
             "residential-ipv4 #1 100.64.64.0/18 epoch 2 owned: 7 held, 16377 free",
             "REFUSED as the second host",
             "ANOTHER HOST tries to be this OLT: 10.0.0.9 tried",
