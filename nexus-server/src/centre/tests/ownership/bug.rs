@@ -24,7 +24,13 @@ impl Bug {
         (Self::KernelForgetsTheEnd, 50),
         (Self::AnswersBeforeDurable, 1),
         (Self::NoWaitForRecords, 10),
-        (Self::AcksWithoutMajority, 170),
+        (Self::AcksWithoutMajority, super::WIDE_FROM + 680),
         (Self::DriftIsNotLookedAt, super::WIDE_FROM),
     ];
+
+    /// The fault of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter().map(|(bug, _)| bug);
+        all.find(|bug| format!("{bug:?}") == name)
+    }
 }
