@@ -125,17 +125,10 @@ impl Centre {
             && known.subscriber != claim.subscriber
             && !released_elsewhere(known, &claim)
         {
-            if !is_newer_owner(known, &claim) {
-                self.dispute(&place, &claim.subscriber, &claim.olt);
-                return Err(Refused::ResourceTaken {
-                    resource: place.resource,
-                });
-            }
-            tracing::error!(
-                resource = %place, holder = %known.subscriber, on = %known.olt,
-                subscriber = %claim.subscriber, olt = %claim.olt,
-                "two subscribers have been given one resource: it stays with the newer owner of its shard, the other one is ended"
-            );
+            self.dispute(&place, &claim.subscriber, &claim.olt);
+            return Err(Refused::ResourceTaken {
+                resource: place.resource,
+            });
         }
         let state = self.leave_other_resources(now, &claim, &place)?;
         // A subscriber that comes again to where it had it has come later than to anywhere else.
@@ -493,13 +486,6 @@ fn released_elsewhere(known: &Allocation, claim: &Claim) -> bool {
     known.session.as_ref() == Some(&claim.session)
         && known.olt == claim.olt
         && known.seq < claim.acked_below
-}
-
-/// Whether a claim comes from a later owner of the shard than what is on record. That one had been told all that a
-/// majority had, so that the other one came later than its owner had a right to it; where replicas meet, the later
-/// epoch wins as well. What the centre itself gave is decided by the quorum.
-fn is_newer_owner(known: &Allocation, claim: &Claim) -> bool {
-    !known.is_central() && known.pool == claim.pool && claim.epoch > known.epoch
 }
 
 /// Whether a subscriber needs only one of the two: addresses and delegated prefixes are two things.

@@ -199,6 +199,7 @@ pub(super) fn update(update: v1::AllocationUpdate) -> Result<Update, String> {
     let record = Record {
         pool: PoolId::new(allocation.pool_id).map_err(|e| text(&e))?,
         resource: Resource::parse(resource_type, &allocation.resource).map_err(|e| text(&e))?,
+        shard: ShardId(allocation.shard),
         subscriber: SubscriberId::new(allocation.subscriber_id).map_err(|e| text(&e))?,
         olt: OltId::new(allocation.olt_id).map_err(|e| text(&e))?,
         session: (!allocation.session.is_empty())

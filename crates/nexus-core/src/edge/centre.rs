@@ -220,6 +220,8 @@ impl Edge {
             // On record it stands as before: what the centre asks for under that number is about this binding.
             held.row.seq = held.row.since;
             self.save_binding(&who, fx);
+            // What it asked for under that number while this word was on its way was taken for older.
+            fx.act(Action::PullRecords);
         }
         fx.note(Note::Refused {
             seq,

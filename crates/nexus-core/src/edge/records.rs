@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reserved::Reserved;
 use super::{
-    BindingRow, Command, Edge, Effects, Note, Rest, Row, UnitRow, UnitState, Validity, What, Who,
+    BindingRow, Command, Edge, Effects, Note, OUTBOX_LIMIT, Rest, Row, UnitRow, UnitState,
+    Validity, What, Who,
 };
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use crate::resource::Resource;
@@ -17,6 +18,8 @@ pub struct Record {
     pub pool: PoolId,
     /// The resource.
     pub resource: Resource,
+    /// Shard that it lies in.
+    pub shard: ShardId,
     /// Whose it is.
     pub subscriber: SubscriberId,
     /// Host that has it.
@@ -307,18 +310,25 @@ impl Edge {
             return;
         }
         let place = (record.pool.clone(), record.resource);
-        let Some(reserved) = self
+        let reserved = self
             .reserved
             .get(&place)
             .filter(|reserved| reserved.ours && reserved.subscriber == record.subscriber)
-            .cloned()
-        else {
+            .cloned();
+        let (shard, epoch) = if let Some(Reserved { shard, epoch, .. }) = reserved {
+            self.unreserve(now, &record.pool, record.resource, fx);
+            let epoch = self.epoch_of(&record.pool, shard).unwrap_or(epoch);
+            (shard, epoch)
+        } else if record.olt == self.olt
+            && self.outbox.about(&record.pool, record.resource) == 0
+            && self.outbox.len() < OUTBOX_LIMIT
+        {
+            // Of an earlier session, in a pool of which this host has nothing now: nobody else can answer for it. Its
+            // shard stays frozen until the lease of that session has ended, and its rest begins with this.
+            (record.shard, record.epoch)
+        } else {
             return;
         };
-        self.unreserve(now, &record.pool, record.resource, fx);
-        let epoch = self
-            .epoch_of(&record.pool, reserved.shard)
-            .unwrap_or(reserved.epoch);
         self.enqueue(
             Command {
                 what: What::Deallocate {
@@ -327,7 +337,7 @@ impl Edge {
                 pool: who.pool,
                 subscriber: who.subscriber,
                 resource: record.resource,
-                shard: reserved.shard,
+                shard,
                 epoch,
             },
             fx,

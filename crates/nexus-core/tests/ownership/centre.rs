@@ -304,6 +304,7 @@ pub fn as_record(resource: Resource, entry: &Entry) -> Record {
     Record {
         pool: pool_id(),
         resource,
+        shard: ShardId(0),
         subscriber: entry.subscriber.clone(),
         olt: entry.olt.clone(),
         session: Some(entry.session.clone()),

@@ -62,56 +62,20 @@ fn a_claim_that_is_repeated_after_its_shard_has_moved_is_not_confirmed() {
 }
 
 #[test]
-fn of_two_that_were_given_one_address_the_one_of_the_newer_owner_keeps_it_and_the_other_host_is_told()
- {
+fn what_is_on_record_stays_its_subscribers_when_the_next_owner_claims_it_for_another() {
     let mut bench = Bench::new();
     let (older, other) = moved(&mut bench);
     let newer = claim_of(&other, 2, 9, 1);
     assert_eq!(newer.resource, older.resource);
     assert!(newer.epoch > older.epoch);
-    bench.events.clear();
-    bench.claim(newer.clone()).unwrap();
-    let all = bench.all();
-    let on_record: Vec<_> = all.iter().map(|a| (&a.subscriber, &a.olt)).collect();
-    assert_eq!(on_record, [(&newer.subscriber, &newer.olt)]);
-    let told = bench.events.iter().any(|event| {
-        matches!(event, Event::Allocation(olt, change)
-            if *olt == older.olt && change.kind == ChangeKind::Deleted
-                && change.allocation.as_ref().is_some_and(|a| a.subscriber == older.subscriber))
-    });
-    assert!(told, "{:?}", bench.events);
-    assert!(bench.centre.audit().duplicates.is_empty());
-    // The older one comes too late now, whatever its number.
-    let late = Claim {
-        seq: Seq(9),
-        ..older
-    };
-    assert!(bench.claim(late).is_err());
-    assert_eq!(bench.all().len(), 1);
-}
-
-#[test]
-fn what_the_centre_gave_stays_whoever_owns_its_shard_since() {
-    let mut bench = Bench::new();
-    let (older, other) = moved(&mut bench);
-    let newer = claim_of(&other, 2, 9, 1);
-    let place = bench.all()[0].place.clone();
-    let known = bench.centre.record.get(&place).unwrap().clone();
-    let central = Allocation {
-        session: None,
-        ..known
-    };
-    let now = bench.now;
-    let fence = Fence {
-        epoch: older.epoch.0,
-        seq: older.seq.0 + 1,
-    };
-    bench.centre.save(&now, fence, central).unwrap();
     let refused = bench.claim(newer).unwrap_err();
     assert!(
         matches!(refused, Refused::ResourceTaken { .. }),
         "{refused}"
     );
+    let all = bench.all();
+    let on_record: Vec<_> = all.iter().map(|a| (&a.subscriber, &a.olt)).collect();
+    assert_eq!(on_record, [(&older.subscriber, &older.olt)]);
 }
 
 fn member(number: u32) -> Introduction {

@@ -13,6 +13,7 @@ fn record_of(edge: &Edge, session: &str) -> Record {
     Record {
         pool: pool_id(),
         resource: first(),
+        shard: ShardId(0),
         subscriber: subscriber(1),
         olt: edge.olt().clone(),
         session: Some(SessionId::new(session).unwrap()),
@@ -62,6 +63,46 @@ fn a_record_of_an_earlier_session_is_given_to_nobody_as_long_as_that_one_may_hav
         out.command.resource == first() && matches!(out.command.what, What::Deallocate { .. })
     };
     assert!(sent.iter().any(released), "{sent:?}");
+}
+
+#[test]
+fn what_an_earlier_session_had_in_a_pool_of_which_nothing_is_here_is_given_back_once_when_it_is_asked_for()
+ {
+    let mut shell = Shell::default();
+    let mut edge = shell.restart(at(100), "boot-a");
+    register(&mut edge, &mut shell, 100, 1, &[(1, 1)]);
+    let record = Record {
+        pool: PoolId::new("elsewhere").unwrap(),
+        shard: ShardId(3),
+        ..record_of(&edge, "s0")
+    };
+    for now in [101, 102] {
+        let mut fx = Effects::new();
+        edge.record(at(now), RecordKind::ReleaseRequested, &record, &mut fx);
+        shell.run(fx);
+    }
+    let sent = shell.sent();
+    let [released] = sent.as_slice() else {
+        panic!("{sent:?}");
+    };
+    assert!(matches!(released.command.what, What::Deallocate { .. }));
+    let told = (
+        &released.command.pool,
+        released.command.shard,
+        released.command.epoch,
+    );
+    assert_eq!(told, (&record.pool, record.shard, record.epoch));
+    assert_eq!(released.command.subscriber, record.subscriber);
+    // What another host has is its own business.
+    let mut fx = Effects::new();
+    let other = Record {
+        olt: OltId::new("olt-2").unwrap(),
+        resource: address("10.0.0.9"),
+        ..record
+    };
+    edge.record(at(103), RecordKind::ReleaseRequested, &other, &mut fx);
+    shell.run(fx);
+    assert_eq!(edge.view(at(103)).pending, 1);
 }
 
 #[test]

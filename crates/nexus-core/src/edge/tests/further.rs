@@ -348,6 +348,7 @@ fn a_unit_of_a_pinned_pool_is_asked_for_and_bound_once_the_centre_has_recorded_i
     let record = Record {
         pool: id,
         resource: address("192.0.2.9"),
+        shard: ShardId(0),
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
         session: None,

@@ -63,6 +63,7 @@ fn own_record(edge: &Edge) -> Record {
     Record {
         pool: held.pool.clone(),
         resource: held.resource,
+        shard: ShardId(0),
         subscriber: held.row.subscriber.clone(),
         olt: edge.olt().clone(),
         session: Some(edge.session().clone()),

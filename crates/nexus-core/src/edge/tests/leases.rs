@@ -27,6 +27,7 @@ fn nothing_is_allocated_before_the_records_of_the_shards_have_been_read() {
     let record = Record {
         pool: pool_id(),
         resource: address("10.0.0.2"),
+        shard: ShardId(0),
         subscriber: subscriber(9),
         olt: OltId::new("olt-9").unwrap(),
         session: None,

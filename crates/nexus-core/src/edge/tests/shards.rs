@@ -81,6 +81,7 @@ fn a_new_session_keeps_only_what_the_record_confirms() {
     let record = |sub: u32, resource: &str| Record {
         pool: pool_id(),
         resource: address(resource),
+        shard: ShardId(0),
         subscriber: subscriber(sub),
         olt: OltId::new("olt-1").unwrap(),
         session: None,
@@ -126,6 +127,7 @@ fn a_release_that_the_centre_asks_for_ends_the_binding() {
     let record = Record {
         pool: pool_id(),
         resource: granted.resource,
+        shard: ShardId(0),
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
         session: None,
@@ -170,6 +172,7 @@ fn what_was_released_shortly_before_a_shard_came_rests_here_too() {
     let released = Record {
         pool: pool_id(),
         resource: address("10.0.0.2"),
+        shard: ShardId(0),
         subscriber: subscriber(9),
         olt: OltId::new("olt-9").unwrap(),
         session: None,
@@ -222,6 +225,7 @@ fn who_came_back_before_its_address_was_asked_for_keeps_it_and_the_centre_hears_
     let asked = |seq| Record {
         pool: pool_id(),
         resource: granted.resource,
+        shard: ShardId(0),
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
         session: None,
@@ -267,6 +271,7 @@ fn what_is_asked_for_after_the_word_of_a_return_was_refused_is_released() {
     let asked = Record {
         pool: pool_id(),
         resource: granted.resource,
+        shard: ShardId(0),
         subscriber: subscriber(1),
         olt: OltId::new("olt-1").unwrap(),
         session: None,
@@ -380,6 +385,7 @@ fn the_second_host_with_an_id_gives_nothing_and_serves_nothing_until_it_is_taken
     let record = Record {
         pool: acked.pool.clone(),
         resource: acked.resource,
+        shard: ShardId(0),
         subscriber: acked.row.subscriber.clone(),
         olt: edge.olt().clone(),
         session: None,

@@ -41,6 +41,7 @@ pub fn replies(change: &Change) -> Vec<Reply> {
     let record = Record {
         pool: allocation.pool.clone(),
         resource: allocation.place.resource,
+        shard: allocation.shard,
         subscriber: allocation.subscriber.clone(),
         olt: allocation.olt.clone(),
         session: allocation.session.clone(),

@@ -265,6 +265,7 @@ pub(super) fn as_record(resource: Resource, stored: &Stored) -> Record {
     Record {
         pool: pool_id(),
         resource,
+        shard: ShardId(0),
         subscriber: stored.subscriber.clone(),
         olt: OltId::new(format!("olt-{}", stored.olt)).unwrap(),
         session: None,
