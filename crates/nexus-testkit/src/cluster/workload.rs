@@ -21,7 +21,7 @@ use super::rest::{self, Client};
 /// How long a client goes on trying one command before it writes down that nobody knows.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a reader waits for an answer: longer than a node on a machine that does much else may take.
-const READ_PATIENCE: Duration = Duration::from_secs(60);
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// How often an OLT reports.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
