@@ -2,13 +2,20 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nexus_testkit::field::bench::may_allocate;
-use nexus_testkit::field::plan::PATIENCE;
+use nexus_testkit::field::plan::{LEASES, PATIENCE};
 use nexus_testkit::interrupt::wait_until;
 
 use super::stage::{acknowledged, hosts, on};
+
+/// A host with a new session gives nobody what is on record of its earlier one before what that may have given
+/// unrecorded has ended: the lease here, and a little. Whoever asks before gets something else.
+fn earlier_grants_end() {
+    std::thread::sleep(LEASES.lease + Duration::from_secs(5));
+}
 
 /// All files below a directory.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -54,6 +61,7 @@ fn an_olt_restored_from_an_old_image_goes_on_with_what_the_centre_knows() {
         let shared: Vec<_> = late.values().filter(|address| taken(address)).collect();
         ensure!(shared.is_empty(), "given again: {shared:?}");
         // Everybody who asks gets what it had.
+        earlier_grants_end();
         ensure!(stage.doors.addresses(20..40)? == after);
         stage.known_keep_their_addresses()?;
         ensure!(stage.field.doors(1)?.addresses([0])? == moved);
@@ -82,6 +90,7 @@ fn a_half_written_store_of_a_sidecar_costs_nobody_an_address() {
             eprintln!("{left} of {len} bytes of {} are left", largest.display());
             stage.host(0)?.launch()?;
             stage.host(0)?.wait("it may allocate again", may_allocate)?;
+            earlier_grants_end();
             stage.known_keep_their_addresses()?;
             let next = 20 * tenths + 20;
             let more = stage.doors.addresses(next..next + 5)?;
