@@ -5,7 +5,7 @@
 //! centre client --events (256; full: the client waits)-------------+--> edge task
 //! tick, once a second ---------------------------------------------+      |
 //!                                      durable rows, then the map, then:  |
-//! centre client <--commands (64, as many as may be on their way)----------+
+//! centre client <--commands (256, as many as may be on their way)---------+
 //! centre client <--questions about pinned pools (64; full: the subscriber is not answered)
 //! centre client <--pull (a number that grows: read all records again)-----+
 //! routes task <--what is to be announced (the newest only)----------------+

@@ -1,12 +1,13 @@
 //! Pools: create, read, update, delete, and how full they are.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
 use nexus_core::id::{OltId, PoolId, ShardId};
 use nexus_core::pool::{Change, Pool, PoolSpec};
 use nexus_core::resource::{Resource, ResourceType};
 use nexus_core::shard::ShardState;
 use nexus_core::shard_table::Command;
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use super::Centre;
 use crate::allocation::{Allocation, Place};
