@@ -266,6 +266,9 @@ pub struct Edge {
     /// It was, and has not read since what became of its bindings meanwhile: until then it serves none of them.
     unread: bool,
     earlier: Earlier,
+    /// The centre has asked for something that it seemed not to know the newest of. Not kept on disk: a process that
+    /// starts reads all records.
+    asks_passed_over: bool,
     snapshot: Option<Snapshot>,
     /// Interfaces that are served; `None`: whichever.
     served: Option<BTreeSet<String>>,

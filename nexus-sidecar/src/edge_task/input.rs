@@ -1,6 +1,6 @@
 //! What the edge task works on, and how it lets the machine work on it.
 
-use nexus_core::edge::Effects;
+use nexus_core::edge::{Clocks, Effects};
 use nexus_core::time::BootTime;
 
 use super::answer::Answer;
@@ -83,7 +83,11 @@ impl<M: BindingMap> EdgeTask<M> {
                 ahead_secs = ahead.as_secs(),
                 "the wall clock has run ahead of the boot clock: this machine may have stood still, so the lease counts as ended until it is renewed"
             );
-            self.edge.lost_time(now, ahead, &mut fx);
+            let clocks = Clocks {
+                boot: now,
+                hardware: hardware_secs(),
+            };
+            self.edge.ran_ahead(clocks, ahead, &mut fx);
         }
         self.open.events = self.open.events.saturating_add(1);
         self.open.alone |= !input.may_overlap();

@@ -221,7 +221,9 @@ impl Edge {
             held.row.seq = held.row.since;
             self.save_binding(&who, fx);
             // What it asked for under that number while this word was on its way was taken for older.
-            fx.act(Action::PullRecords);
+            if std::mem::take(&mut self.asks_passed_over) {
+                fx.act(Action::PullRecords);
+            }
         }
         fx.note(Note::Refused {
             seq,

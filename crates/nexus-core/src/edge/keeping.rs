@@ -57,6 +57,15 @@ pub struct Seen {
     pub at: BootTime,
 }
 
+impl Seen {
+    /// How much time has passed since, at most. `None`: there is no such clock now, or it has lost its time.
+    fn passed(self, now: Clocks) -> Option<Duration> {
+        let passed = Duration::from_secs(now.hardware?.checked_sub(self.hardware)?);
+        let margin = (passed / 100).saturating_add(AWAY_MARGIN);
+        Some(passed.saturating_add(margin))
+    }
+}
+
 /// What was promised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Kept {
@@ -85,11 +94,7 @@ impl Kept {
     pub(super) fn rebooted(self, now: Clocks) -> Self {
         let left = || {
             let (until, seen) = (self.until?, self.seen?);
-            let passed = Duration::from_secs(now.hardware?.checked_sub(seen.hardware)?);
-            let passed = passed
-                .saturating_add(passed / 100)
-                .saturating_add(AWAY_MARGIN);
-            until.since(seen.at).checked_sub(passed)
+            until.since(seen.at).checked_sub(seen.passed(now)?)
         };
         let end = left().map_or(BootTime::ZERO, |left| now.boot + left);
         Self {
@@ -182,10 +187,18 @@ impl Edge {
         self.save(fx);
     }
 
-    /// Time that this host's clock did not count may have passed, so much at least.
-    pub fn lost_time(&mut self, now: BootTime, lost: Duration, fx: &mut Effects) {
+    /// The wall clock has run ahead by `ahead`: either it was set, or this machine stood still and its boot-time clock
+    /// did not count that. The lease counts as ended. What is acknowledged has lost what the hardware clock says that
+    /// the boot-time clock did not count, as nobody sets that one; if there is none, all of `ahead`.
+    pub fn ran_ahead(&mut self, clocks: impl Into<Clocks>, ahead: Duration, fx: &mut Effects) {
+        let clocks = clocks.into();
         self.end_lease(fx);
-        self.shorten(now, lost, fx);
+        let seen = self.kept.seen;
+        let lost = seen.and_then(|seen| {
+            let counted = clocks.boot.since(seen.at);
+            Some(seen.passed(clocks)?.saturating_sub(counted))
+        });
+        self.shorten(clocks.boot, lost.unwrap_or(ahead), fx);
     }
 
     /// The clock is wrong by more than rules allow for: half of what is left is what counts on it.

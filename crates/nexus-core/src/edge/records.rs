@@ -306,6 +306,8 @@ impl Edge {
             // an older word that was longer on its way. It asks again for what it has then, if it still wants it.
             if held.row.seq <= record.seq {
                 self.release(now, &who, "operator", Rest::Unheard, fx);
+            } else {
+                self.asks_passed_over = true;
             }
             return;
         }

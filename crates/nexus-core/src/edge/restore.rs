@@ -76,6 +76,7 @@ impl Edge {
             refused: None,
             unread: false,
             earlier: Earlier::Uncounted,
+            asks_passed_over: false,
             snapshot: None,
             served: None,
             kept_away: KeptAway::default(),

@@ -235,7 +235,7 @@ fn a_clock_that_stood_still_takes_what_it_did_not_count() {
     let mut shell = Shell::default();
     let mut edge = kept(&mut shell);
     let mut fx = Effects::new();
-    edge.lost_time(at(300), Duration::from_secs(DAY), &mut fx);
+    edge.ran_ahead(at(300), Duration::from_secs(DAY), &mut fx);
     shell.run(fx);
     let ends = written(&mut shell);
     let whole = end(100, 7 * DAY).since(at(100));
@@ -245,7 +245,7 @@ fn a_clock_that_stood_still_takes_what_it_did_not_count() {
         Some(&Some(left.saturating_sub(Duration::from_secs(DAY))))
     );
     let mut fx = Effects::new();
-    edge.lost_time(at(301), Duration::from_secs(20 * DAY), &mut fx);
+    edge.ran_ahead(at(301), Duration::from_secs(20 * DAY), &mut fx);
     edge.tick(at(301), &mut fx);
     shell.run(fx);
     assert_eq!(edge.map_entries().count(), 0, "it may be over");
@@ -253,6 +253,33 @@ fn a_clock_that_stood_still_takes_what_it_did_not_count() {
 
 /// A hardware clock of this morning.
 const RTC: u64 = 1_795_000_000;
+
+#[test]
+fn a_wall_clock_that_is_set_takes_no_more_than_the_hardware_clock_says() {
+    let mut shell = Shell::default();
+    let mut edge = kept(&mut shell);
+    edge.hardware_clock(at(200), RTC);
+    let half = end(100, 7 * DAY).since(at(100)) / 2;
+    let mut ran_ahead = |now: u64, hardware: u64| {
+        let mut fx = Effects::new();
+        let clocks = Clocks {
+            boot: at(now),
+            hardware: Some(hardware),
+        };
+        // To the year 2036.
+        edge.ran_ahead(clocks, Duration::from_secs(3650 * DAY), &mut fx);
+        shell.run(fx);
+        edge.view(at(now)).kept.until.unwrap()
+    };
+    // Set by hand: the hardware clock agrees with the boot-time clock, but for its margin of 2 min and 1%.
+    let set = ran_ahead(300, RTC + 100);
+    assert_eq!(set, at(100) + half.saturating_sub(Duration::from_secs(121)));
+    // Paused as a whole for a month: the hardware clock knows.
+    assert!(ran_ahead(400, RTC + 200 + 30 * DAY) <= at(400));
+    assert_eq!(edge.map_entries().count(), 1, "until the next tick");
+    tick(&mut edge, &mut shell, at(401));
+    assert_eq!(edge.map_entries().count(), 0);
+}
 
 /// Cut off since second 100, booted again after `off` seconds, at second 5 of the new boot.
 fn booted_after(off: Option<i64>) -> Edge {
