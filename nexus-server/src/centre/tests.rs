@@ -162,20 +162,8 @@ impl Bench {
     }
 
     fn register(&mut self, id: &str, session: &str) -> Registered {
-        let registration = Registration {
-            olt: olt(id),
-            name: String::new(),
-            region: String::new(),
-            address: String::new(),
-            capacity: 100,
-            session: SessionId::new(session).unwrap(),
-            last_seq: Seq(1000),
-            config_revision: 0,
-            lease_alive: false,
-            keeping: Some(0),
-            instance: String::new(),
-        };
         let now = self.now;
+        let registration = registration(id, session, 0);
         let command = self.centre.prepare_register(&now, registration).unwrap();
         let granted = self.decide(command).unwrap();
         self.centre.registered(&now, &olt(id), granted).unwrap()
@@ -197,6 +185,23 @@ impl Bench {
 
     fn all(&self) -> Vec<Allocation> {
         self.centre.record.all(None).cloned().collect()
+    }
+}
+
+/// `keeping`: number of the rule that the host says it counts under.
+fn registration(id: &str, session: &str, keeping: u64) -> Registration {
+    Registration {
+        olt: olt(id),
+        name: String::new(),
+        region: String::new(),
+        address: String::new(),
+        capacity: 100,
+        session: SessionId::new(session).unwrap(),
+        last_seq: Seq(1000),
+        config_revision: 0,
+        lease_alive: false,
+        keeping: Some(keeping),
+        instance: String::new(),
     }
 }
 

@@ -103,6 +103,20 @@ fn address(text: &str) -> Resource {
     Resource::parse(ResourceType::Ipv4, text).unwrap()
 }
 
+/// What the centre has on record in shard 0 under epoch 1, made by itself.
+fn record_on(olt: &str, sub: u32, resource: Resource, seq: u64) -> Record {
+    Record {
+        pool: pool_id(),
+        resource,
+        shard: ShardId(0),
+        subscriber: subscriber(sub),
+        olt: OltId::new(olt).unwrap(),
+        session: None,
+        epoch: Epoch(1),
+        seq: Seq(seq),
+    }
+}
+
 /// A disk and what was done since.
 #[derive(Default)]
 struct Shell {

@@ -49,20 +49,8 @@ impl Bench {
     }
 
     fn try_register(&mut self, id: &str, session: &str) -> Result<Answer, Refused> {
-        let registration = Registration {
-            olt: olt(id),
-            name: String::new(),
-            region: String::new(),
-            address: String::new(),
-            capacity: 100,
-            session: SessionId::new(session).unwrap(),
-            last_seq: Seq(1000),
-            config_revision: 0,
-            lease_alive: false,
-            keeping: Some(1),
-            instance: String::new(),
-        };
         let now = self.now;
+        let registration = registration(id, session, 1);
         let command = self.centre.prepare_register(&now, registration)?;
         self.decide(command)
     }

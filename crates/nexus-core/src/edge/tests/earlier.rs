@@ -11,14 +11,8 @@ fn first() -> Resource {
 /// The centre has the first address of shard 0 on record for subscriber 1, by the session before this one.
 fn record_of(edge: &Edge, session: &str) -> Record {
     Record {
-        pool: pool_id(),
-        resource: first(),
-        shard: ShardId(0),
-        subscriber: subscriber(1),
-        olt: edge.olt().clone(),
         session: Some(SessionId::new(session).unwrap()),
-        epoch: Epoch(1),
-        seq: Seq(7),
+        ..record_on(edge.olt().as_str(), 1, first(), 7)
     }
 }
 

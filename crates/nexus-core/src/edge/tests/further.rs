@@ -347,13 +347,8 @@ fn a_unit_of_a_pinned_pool_is_asked_for_and_bound_once_the_centre_has_recorded_i
     assert_eq!(denied, Err(Denied::AskCentre(id.clone())));
     let record = Record {
         pool: id,
-        resource: address("192.0.2.9"),
-        shard: ShardId(0),
-        subscriber: subscriber(1),
-        olt: OltId::new("olt-1").unwrap(),
-        session: None,
         epoch: Epoch(0),
-        seq: Seq(0),
+        ..record_on("olt-1", 1, address("192.0.2.9"), 0)
     };
     edge.record(at(201), RecordKind::Put, &record, &mut fx);
     shell.run(fx);

@@ -25,14 +25,8 @@ fn nothing_is_allocated_before_the_records_of_the_shards_have_been_read() {
     ));
     edge.snapshot_begin();
     let record = Record {
-        pool: pool_id(),
-        resource: address("10.0.0.2"),
-        shard: ShardId(0),
-        subscriber: subscriber(9),
-        olt: OltId::new("olt-9").unwrap(),
-        session: None,
         epoch: Epoch(0),
-        seq: Seq(4),
+        ..record_on("olt-9", 9, address("10.0.0.2"), 4)
     };
     edge.record(at(2), RecordKind::Put, &record, &mut fx);
     edge.snapshot_end(at(2), &mut fx);

@@ -78,16 +78,7 @@ fn a_new_session_keeps_only_what_the_record_confirms() {
     let lease = Duration::from_secs(60);
     edge.registered(at(210), at(210), lease, config(9, &[(0, 2)]), &mut fx);
     edge.snapshot_begin();
-    let record = |sub: u32, resource: &str| Record {
-        pool: pool_id(),
-        resource: address(resource),
-        shard: ShardId(0),
-        subscriber: subscriber(sub),
-        olt: OltId::new("olt-1").unwrap(),
-        session: None,
-        epoch: Epoch(1),
-        seq: Seq(1),
-    };
+    let record = |sub: u32, resource: &str| record_on("olt-1", sub, address(resource), 1);
     edge.record(at(210), RecordKind::Put, &record(1, "10.0.0.2"), &mut fx);
     edge.record(at(210), RecordKind::Put, &record(7, "10.0.0.3"), &mut fx);
     edge.snapshot_end(at(210), &mut fx);
@@ -124,16 +115,7 @@ fn a_release_that_the_centre_asks_for_ends_the_binding() {
     let granted = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
     acked(&mut edge, &mut shell, 1);
     shell.take();
-    let record = Record {
-        pool: pool_id(),
-        resource: granted.resource,
-        shard: ShardId(0),
-        subscriber: subscriber(1),
-        olt: OltId::new("olt-1").unwrap(),
-        session: None,
-        epoch: Epoch(1),
-        seq: Seq(1),
-    };
+    let record = record_on("olt-1", 1, granted.resource, 1);
     let mut fx = Effects::new();
     edge.record(at(201), RecordKind::ReleaseRequested, &record, &mut fx);
     shell.run(fx);
@@ -169,16 +151,7 @@ fn what_was_released_shortly_before_a_shard_came_rests_here_too() {
     let day = Duration::from_secs(86_400);
     edge.registered(at(2), at(2), day, config(1, &[(0, 2)]), &mut fx);
     edge.snapshot_begin();
-    let released = Record {
-        pool: pool_id(),
-        resource: address("10.0.0.2"),
-        shard: ShardId(0),
-        subscriber: subscriber(9),
-        olt: OltId::new("olt-9").unwrap(),
-        session: None,
-        epoch: Epoch(1),
-        seq: Seq(4),
-    };
+    let released = record_on("olt-9", 9, address("10.0.0.2"), 4);
     edge.record(at(2), RecordKind::Released, &released, &mut fx);
     edge.snapshot_end(at(2), &mut fx);
     shell.run(fx);
@@ -222,16 +195,7 @@ fn who_came_back_before_its_address_was_asked_for_keeps_it_and_the_centre_hears_
     // It was elsewhere meanwhile, and this host has not heard of it.
     authorize(&mut edge, &mut shell, 300, 1, 1).unwrap();
     assert_eq!(shell.sent()[0].seq, Seq(2));
-    let asked = |seq| Record {
-        pool: pool_id(),
-        resource: granted.resource,
-        shard: ShardId(0),
-        subscriber: subscriber(1),
-        olt: OltId::new("olt-1").unwrap(),
-        session: None,
-        epoch: Epoch(1),
-        seq: Seq(seq),
-    };
+    let asked = |seq| record_on("olt-1", 1, granted.resource, seq);
     let mut fx = Effects::new();
     edge.record(at(301), RecordKind::ReleaseRequested, &asked(1), &mut fx);
     shell.run(fx);
@@ -268,20 +232,36 @@ fn what_is_asked_for_after_the_word_of_a_return_was_refused_is_released() {
     );
     shell.run(fx);
     assert_eq!(edge.bindings(None).count(), 1, "it was acknowledged before");
-    let asked = Record {
-        pool: pool_id(),
-        resource: granted.resource,
-        shard: ShardId(0),
-        subscriber: subscriber(1),
-        olt: OltId::new("olt-1").unwrap(),
-        session: None,
-        epoch: Epoch(1),
-        seq: Seq(1),
-    };
+    let asked = record_on("olt-1", 1, granted.resource, 1);
     let mut fx = Effects::new();
     edge.record(at(302), RecordKind::ReleaseRequested, &asked, &mut fx);
     shell.run(fx);
     assert_eq!(edge.bindings(None).count(), 0);
+}
+
+#[test]
+fn what_was_asked_for_while_the_word_of_a_return_was_on_its_way_is_read_again_if_that_is_refused() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let granted = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    shell.take();
+    let asked = record_on("olt-1", 1, granted.resource, 1);
+    for (passed_over, seq) in [(false, 2), (true, 3), (false, 4)] {
+        authorize(&mut edge, &mut shell, 300 + seq, 1, 1).unwrap();
+        if passed_over {
+            let mut fx = Effects::new();
+            let now = at(300 + seq);
+            edge.record(now, RecordKind::ReleaseRequested, &asked, &mut fx);
+            shell.run(fx);
+        }
+        assert_eq!(edge.bindings(None).count(), 1);
+        let mut fx = Effects::new();
+        edge.refused(at(310), Seq(seq), Refusal::Stale, "it has moved", &mut fx);
+        let reads = fx.actions.contains(&Action::PullRecords);
+        assert_eq!(reads, passed_over, "{:?}", fx.actions);
+        shell.run(fx);
+    }
 }
 
 #[test]
