@@ -198,3 +198,20 @@ fn a_store_without_its_rows_is_damaged_and_not_new() {
         "{error}"
     );
 }
+
+#[test]
+fn a_tree_that_sled_has_not_let_go_of_yet_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    filled(&path, 3);
+    // What sled does with the file, held for longer than any of its threads holds it.
+    let held = fs::File::open(path.join("rows/db")).unwrap();
+    held.lock().unwrap();
+    let letting_go = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(held);
+    });
+    let store = Store::open(&path, refuse()).unwrap();
+    assert!(store.get(ROW, b"key-000002").unwrap().is_some());
+    letting_go.join().unwrap();
+}

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::batch::Operation;
 use crate::error::StoreError;
@@ -18,6 +18,9 @@ const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// How often sled writes out and collects segments by itself.
 const COLLECT_EVERY_MS: u64 = 500;
+
+/// How long a tree of this process that has been dropped may still be held by sled's threads.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// An open sled tree.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Engine {
             .name("nexus-store-open".to_owned())
             .spawn(move || {
                 // The receiver may have given up.
-                let _ = answer.send(guarded(|| config.open()));
+                let _ = answer.send(guarded(|| open(&config)));
             })
             .map_err(|e| StoreError::io("start a thread to open", directory, &e))?;
         let tree = match opened.recv_timeout(limit) {
@@ -159,6 +162,22 @@ fn damaged(path: &Path, detail: String) -> StoreError {
     StoreError::Damaged {
         path: path.to_owned(),
         detail,
+    }
+}
+
+/// The store's own lock is held, so whoever holds that of sled is a thread of sled that still works for a tree which this
+/// process has just closed. It lets go in a moment.
+fn open(config: &sled::Config) -> sled::Result<sled::Db> {
+    let began = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(e))
+                if e.to_string().contains("could not acquire lock") && began.elapsed() < LET_GO =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
     }
 }
 
