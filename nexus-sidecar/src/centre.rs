@@ -1,8 +1,9 @@
 //! The client of nexus-server: keeps this host registered, its lease renewed, its commands recorded.
 //!
 //! One task, one connection at a time. It goes through the endpoints until one takes the host in, stays
-//! with that one while it answers, and otherwise goes to the next with a growing, jittered pause. All it
-//! learns goes to the edge task, in order; it decides nothing about addresses.
+//! with that one while it answers, and otherwise goes to the next with a growing, jittered pause: who has
+//! short leases is back soon. All it learns goes to the edge task, in order; it decides nothing about
+//! addresses.
 
 mod calls;
 mod connection;
@@ -23,8 +24,14 @@ use connection::{Connection, End};
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest time that one call may take.
 const CALL: Duration = Duration::from_secs(10);
-/// Shortest and longest pause between two attempts.
+/// Shortest and longest pause between two attempts. It is never longer than the time between two heartbeats either:
+/// where that is short, leases are.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Longest pause after a server has said that it cannot take this host in yet: it is starting, or another host was
+/// heard under this id a moment ago.
+const NOT_YET: Duration = Duration::from_secs(8);
+/// Time between heartbeats until the centre says something else.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// The client.
 #[derive(Debug)]
@@ -33,6 +40,8 @@ pub struct CentreClient {
     endpoints: Vec<String>,
     side: CentreSide,
     metrics: Metrics,
+    /// Time between heartbeats, as the centre said last.
+    heartbeat: Duration,
 }
 
 /// The edge task has ended, and so has everything that was to be told to it.
@@ -48,6 +57,7 @@ impl CentreClient {
             endpoints: config.nexus_endpoints.clone(),
             side,
             metrics,
+            heartbeat: HEARTBEAT,
         }
     }
 
@@ -77,15 +87,21 @@ impl CentreClient {
             if tell(&self.side.events, CentreEvent::CutOff).await.is_err() {
                 return EdgeGone;
             }
+            let mut longest = self.heartbeat;
             match end {
-                // It answered, only not to this session: register again with the same one.
+                // It answers, only not to this session: register again with the same one.
                 End::Register => attempt = 1,
+                End::NotYet => {
+                    longest = longest.min(NOT_YET);
+                    attempt = attempt.saturating_add(1);
+                    which = which.wrapping_add(1);
+                }
                 End::Lost { worked } => {
                     attempt = if worked { 1 } else { attempt.saturating_add(1) };
                     which = which.wrapping_add(1);
                 }
             }
-            tokio::time::sleep(pause(attempt)).await;
+            tokio::time::sleep(pause(attempt, longest)).await;
         }
     }
 
@@ -99,9 +115,16 @@ impl CentreClient {
                 return Ok(End::Lost { worked: false });
             }
         };
-        Connection::new(channel, endpoint, &self.olt, &mut self.side, &self.metrics)
-            .run()
-            .await
+        let (side, heartbeat) = (&mut self.side, &mut self.heartbeat);
+        Connection::new(
+            channel,
+            endpoint,
+            (&self.olt, &self.metrics),
+            side,
+            heartbeat,
+        )
+        .run()
+        .await
     }
 }
 
@@ -124,8 +147,9 @@ async fn connect(endpoint: &str) -> Result<Channel, String> {
 }
 
 /// Half of a doubling pause and the other half by chance, so that hosts do not come in step.
-fn pause(attempt: u32) -> Duration {
+fn pause(attempt: u32, longest: Duration) -> Duration {
     let (least, most) = PAUSE;
+    let most = longest.clamp(least, most);
     let full = least
         .saturating_mul(1_u32.checked_shl(attempt.min(10)).unwrap_or(u32::MAX))
         .min(most);

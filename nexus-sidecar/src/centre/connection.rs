@@ -22,8 +22,6 @@ use crate::metrics::Metrics;
 
 /// Pause before a stream that has ended is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
-/// Time between heartbeats if the centre does not say.
-const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Heartbeats are never further apart or closer than this.
 const HEARTBEAT_BOUNDS: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_secs(3600));
@@ -35,6 +33,8 @@ const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 pub(super) enum End {
     /// The centre answers, but the host has to register again.
     Register,
+    /// It answers, and cannot take the host in yet.
+    NotYet,
     /// It does not answer (any more). `worked`: it had taken the host in.
     Lost { worked: bool },
 }
@@ -49,7 +49,7 @@ pub(super) struct Connection<'a> {
     side: &'a mut CentreSide,
     metrics: &'a Metrics,
     session: String,
-    heartbeat: Duration,
+    heartbeat: &'a mut Duration,
     running: FuturesUnordered<Running>,
     /// Commands of which nobody knows yet what became of them.
     on_their_way: BTreeSet<Seq>,
@@ -63,9 +63,9 @@ impl<'a> Connection<'a> {
     pub(super) fn new(
         channel: Channel,
         endpoint: &'a str,
-        olt: &'a OltSection,
+        (olt, metrics): (&'a OltSection, &'a Metrics),
         side: &'a mut CentreSide,
-        metrics: &'a Metrics,
+        heartbeat: &'a mut Duration,
     ) -> Self {
         Self {
             client: Client::new(channel).max_decoding_message_size(MAX_MESSAGE),
@@ -74,7 +74,7 @@ impl<'a> Connection<'a> {
             side,
             metrics,
             session: String::new(),
-            heartbeat: HEARTBEAT,
+            heartbeat,
             running: FuturesUnordered::new(),
             on_their_way: BTreeSet::new(),
             revision: 0,
@@ -148,7 +148,11 @@ impl<'a> Connection<'a> {
                         );
                         let event = CentreEvent::SecondHost(problem.to_owned());
                         tell(&self.side.events, event).await?;
-                        Ok(Some(End::Lost { worked: false }))
+                        Ok(Some(End::NotYet))
+                    }
+                    Code::Unavailable => {
+                        tracing::warn!(endpoint, problem, "registration failed");
+                        Ok(Some(End::NotYet))
                     }
                     Code::InvalidArgument => {
                         tracing::error!(
@@ -174,7 +178,7 @@ impl<'a> Connection<'a> {
         // Registration has asked for all records where they are needed; the stream below begins there.
         self.side.pull.mark_unchanged();
         let mut reopen = Instant::now();
-        let mut next_heartbeat = Instant::now() + self.heartbeat;
+        let mut next_heartbeat = Instant::now() + *self.heartbeat;
         let mut heartbeat_runs = false;
         loop {
             if (configs.is_none() || allocations.is_none()) && Instant::now() >= reopen {
@@ -254,7 +258,7 @@ impl<'a> Connection<'a> {
     /// How long a heartbeat may take: with a short interval the lease may be short too, and another
     /// endpoint shall have its turn before it ends.
     fn patience(&self) -> Duration {
-        self.heartbeat.clamp(Duration::from_secs(1), CALL)
+        (*self.heartbeat).clamp(Duration::from_secs(1), CALL)
     }
 
     async fn start_heartbeat(&mut self) -> Result<(), EdgeGone> {
@@ -507,7 +511,7 @@ impl<'a> Connection<'a> {
     fn note_interval(&mut self, millis: u64) {
         if millis > 0 {
             let (least, most) = HEARTBEAT_BOUNDS;
-            self.heartbeat = Duration::from_millis(millis).clamp(least, most);
+            *self.heartbeat = Duration::from_millis(millis).clamp(least, most);
         }
     }
 

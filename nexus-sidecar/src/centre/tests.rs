@@ -530,13 +530,20 @@ async fn a_stream_that_ends_is_resumed_and_the_centre_can_ask_for_a_release() {
 }
 
 #[test]
-fn the_pause_grows_to_half_a_minute_and_is_never_nothing() {
-    for attempt in 0..40 {
-        let pause = pause(attempt);
-        assert!(
-            pause >= PAUSE.0 / 2 && pause <= PAUSE.1,
-            "{attempt}: {pause:?}"
-        );
+fn the_pause_grows_to_half_a_minute_or_a_heartbeat_and_is_never_nothing() {
+    let short = Duration::from_secs(3);
+    for (longest, most) in [
+        (PAUSE.1 * 2, PAUSE.1),
+        (short, short),
+        (Duration::ZERO, PAUSE.0),
+    ] {
+        for attempt in 0..40 {
+            let pause = pause(attempt, longest);
+            assert!(
+                pause >= PAUSE.0 / 2 && pause <= most,
+                "{attempt}, {longest:?}: {pause:?}"
+            );
+        }
+        assert!(pause(20, longest) >= most / 2);
     }
-    assert!(pause(20) >= PAUSE.1 / 2);
 }
