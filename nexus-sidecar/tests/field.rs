@@ -8,9 +8,11 @@
     reason = "tests"
 )]
 
-/// One room, so that the pass that runs one test at a time can leave it to the other one by its name.
+/// One room, so that the pass that runs one test at a time can leave it to the other one by its name: each test has a
+/// network of its own and mostly waits, so several run at once.
 #[path = "field"]
 mod field {
+    mod ownership;
     mod random;
     mod returned;
     mod sabotage;

@@ -13,14 +13,14 @@ use crate::{build_ebpf, console, prepare, shell};
 #[derive(Args)]
 #[command(after_long_help = LONG)]
 pub struct Options {
-    /// How long the nemesis goes on; it goes at least once through all that it can do, about two and a half minutes.
+    /// How long the nemesis goes on; it goes at least once through all that it can do, about two minutes.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Decides who does what, and what goes wrong in which order.
     #[arg(long, default_value_t = 5)]
     seed: u64,
     /// Subscribers. There are four addresses for each.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..=10_000))]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=10_000))]
     subscribers: u32,
 }
 
@@ -29,10 +29,12 @@ Three nexus-servers, four OLT hosts with nexus-sidecar and its XDP program, each
 namespace of its own, and subscribers that come up over RADIUS, renew and start anew over DHCP,
 move to other OLTs and leave. Meanwhile a nemesis cuts hosts and servers off, stops them for
 longer than a lease, kills them, steps clocks, fills disks, puts old copies of stores in place and
-brings up second hosts with the same id. A checker reads what every client was told and what the
-kernels' maps held. The run fails if two subscribers had one address, if anything acknowledged was
-lost, if a known subscriber was not served, or if servers, sidecars and kernels differ in the end.
-The rules, and what each is proved by: docs/decisions/2026-11-22-the-field.md.
+brings up second hosts with the same id; the last lines say how often each was seen to take
+effect. A checker reads what every client was told and what the kernels' maps held. The run fails
+if two subscribers had one address, if anything acknowledged was lost, if a known subscriber was
+not served, if servers, sidecars and kernels differ in the end, or if something that the nemesis
+does never took effect. The rules, and what each is proved by:
+docs/decisions/2026-11-22-the-field.md.
 
 Needs root, bpftool and nft. If it fails, stores, logs and the whole history are kept; the last
 lines say what is wrong and where they are.";

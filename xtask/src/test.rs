@@ -113,7 +113,7 @@ pub fn run(root: &Path) -> Result<()> {
 /// All of it waits most of the time. What runs one by one goes on beside what has networks of its own, so that a
 /// machine of two processors is busy; no test may depend on being alone on it.
 fn beside_the_kernels(root: &Path) -> Result<Vec<Part>> {
-    let (one_by_one, beside) = std::thread::scope(|scope| {
+    let (beside, one_by_one) = std::thread::scope(|scope| {
         let one_by_one = scope.spawn(|| one_by_one(root));
         (networks_of_their_own(root), one_by_one.join())
     });
@@ -137,8 +137,9 @@ fn one_by_one(root: &Path) -> Result<Part> {
 fn networks_of_their_own(root: &Path) -> Result<[Part; 2]> {
     let mut clusters = ignored(&["--test", "cluster"]);
     clusters.push("--test-threads=3");
+    // They wait for the ends of leases most of the time.
     let mut field = ignored(&["--test", "field"]);
-    field.push("--test-threads=3");
+    field.push("--test-threads=4");
     Ok([
         test_pass(root, "tests with clusters of real servers", &clusters)?,
         test_pass(root, "tests in the field", &field)?,

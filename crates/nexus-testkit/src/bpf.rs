@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::command;
@@ -106,6 +108,17 @@ pub fn unpin(root: &Path) -> Result<()> {
     }
 }
 
+/// A directory below bpffs whose pins are removed when this is dropped.
+#[derive(Debug)]
+pub struct Pins(pub PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // It may never have come to any.
+        let _ = unpin(&self.0);
+    }
+}
+
 /// Id of a pinned map; it stays valid as long as a program uses the map.
 ///
 /// # Errors
@@ -154,6 +167,23 @@ pub fn map_delete(id: u64, key: &[u8]) -> Result<()> {
 /// # Errors
 /// If `bpftool` refuses.
 pub fn map_dump(pin: &Path) -> Result<Vec<Value>> {
+    dump(pin)
+}
+
+/// The raw bytes of each value of a pinned map: a small part of the time that [`map_dump`] takes.
+///
+/// # Errors
+/// If `bpftool` refuses, or prints something else.
+pub fn map_values(pin: &Path) -> Result<Vec<Vec<u8>>> {
+    #[derive(Deserialize)]
+    struct Row {
+        value: Bytes,
+    }
+    let rows: Vec<Row> = dump(pin)?;
+    Ok(rows.into_iter().map(|row| row.value.0).collect())
+}
+
+fn dump<T: DeserializeOwned>(pin: &Path) -> Result<Vec<T>> {
     let text = command::output(
         Command::new("bpftool")
             .args(["-j", "map", "dump", "pinned"])
@@ -161,6 +191,34 @@ pub fn map_dump(pin: &Path) -> Result<Vec<Value>> {
     )?;
     serde_json::from_str(&text)
         .with_context(|| format!("cannot read the dump of {}", pin.display()))
+}
+
+/// A list of `"0x1f"`.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_seq(Words).map(Self)
+    }
+}
+
+struct Words;
+
+impl<'de> Visitor<'de> for Words {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of bytes as \"0x1f\"")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Vec<u8>, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(word) = words.next_element::<&str>()? {
+            let byte = u8::from_str_radix(word.trim_start_matches("0x"), 16);
+            bytes.push(byte.map_err(serde::de::Error::custom)?);
+        }
+        Ok(bytes)
+    }
 }
 
 /// The raw bytes of a dumped key or value, which `bpftool` writes as a list of `"0x1f"`.

@@ -21,6 +21,7 @@ pub mod nas;
 pub mod netns;
 pub mod olt_host;
 pub mod packet;
+mod packet_socket;
 pub mod pcap;
 pub mod process;
 pub mod programs;

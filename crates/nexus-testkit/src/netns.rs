@@ -113,6 +113,20 @@ impl Namespace {
         command::output(self.command(program).args(arguments))
     }
 
+    /// Gives rules to the packet filter inside.
+    ///
+    /// # Errors
+    /// If it refuses; with what it says.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let mut nft = self.command("nft");
+        let done = command::run_with_input(nft.args(["-f", "-"]), rules, command::SHORT)?;
+        if !done.status.success() {
+            let said = done.stderr.trim();
+            bail!("nft refuses in {}: {said}: {rules}", self.name);
+        }
+        Ok(())
+    }
+
     /// Runs `work` on a thread of its own inside: sockets that it opens belong to the namespace.
     ///
     /// # Errors

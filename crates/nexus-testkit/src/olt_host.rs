@@ -192,6 +192,14 @@ impl OltHost {
     }
 }
 
+/// Whether a sidecar's status says that nothing of it waits for the centre.
+#[must_use]
+pub fn nothing_waits(status: &Value) -> bool {
+    ["unacked", "suspended", "pending_releases"]
+        .iter()
+        .all(|name| status.get(name).and_then(Value::as_u64) == Some(0))
+}
+
 /// Where the sidecar of the host with that prefix pins.
 #[must_use]
 pub fn pin_root(prefix: &str) -> PathBuf {

@@ -70,17 +70,13 @@ impl Process {
     /// Everything it has written so far.
     #[must_use]
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        read_log(&self.log)
     }
 
     /// The last `count` lines it has written.
     #[must_use]
     pub fn log_tail(&self, count: usize) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let from = lines.len().saturating_sub(count);
-        lines.get(from..).unwrap_or_default().join("\n")
+        last_lines(&self.log(), count)
     }
 
     /// Whether it still runs.
@@ -191,6 +187,21 @@ impl Process {
         self.child = None;
         pid
     }
+}
+
+/// All that stands in a log; nothing if there is none.
+#[must_use]
+pub fn read_log(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The last `count` lines of a text.
+#[must_use]
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(count);
+    lines.get(from..).unwrap_or_default().join("\n")
 }
 
 impl Drop for Process {

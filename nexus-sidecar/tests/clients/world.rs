@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nexus_abi::Outcome;
 use nexus_testkit::access_node::{Line, OLT_INTERFACE};
+use nexus_testkit::bpf::{self, Pins};
 use nexus_testkit::capture::Capture;
 use nexus_testkit::centre::Centre;
 use nexus_testkit::interrupt::wait_until;
+use nexus_testkit::link;
 use nexus_testkit::netns::unique_prefix;
-use nexus_testkit::olt_host::{OltHost, RADIUS, SECRET, User, pin_root};
+use nexus_testkit::olt_host::{OltHost, RADIUS, SECRET, User, nothing_waits, pin_root};
 use nexus_testkit::packet::{Mac, Tag};
 use nexus_testkit::radclient::{AccessRequest, authenticate};
-use nexus_testkit::{bpf, link};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -85,15 +85,6 @@ pub struct World {
     pub directory: TempDir,
     pools: Vec<String>,
     _pins: Pins,
-}
-
-/// What the sidecar leaves pinned.
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = bpf::unpin(&self.0);
-    }
 }
 
 /// Answers to DISCOVER and REQUEST so far, and why the slow path gave some.
@@ -195,8 +186,7 @@ impl World {
     pub fn wait_synced(&self) {
         wait_until("everything acknowledged by the centre", LIMIT, || {
             let status = self.host.status()?;
-            let waiting = ["unacked", "suspended", "pending_releases"];
-            let done = status["mode"] == "connected" && waiting.iter().all(|one| status[one] == 0);
+            let done = status["mode"] == "connected" && nothing_waits(&status);
             Ok(done.then_some(()))
         })
         .unwrap();

@@ -18,6 +18,7 @@ use nexus_testkit::field::plan::PATIENCE;
 use nexus_testkit::field::run::reason;
 use nexus_testkit::interrupt::wait_until;
 use nexus_testkit::nas::Reply;
+use nexus_testkit::olt_host::nothing_waits;
 use serde_json::Value;
 
 /// Subscribers with accounts.
@@ -201,14 +202,9 @@ pub fn within(address: Ipv4Addr, ranges: &BTreeSet<String>) -> bool {
 
 /// Waits until the centre has acknowledged everything that a host has told it.
 pub fn acknowledged(field: &mut Field, at: OltAt) -> Result<()> {
-    let none = |status: &Value, name: &str| status.get(name).and_then(Value::as_u64) == Some(0);
     field
         .host(at)?
-        .wait("everything is acknowledged", |status| {
-            ["unacked", "suspended", "pending_releases"]
-                .iter()
-                .all(|name| none(status, name))
-        })
+        .wait("everything is acknowledged", nothing_waits)
 }
 
 fn record_and_hosts_agree(field: &Field, hosts: OltAt) -> Result<()> {

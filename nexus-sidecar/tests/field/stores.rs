@@ -9,7 +9,7 @@ use nexus_testkit::field::bench::may_allocate;
 use nexus_testkit::field::plan::{LEASES, PATIENCE};
 use nexus_testkit::interrupt::wait_until;
 
-use super::stage::{acknowledged, hosts, on};
+use super::stage::{KNOWN, acknowledged, hosts, on};
 
 /// A host with a new session gives nobody what is on record of its earlier one before what that may have given
 /// unrecorded has ended: the lease here, and a little. Whoever asks before gets something else.
@@ -69,33 +69,53 @@ fn an_olt_restored_from_an_old_image_goes_on_with_what_the_centre_knows() {
     });
 }
 
+/// Cuts off the end of a store's largest file, as if that had never reached the disk; so many tenths are left.
+fn half_write(store: &Path, tenths: u64) -> Result<()> {
+    let mut all = Vec::new();
+    files(store, &mut all)?;
+    all.sort_by_key(|path| path.metadata().map_or(0, |data| data.len()));
+    let largest = all.last().context("a store without files")?;
+    let len = largest.metadata()?.len();
+    let left = len * tenths / 10;
+    std::fs::File::options()
+        .write(true)
+        .open(largest)?
+        .set_len(left)?;
+    eprintln!("{left} of {len} bytes of {} are left", largest.display());
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs root: makes network namespaces and loads XDP programs"]
 fn a_half_written_store_of_a_sidecar_costs_nobody_an_address() {
-    on(&hosts(&["olt-1"]), 1, |stage| {
-        for tenths in [1, 2, 10] {
-            acknowledged(&mut stage.field, 0)?;
-            stage.host(0)?.kill();
+    // A host for each: all of them wait for as long as a lease at once.
+    const LEFT: [u64; 3] = [1, 2, 10];
+    on(&hosts(&["olt-1", "olt-2", "olt-3"]), LEFT.len(), |stage| {
+        let mut lines = Vec::new();
+        for (at, first) in (0..LEFT.len()).zip((KNOWN.start..).step_by(KNOWN.len())) {
+            let mut doors = stage.field.doors(at)?;
+            let known = doors.addresses((first..).take(KNOWN.len()))?;
+            acknowledged(&mut stage.field, at)?;
+            lines.push((doors, known));
+        }
+        for ((at, tenths), (doors, known)) in LEFT.into_iter().enumerate().zip(&mut lines) {
+            let host = stage.host(at)?;
+            host.kill();
             // The kernel goes on answering.
-            stage.known_are_renewed()?;
-            let mut all = Vec::new();
-            files(&stage.host(0)?.store(), &mut all)?;
-            all.sort_by_key(|path| path.metadata().map_or(0, |data| data.len()));
-            let largest = all.last().context("a store without files")?;
-            let len = largest.metadata()?.len();
-            let left = len * u64::from(tenths) / 10;
-            // What follows never reached the disk.
-            let file = std::fs::File::options().write(true).open(largest)?;
-            file.set_len(left)?;
-            eprintln!("{left} of {len} bytes of {} are left", largest.display());
-            stage.host(0)?.launch()?;
-            stage.host(0)?.wait("it may allocate again", may_allocate)?;
-            earlier_grants_end();
-            stage.known_keep_their_addresses()?;
-            let next = 20 * tenths + 20;
-            let more = stage.doors.addresses(next..next + 5)?;
-            stage.known.extend(more);
-            stage.known_are_renewed()?;
+            doors.renew(known)?;
+            half_write(&host.store(), tenths)?;
+            host.launch()?;
+        }
+        for at in 0..LEFT.len() {
+            stage
+                .host(at)?
+                .wait("it may allocate again", may_allocate)?;
+        }
+        earlier_grants_end();
+        for ((doors, known), new) in lines.iter_mut().zip((100..).step_by(5)) {
+            ensure!(doors.addresses(known.keys().copied())? == *known);
+            known.extend(doors.addresses(new..new + 5)?);
+            doors.renew(known)?;
         }
         stage.settled()
     });

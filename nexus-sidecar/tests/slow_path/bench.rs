@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nexus_abi::{Binding, BindingKey, Bucket, Outcome, map};
 use nexus_testkit::access_node::{Line, OLT_INTERFACE};
+use nexus_testkit::bpf::{self, Pins};
 use nexus_testkit::capture::{Capture, Seen};
 use nexus_testkit::centre::Centre;
 use nexus_testkit::interrupt::wait_until;
+use nexus_testkit::link;
 use nexus_testkit::netns::unique_prefix;
-use nexus_testkit::olt_host::{OltHost, pin_root};
+use nexus_testkit::olt_host::{OltHost, nothing_waits, pin_root};
 use nexus_testkit::packet::{Frame, Mac};
 use nexus_testkit::pcap::Captured;
 use nexus_testkit::rest::Rest;
 use nexus_testkit::wire::Wire;
-use nexus_testkit::{bpf, link};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
@@ -52,15 +52,6 @@ pub struct Bench {
     pub gateway: Mac,
     pub directory: TempDir,
     _pins: Pins,
-}
-
-/// What the sidecar leaves pinned.
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = bpf::unpin(&self.0);
-    }
 }
 
 /// Kernel and slow path: packets by outcome.
@@ -165,8 +156,7 @@ impl Bench {
     pub fn wait_synced(&self) {
         wait_until("everything acknowledged by the centre", LIMIT, || {
             let status = self.host.status()?;
-            let waiting = ["unacked", "suspended", "pending_releases"];
-            let done = status["mode"] == "connected" && waiting.iter().all(|one| status[one] == 0);
+            let done = status["mode"] == "connected" && nothing_waits(&status);
             Ok(done.then_some(()))
         })
         .unwrap();

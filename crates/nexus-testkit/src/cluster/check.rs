@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::history::{Action, History, Op, Outcome};
@@ -16,35 +16,25 @@ const SHOWN: usize = 20;
 /// What a node says is held: (pool, resource) -> subscriber.
 pub type Listing = BTreeMap<(String, String), String>;
 
-/// Reads all allocations that a node holds, page by page.
+/// Reads all allocations that a node holds.
 ///
 /// # Errors
 /// If the node does not answer, or names a resource twice.
 pub fn listing(client: &Client) -> Result<Listing> {
     let mut all = Listing::new();
-    let mut cursor = String::new();
-    loop {
-        let page = client
-            .get(&format!("/api/v1/allocations?limit=1000{cursor}"))?
-            .ok()?;
-        let rows = page.get("allocations").and_then(Value::as_array);
-        for row in rows.context("a list of allocations without any list")? {
-            let field = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
-            let (Some(pool), Some(resource), Some(subscriber)) =
-                (field("pool_id"), field("resource"), field("subscriber_id"))
-            else {
-                bail!("an allocation without pool, resource or subscriber: {row}");
-            };
-            let key = (pool, resource);
-            if let Some(other) = all.insert(key.clone(), subscriber.clone()) {
-                bail!("{key:?} is listed twice: for {other} and for {subscriber}");
-            }
-        }
-        match page.get("next_cursor").and_then(Value::as_str) {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(all),
+    for row in client.allocations()? {
+        let field = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        let (Some(pool), Some(resource), Some(subscriber)) =
+            (field("pool_id"), field("resource"), field("subscriber_id"))
+        else {
+            bail!("an allocation without pool, resource or subscriber: {row}");
+        };
+        let key = (pool, resource);
+        if let Some(other) = all.insert(key.clone(), subscriber.clone()) {
+            bail!("{key:?} is listed twice: for {other} and for {subscriber}");
         }
     }
+    Ok(all)
 }
 
 /// The first thing that one listing has and the other has not.

@@ -9,15 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nix::ifaddrs::getifaddrs;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{LinkAddr, bind, setsockopt, sockopt::RcvBufForce};
 use nix::sys::time::TimeSpec;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{SockFilter, Socket};
 
 use crate::link::{self, End};
 use crate::netns::Namespace;
+use crate::packet_socket::open;
 
 /// Frames that wait at most in one direction; what comes then is lost, as in any full queue.
 const MOST_WAITING: usize = 20_000;
@@ -59,7 +58,12 @@ impl DelayLine {
             switch: switch.path(),
             port: port.to_owned(),
         };
-        let sockets = switch.enter(|| -> Result<_> { Ok((open(port)?, open(&near)?)) })?;
+        let sockets = switch.enter(|| -> Result<_> {
+            Ok((
+                open(port, BUFFER, &arriving())?,
+                open(&near, BUFFER, &arriving())?,
+            ))
+        })?;
         let (outer, inner) = sockets?;
         for (from, to) in [
             (&outer, inner.try_clone().context("a packet socket")?),
@@ -98,26 +102,6 @@ impl Drop for DelayLine {
 /// The pair between this process and the bridge.
 fn names(port: &str) -> (String, String) {
     (format!("{port}near"), format!("{port}far"))
-}
-
-fn open(interface: &str) -> Result<Socket> {
-    let address: LinkAddr = getifaddrs()
-        .context("cannot list interfaces")?
-        .filter(|found| found.interface_name == interface)
-        .find_map(|found| found.address?.as_link_addr().copied())
-        .with_context(|| format!("no interface {interface} in the switch"))?;
-    let all = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
-    let protocol = Protocol::from(i32::from(all));
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))
-        .context("cannot open a packet socket: that needs root")?;
-    socket
-        .attach_filter(&arriving())
-        .context("cannot filter the packet socket")?;
-    setsockopt(&socket, RcvBufForce, &BUFFER).context("a packet socket's buffer")?;
-    socket.set_nonblocking(true).context("a packet socket")?;
-    bind(socket.as_raw_fd(), &address)
-        .with_context(|| format!("cannot bind a packet socket to {interface}"))?;
-    Ok(socket)
 }
 
 /// Everything but what this process has sent itself.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use super::delay::DelayLine;
-use crate::command;
 use crate::netns::Namespace;
 
 /// Where the clients stand.
@@ -97,7 +96,7 @@ impl Network {
         namespace.run("ip", &["link", "set", "dev", "eth0", "up"])?;
         let own = format!("{address}/24");
         namespace.run("ip", &["address", "add", &own, "dev", "eth0"])?;
-        nft(&namespace, FILTER)?;
+        namespace.nft(FILTER)?;
         Ok(Host {
             namespace,
             address,
@@ -134,7 +133,7 @@ impl Network {
     pub fn cut_one_way(&self, from: usize, to: usize) -> Result<()> {
         let from = self.host(from)?.address;
         let to = &self.host(to)?.namespace;
-        nft(to, &format!("add element inet bench cut {{ {from} }}\n"))
+        to.nft(&format!("add element inet bench cut {{ {from} }}\n"))
     }
 
     /// From now on none of `left` and none of `right` hear each other.
@@ -166,7 +165,7 @@ impl Network {
     /// If a packet filter refuses.
     pub fn heal(&self) -> Result<()> {
         for host in &self.hosts {
-            nft(&host.namespace, "flush set inet bench cut\n")?;
+            host.namespace.nft("flush set inet bench cut\n")?;
         }
         Ok(())
     }
@@ -245,22 +244,6 @@ pub fn address(index: usize) -> Option<Ipv4Addr> {
 
 fn address_of(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 98, 0, 10 + number)
-}
-
-fn nft(namespace: &Namespace, rules: &str) -> Result<()> {
-    let done = command::run_with_input(
-        namespace.command("nft").args(["-f", "-"]),
-        rules,
-        command::SHORT,
-    )?;
-    if !done.status.success() {
-        bail!(
-            "nft refuses in {}: {}: {rules}",
-            namespace.name(),
-            done.stderr.trim()
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::config::NodePlan;
 use super::disk::SmallDisk;
 use super::network::Host;
 use super::rest::Client;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::programs;
 
 /// Far more than a start takes.
@@ -184,17 +184,13 @@ impl Node {
     /// Everything that it has written, over all starts.
     #[must_use]
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.log_file()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        process::read_log(&self.log_file())
     }
 
     /// The last lines that it has written, under its name.
     #[must_use]
     pub fn log_tail(&self, count: usize) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let from = lines.len().saturating_sub(count);
-        let tail = lines.get(from..).unwrap_or_default().join("\n");
+        let tail = process::last_lines(&self.log(), count);
         format!("--- {}:\n{tail}", self.name())
     }
 

@@ -155,6 +155,26 @@ impl Client {
         self.here("DELETE", path, None)
     }
 
+    /// All allocations that the node lists, page by page.
+    ///
+    /// # Errors
+    /// If there is no answer, or none that is a list.
+    pub fn allocations(&self) -> Result<Vec<Value>> {
+        let mut all = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let mut page = self
+                .get(&format!("/api/v1/allocations?limit=1000{cursor}"))?
+                .ok()?;
+            let rows = page.get_mut("allocations").and_then(Value::as_array_mut);
+            all.append(rows.context("a list of allocations without any list")?);
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(all),
+            }
+        }
+    }
+
     fn here(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
         let url = self.url(HTTP_PORT, path);
         self.send(method, &url, body)

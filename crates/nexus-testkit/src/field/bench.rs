@@ -20,6 +20,7 @@ use crate::cluster::{Client, ClusterBench, GRPC_PORT, NodePlan};
 use crate::interrupt::wait_until;
 use crate::nas::{Nas, Patience};
 use crate::netns::unique_prefix;
+use crate::process::last_lines;
 
 /// How long a NAS asks.
 pub const NAS_PATIENCE: Patience = Patience {
@@ -39,8 +40,8 @@ pub struct BenchPlan {
     pub subscribers: Who,
     /// `olt.id` of each host.
     pub ids: Vec<String>,
-    /// Whether servers have small disks and clocks of their own.
-    pub fragile_servers: bool,
+    /// Whether servers have small disks, and servers and hosts clocks of their own.
+    pub fragile: bool,
     /// Servers.
     pub servers: usize,
     /// `capacity` of each OLT.
@@ -62,7 +63,7 @@ impl BenchPlan {
         Self {
             subscribers,
             ids,
-            fragile_servers: true,
+            fragile: true,
             servers: SERVERS,
             capacity: subscribers / 2,
             // Four addresses for each subscriber, so that every OLT can be given enough.
@@ -83,7 +84,7 @@ impl BenchPlan {
         Self {
             subscribers,
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-            fragile_servers: false,
+            fragile: false,
             servers: 1,
             capacity: 40,
             space: ("100.64.0.0/24", 28),
@@ -147,6 +148,7 @@ impl Field {
                 servers,
                 users: users.clone(),
                 disk: HOST_DISK,
+                own_clock: plan.fragile,
                 // Of four hosts three may be away, and what a map has too many is no entry of anybody.
                 bindings: (plan.subscribers * 2).max(2048),
             };
@@ -236,12 +238,8 @@ impl Field {
     pub fn logs(&mut self, lines: usize) -> String {
         let mut text = self.cluster.logs(lines);
         for host in &self.hosts {
-            let log = host.log();
-            let all: Vec<&str> = log.lines().collect();
-            let tail = all
-                .get(all.len().saturating_sub(lines)..)
-                .unwrap_or_default();
-            text += &format!("\n--- {}:\n{}", host.log_file().display(), tail.join("\n"));
+            let tail = last_lines(&host.log(), lines);
+            text += &format!("\n--- {}:\n{}", host.log_file().display(), tail);
         }
         text
     }
@@ -283,7 +281,7 @@ fn server_plans(plan: &BenchPlan) -> Vec<NodePlan> {
     let mut plans = NodePlan::cluster(plan.servers, 0);
     for one in &mut plans {
         one.more.clone_from(&olt);
-        if plan.fragile_servers {
+        if plan.fragile {
             one.disk = Some(SERVER_DISK);
             one.own_clock = true;
         }

@@ -7,6 +7,7 @@
 //! | same address | a subscriber that asks again at its OLT gets another address |
 //! | served | a known subscriber's DHCP exchange does not end with its address; or, at an OLT that is cut off and whose lease lives, somebody gets no address |
 //! | at the end | servers differ, count duplicates, or their record differs from what sidecars and kernels have |
+//! | nemesis | something that it can do was never seen to do what it is meant to do: then the run shows nothing about it |
 
 mod ends;
 mod rights;
@@ -18,6 +19,7 @@ pub use self::rights::{Right, rights};
 pub use self::rules::around;
 use super::history::{Finals, History, Who};
 use super::moment::Moment;
+use super::plan::Trouble;
 use crate::packet::Mac;
 
 /// The rule about the end.
@@ -55,6 +57,20 @@ pub fn check(history: &History, finals: Option<&Finals>, who: &BTreeMap<Mac, Who
     }
     found.sort();
     found
+}
+
+/// A finding for each trouble that was never seen to take effect.
+#[must_use]
+pub fn without_effect(effects: &BTreeMap<Trouble, u32>) -> Vec<Finding> {
+    let never = Trouble::all().filter(|trouble| effects.get(trouble).is_none_or(|n| *n == 0));
+    never
+        .map(|trouble| Finding {
+            at: Moment::NEVER,
+            rule: "nemesis",
+            whose: Vec::new(),
+            what: format!("{trouble:?} was never seen to do anything"),
+        })
+        .collect()
 }
 
 #[cfg(test)]

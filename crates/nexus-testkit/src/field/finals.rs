@@ -75,24 +75,14 @@ pub fn duplicates(client: &Client) -> Result<u64> {
 
 fn records(client: &Client, ids: &[&str]) -> Result<Vec<Recorded>> {
     let mut all = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = client
-            .get(&format!("/api/v1/allocations?limit=1000{cursor}"))?
-            .ok()?;
-        let rows = page.get("allocations").and_then(Value::as_array);
-        for row in rows.context("a list of allocations without any list")? {
-            let record = record(row, ids);
-            let record = record.with_context(|| format!("not an allocation: {row}"))?;
-            if record.state != "released" {
-                all.push(record);
-            }
-        }
-        match page.get("next_cursor").and_then(Value::as_str) {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(all),
+    for row in client.allocations()? {
+        let record = record(&row, ids);
+        let record = record.with_context(|| format!("not an allocation: {row}"))?;
+        if record.state != "released" {
+            all.push(record);
         }
     }
+    Ok(all)
 }
 
 fn record(row: &Value, ids: &[&str]) -> Option<Recorded> {

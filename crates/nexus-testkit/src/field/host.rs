@@ -17,13 +17,13 @@ use serde_json::Value;
 use super::history::Entry;
 use super::moment::Moment;
 use super::plan::PATIENCE;
-use crate::bpf::{self, BPFFS, Pinned};
-use crate::cluster::{GRPC_PORT, SmallDisk};
+use crate::bpf::{self, BPFFS, Pinned, Pins};
+use crate::cluster::{Clock, GRPC_PORT, SmallDisk};
 use crate::command;
 use crate::link::{self, End};
 use crate::netns::Namespace;
 use crate::packet::Mac;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::programs;
 
 /// Its interface towards the subscribers.
@@ -57,6 +57,8 @@ pub struct HostPlan {
     pub users: PathBuf,
     /// Size of its disk in MiB.
     pub disk: u32,
+    /// Whether it has a wall clock of its own, which can be stepped.
+    pub own_clock: bool,
     /// Most entries of the kernel's map.
     pub bindings: u32,
 }
@@ -67,6 +69,7 @@ pub struct Host {
     sidecar: Option<Process>,
     paused: bool,
     disk: SmallDisk,
+    clock: Option<Clock>,
     pins: Pins,
     /// Where the sidecar runs.
     pub namespace: Namespace,
@@ -74,15 +77,6 @@ pub struct Host {
     pub stations: Namespace,
     plan: HostPlan,
     directory: PathBuf,
-}
-
-#[derive(Debug)]
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = bpf::unpin(&self.0);
-    }
 }
 
 impl Host {
@@ -111,13 +105,16 @@ impl Host {
         let mut attach = stations.command("bpftool");
         attach.args(["net", "attach", "xdpdrv", "pinned"]);
         command::output(attach.arg(passing.program("pass")).args(["dev", LINE]))?;
-        nft(&namespace, FILTER)?;
+        namespace.nft(FILTER)?;
         let directory = root.join(format!("o{number}"));
         let disk = SmallDisk::create(&directory.join("disk"), plan.disk)?;
+        let clock = plan.own_clock.then(|| Clock::create(&directory));
+        let clock = clock.transpose()?;
         let host = Self {
             sidecar: None,
             paused: false,
             disk,
+            clock,
             pins: Pins(Path::new(BPFFS).join(format!("{prefix}-o{number}"))),
             namespace,
             stations,
@@ -170,14 +167,28 @@ impl Host {
     /// Everything that its sidecars have written.
     #[must_use]
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.log_file()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        process::read_log(&self.log_file())
+    }
+
+    /// How often its sidecars have written these words.
+    #[must_use]
+    pub fn said(&self, words: &str) -> usize {
+        self.log().matches(words).count()
     }
 
     /// Its small disk.
     #[must_use]
     pub fn disk(&self) -> &SmallDisk {
         &self.disk
+    }
+
+    /// Its wall clock.
+    ///
+    /// # Errors
+    /// If it has that of the machine.
+    pub fn clock(&self) -> Result<&Clock> {
+        let clock = self.clock.as_ref();
+        clock.with_context(|| format!("{} has the machine's clock", self.plan.id))
     }
 
     /// Starts the sidecar and waits for nothing.
@@ -188,6 +199,9 @@ impl Host {
         ensure!(self.sidecar.is_none(), "{} runs already", self.plan.id);
         let mut command = self.namespace.command(&programs::path("nexus-sidecar")?);
         command.arg("run").arg("--config").arg(self.config());
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
         let label = format!("nexus-sidecar {}", self.plan.number);
         self.sidecar = Some(Process::spawn(&label, &mut command, &self.log_file())?);
         self.paused = false;
@@ -202,7 +216,8 @@ impl Host {
         let mut sidecar = self.sidecar.take().context("it does not run")?;
         let mut last = String::new();
         let done = sidecar.wait_until(what, PATIENCE, || {
-            std::thread::sleep(Duration::from_millis(100));
+            // Each look is a program that starts.
+            std::thread::sleep(Duration::from_millis(250));
             let status = self.status();
             last = format!("{status:?}");
             Ok(status.ok().filter(|status| ready(status)).map(drop))
@@ -222,8 +237,12 @@ impl Host {
     /// `kill -9`; nothing if it does not run.
     pub fn kill(&mut self) {
         if let Some(mut sidecar) = self.sidecar.take() {
+            let pid = sidecar.pid();
             // It may have ended by itself.
             let _ = sidecar.kill();
+            if self.clock.is_some() {
+                Clock::sweep(pid);
+            }
         }
         self.paused = false;
     }
@@ -253,7 +272,7 @@ impl Host {
     pub fn cut(&self, servers: &[Ipv4Addr]) -> Result<()> {
         let all: Vec<String> = servers.iter().map(ToString::to_string).collect();
         let rule = format!("add element inet field cut {{ {} }}\n", all.join(", "));
-        nft(&self.namespace, &rule)
+        self.namespace.nft(&rule)
     }
 
     /// Hears and is heard by everybody again.
@@ -261,7 +280,7 @@ impl Host {
     /// # Errors
     /// If the packet filter refuses.
     pub fn heal(&self) -> Result<()> {
-        nft(&self.namespace, "flush set inet field cut\n")
+        self.namespace.nft("flush set inet field cut\n")
     }
 
     /// What `nexus-sidecar status --json` says.
@@ -318,6 +337,19 @@ impl Host {
         command::output(&mut command)
     }
 
+    /// Boot and number of the newest flush of its store, as the sidecar writes them beside its control socket.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn mark(&self) -> Result<String> {
+        let path = self.socket().with_extension("mark");
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.join("sock")
+    }
+
     fn config(&self) -> PathBuf {
         self.directory.join("sidecar.yaml")
     }
@@ -343,7 +375,7 @@ impl Host {
             self.store().display(),
             self.pins.0.display(),
             self.plan.bindings,
-            self.directory.join("sock").display(),
+            self.socket().display(),
             Self::radius(),
             self.plan.users.display(),
         )
@@ -372,18 +404,12 @@ pub fn address(number: u8) -> Ipv4Addr {
 /// If `bpftool` refuses, or the map is another one.
 pub fn read_map(pin: &Path) -> Result<(Moment, Moment, Vec<Entry>)> {
     let began = Moment::now();
-    let dump = bpf::map_dump(pin)?;
+    let buckets = bpf::map_values(pin)?;
     let ended = Moment::now();
-    let mut entries = Vec::new();
-    for row in dump {
-        let bytes = row.get("value").and_then(bpf::raw_bytes);
-        let bytes = bytes.with_context(|| format!("no bucket in {}: {row}", pin.display()))?;
-        entries.extend(
-            bytes
-                .chunks_exact(size_of::<nexus_abi::Entry>())
-                .filter_map(entry),
-        );
-    }
+    let each = buckets
+        .iter()
+        .flat_map(|bucket| bucket.chunks_exact(size_of::<nexus_abi::Entry>()));
+    let entries = each.filter_map(entry).collect();
     Ok((began, ended, entries))
 }
 
@@ -408,17 +434,4 @@ fn entry(bytes: &[u8]) -> Option<Entry> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(to);
     command::output(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
-}
-
-fn nft(namespace: &Namespace, rules: &str) -> Result<()> {
-    let mut nft = namespace.command("nft");
-    let done = command::run_with_input(nft.args(["-f", "-"]), rules, command::SHORT)?;
-    if !done.status.success() {
-        bail!(
-            "nft refuses in {}: {}: {rules}",
-            namespace.name(),
-            done.stderr.trim()
-        );
-    }
-    Ok(())
 }

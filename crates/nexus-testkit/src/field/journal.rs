@@ -1,15 +1,18 @@
 //! What the nemesis does and what is seen meanwhile, told on standard error as it happens and kept for the checker.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::history::{Disturbance, Kind, OltAt};
 use super::moment::Moment;
+use super::plan::Trouble;
 
 /// The journal. Every thread writes into it.
 #[derive(Debug)]
 pub struct Journal {
     began: Moment,
     disturbances: Mutex<Vec<Disturbance>>,
+    effects: Mutex<BTreeMap<Trouble, u32>>,
     seen: Mutex<Vec<(Moment, String)>>,
 }
 
@@ -18,6 +21,7 @@ impl Default for Journal {
         Self {
             began: Moment::now(),
             disturbances: Mutex::default(),
+            effects: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -80,6 +84,19 @@ impl Journal {
             drop(all);
             self.tell(&what);
         }
+    }
+
+    /// It was seen that a trouble has done to the product what it is meant to do.
+    pub fn took_effect(&self, trouble: Trouble) {
+        let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        *effects.entry(trouble).or_default() += 1;
+    }
+
+    /// How often each trouble has taken effect so far.
+    #[must_use]
+    pub fn effects(&self) -> BTreeMap<Trouble, u32> {
+        let effects = self.effects.lock();
+        effects.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the nemesis has done so far.

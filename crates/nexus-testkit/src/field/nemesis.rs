@@ -1,4 +1,5 @@
-//! The nemesis of the OLT hosts: what it does to each, one after the other in each of two lanes.
+//! The nemesis of the OLT hosts: what it does to each, one after the other in each of two lanes. Each trouble goes on
+//! until it is seen that the product has felt it.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -14,9 +15,9 @@ use super::history::{Kind, OltAt};
 use super::host::Host;
 use super::journal::Journal;
 use super::moment::Moment;
-use super::plan::{FieldPlan, LONG, OltTrouble, PATIENCE};
+use super::plan::{FieldPlan, LONG, OltTrouble, PATIENCE, Trouble};
 use super::workload::Board;
-use crate::cluster::Client;
+use crate::cluster::{Client, GRPC_PORT};
 use crate::interrupt::{check, wait_until};
 
 /// Addresses that must be free at an OLT that is cut off, so that it is expected to serve everybody.
@@ -25,6 +26,16 @@ const PLENTY: u64 = 150;
 const BREATH: Duration = Duration::from_secs(2);
 /// A little: times are read in whole seconds, and a lease is checked before an answer is on its way.
 const SLACK: Duration = Duration::from_secs(2);
+/// Pause between two looks at a log or at a server.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a host says that is not taken in because of another one with its id.
+const REFUSED: &str = "another host";
+/// What it says when its store is not its newest.
+const OLDER: &str = "an older image was put back";
+/// What it says when its wall clock was stepped ahead.
+const RAN_AHEAD: &str = "the wall clock has run ahead of the boot clock";
+/// Its `mode` without a lease.
+const ENDED: &str = "lease-ended";
 
 /// One lane: some hosts, and one that stands by with the id of the last of them.
 pub struct Lane<'a> {
@@ -77,9 +88,9 @@ impl Lane<'_> {
     }
 
     fn once(&mut self, trouble: OltTrouble, place: usize, random: &mut StdRng) -> Result<()> {
-        match trouble {
-            OltTrouble::ShortCut => self.cut(place, Duration::from_secs(6)),
-            OltTrouble::LongCut => self.cut(place, LONG),
+        let felt = match trouble {
+            OltTrouble::ShortCut => self.cut(place, Duration::from_secs(6), &["cut-off", ENDED]),
+            OltTrouble::LongCut => self.cut(place, LONG, &[ENDED]),
             OltTrouble::HalfCut => self.half_cut(place, random),
             OltTrouble::Hang => self.hang(place),
             OltTrouble::Kill => self.kill(place, random),
@@ -87,7 +98,12 @@ impl Lane<'_> {
             OltTrouble::OldCopy => self.old_copy(place),
             OltTrouble::Twin => self.second_host(place),
             OltTrouble::Drain => self.drain(place),
+            OltTrouble::Clock => self.step_clock(place, random),
+        }?;
+        if felt {
+            self.journal.took_effect(Trouble::Olt(trouble));
         }
+        Ok(())
     }
 
     fn host(&mut self, place: usize) -> Result<(OltAt, &mut Host)> {
@@ -105,7 +121,8 @@ impl Lane<'_> {
         self.host(place)?.1.wait("recovered", may_allocate)
     }
 
-    fn cut(&mut self, place: usize, time: Duration) -> Result<()> {
+    /// `modes`: what its status must come to say before it is healed.
+    fn cut(&mut self, place: usize, time: Duration, modes: &[&str]) -> Result<bool> {
         self.recovered(place)?;
         let secs = time.as_secs();
         let one = self.begin(place, &format!("cut off from all servers for {secs} s"))?;
@@ -127,111 +144,145 @@ impl Lane<'_> {
         self.journal
             .tell(&format!("  lease left {left:?} s, {free} addresses free"));
         rest(time)?;
-        self.host(place)?.1.heal()?;
+        let (_, host) = self.host(place)?;
+        host.wait("it notices the cut", |status| {
+            let mode = status.get("mode").and_then(Value::as_str);
+            mode.is_some_and(|mode| modes.contains(&mode))
+        })?;
+        host.heal()?;
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(true)
     }
 
-    fn half_cut(&mut self, place: usize, random: &mut StdRng) -> Result<()> {
-        let keeps = random.random_range(0..self.servers.len().max(1));
-        let one = self.begin(place, &format!("cut off from all servers but {keeps}"))?;
+    fn half_cut(&mut self, place: usize, random: &mut StdRng) -> Result<bool> {
+        self.recovered(place)?;
+        let status = self.host(place)?.1.status()?;
+        let endpoint = |server: &Ipv4Addr| format!("{server}:{GRPC_PORT}");
+        let used = |status: &Value, server: &Ipv4Addr| {
+            status.get("endpoint").and_then(Value::as_str) == Some(&endpoint(server))
+        };
+        // It has to find the one that is left.
+        let mut left = self.servers.clone();
+        left.retain(|server| !used(&status, server));
+        let kept = left.get(random.random_range(0..left.len().max(1)));
+        let kept = *kept.context("there is one server only")?;
+        let one = self.begin(place, &format!("cut off from all servers but {kept}"))?;
         let mut servers = self.servers.clone();
-        servers.remove(keeps.min(servers.len().saturating_sub(1)));
-        self.host(place)?.1.cut(&servers)?;
+        servers.retain(|server| *server != kept);
+        let (_, host) = self.host(place)?;
+        host.cut(&servers)?;
         rest(Duration::from_secs(10))?;
-        self.host(place)?.1.heal()?;
+        host.wait("it has found the server that is left", |status| {
+            may_allocate(status) && used(status, &kept)
+        })?;
+        host.heal()?;
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(true)
     }
 
-    fn hang(&mut self, place: usize) -> Result<()> {
+    fn hang(&mut self, place: usize) -> Result<bool> {
         let secs = LONG.as_secs();
         let one = self.begin(place, &format!("SIGSTOP for {secs} s"))?;
-        self.host(place)?.1.pause(true)?;
+        let (_, host) = self.host(place)?;
+        let id = host.id().to_owned();
+        host.pause(true)?;
         rest(LONG)?;
+        self.until_state(&id, "offline", |state| state == "offline")?;
         self.host(place)?.1.pause(false)?;
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(true)
     }
 
-    fn kill(&mut self, place: usize, random: &mut StdRng) -> Result<()> {
+    fn kill(&mut self, place: usize, random: &mut StdRng) -> Result<bool> {
         let one = self.begin(place, "kill -9")?;
-        self.host(place)?.1.kill();
+        let (_, host) = self.host(place)?;
+        let ran = host.is_running()?;
+        host.kill();
         rest(Duration::from_millis(random.random_range(0..3000)))?;
         self.host(place)?.1.launch()?;
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(ran)
     }
 
-    fn full_disk(&mut self, place: usize) -> Result<()> {
+    fn full_disk(&mut self, place: usize) -> Result<bool> {
         let one = self.begin(place, "its disk is full")?;
         self.host(place)?.1.disk().fill()?;
-        let end = Instant::now() + Duration::from_secs(6);
+        let began = Instant::now();
         let mut ends = 0;
-        // As systemd would: started again whenever it ends.
-        while Instant::now() < end {
+        // As systemd would: started again whenever it ends, which it does when it cannot write.
+        while began.elapsed() < Duration::from_secs(6) || ends == 0 {
+            ensure!(began.elapsed() < PATIENCE, "it goes on with a full disk");
             rest(Duration::from_millis(500))?;
-            let (_, host) = self.host(place)?;
-            if !host.is_running()? {
-                ends += 1;
-                host.kill();
-                host.launch()?;
-            }
+            ends += self.started_again(place)?;
         }
-        let (_, host) = self.host(place)?;
-        host.disk().empty()?;
-        if !host.is_running()? {
-            ends += 1;
-            host.kill();
-            host.launch()?;
-        }
+        self.host(place)?.1.disk().empty()?;
+        ends += self.started_again(place)?;
         self.journal.tell(&format!("  it ended {ends} times"));
         self.keep_alive(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(true)
+    }
+
+    /// Starts it if it has ended. Returns how often.
+    fn started_again(&mut self, place: usize) -> Result<u32> {
+        let (_, host) = self.host(place)?;
+        if host.is_running()? {
+            return Ok(0);
+        }
+        host.kill();
+        host.launch()?;
+        Ok(1)
     }
 
     /// Waits until it has recovered, and starts it again if it ends meanwhile.
     fn keep_alive(&mut self, place: usize) -> Result<()> {
-        let (at, host) = self.host(place)?;
+        let (at, _) = self.host(place)?;
         wait_until(&format!("OLT {at} has recovered"), PATIENCE, || {
-            if !host.is_running()? {
-                host.kill();
-                host.launch()?;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(host.status().ok().filter(may_allocate).map(drop))
+            self.started_again(place)?;
+            std::thread::sleep(LOOK);
+            let status = self.host(place)?.1.status();
+            Ok(status.ok().filter(may_allocate).map(drop))
         })
     }
 
-    fn old_copy(&mut self, place: usize) -> Result<()> {
+    fn old_copy(&mut self, place: usize) -> Result<bool> {
         let copy = self.directory.join(format!("copy-{}", self.number));
-        self.host(place)?.1.copy_store(&copy)?;
+        let (_, host) = self.host(place)?;
+        host.copy_store(&copy)?;
+        let mut mark = host.mark()?;
         rest(Duration::from_secs(6))?;
+        // One flush may have been on its way when the copy was taken.
+        let mut flushes = 0;
+        wait_until("it has written more than the copy has", PATIENCE, || {
+            std::thread::sleep(LOOK);
+            let now = host.mark()?;
+            flushes += u32::from(now != mark);
+            mark = now;
+            Ok((flushes >= 2).then_some(()))
+        })?;
         let one = self.begin(place, "its store becomes what it was 6 s ago")?;
         self.journal.is(one, Kind::Restored);
         let (_, host) = self.host(place)?;
+        let before = host.said(OLDER);
         host.kill();
         host.replace_store(&copy)?;
         host.launch()?;
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(self.host(place)?.1.said(OLDER) > before)
     }
 
-    fn second_host(&mut self, place: usize) -> Result<()> {
+    fn second_host(&mut self, place: usize) -> Result<bool> {
         // One that has been refused stands no chance as long as the first one is heard.
         self.recovered(place)?;
         let one = self.begin(place, "another host comes up with its id")?;
-        let before = refusals(self.twin);
+        let before = self.twin.said(REFUSED);
         self.twin.launch()?;
-        wait_until("the second host is refused", PATIENCE, || {
-            Ok((refusals(self.twin) > before).then_some(()))
-        })?;
+        says(self.twin, REFUSED, before)?;
         rest(Duration::from_secs(2))?;
         let allocates = self.twin.status().is_ok_and(|status| may_allocate(&status));
         self.twin.kill();
@@ -239,16 +290,17 @@ impl Lane<'_> {
         ensure!(!allocates, "two hosts with one id allocate");
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(true)
     }
 
-    fn drain(&mut self, place: usize) -> Result<()> {
+    fn drain(&mut self, place: usize) -> Result<bool> {
         let one = self.begin(place, "drained")?;
         let (at, host) = self.host(place)?;
         let id = host.id().to_owned();
         self.board.avoid(at, true);
         let node = format!("/api/v1/nodes/{id}");
         self.ask(|client| client.post(&format!("{node}/drain"), &Value::Null))?;
+        self.until_state(&id, "draining", |state| state != "active")?;
         rest(Duration::from_secs(10))?;
         // Back to work; where the servers know no way back, it is forgotten once it is empty, and comes back by itself.
         self.ask(|client| {
@@ -266,7 +318,36 @@ impl Lane<'_> {
         self.board.avoid(at, false);
         self.recovered(place)?;
         self.journal.over(one);
-        Ok(())
+        Ok(true)
+    }
+
+    fn step_clock(&mut self, place: usize, random: &mut StdRng) -> Result<bool> {
+        // It compares its clocks since its lease was renewed.
+        self.recovered(place)?;
+        let step = if random.random_bool(0.5) { 10 } else { 3600 };
+        let what = format!("its wall clock is stepped by {step} s, and back");
+        let one = self.begin(place, &what)?;
+        let (_, host) = self.host(place)?;
+        let before = host.said(RAN_AHEAD);
+        host.clock()?.step(step)?;
+        says(host, RAN_AHEAD, before)?;
+        rest(Duration::from_secs(4))?;
+        host.clock()?.step(0)?;
+        rest(Duration::from_secs(2))?;
+        self.recovered(place)?;
+        self.journal.over(one);
+        Ok(true)
+    }
+
+    /// Waits until a server says so of an OLT.
+    fn until_state(&self, id: &str, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let path = format!("/api/v1/nodes/{id}");
+        self.ask(|client| {
+            let answer = client.get(&path)?;
+            let state = answer.body.get("state").and_then(Value::as_str);
+            ensure!(state.is_some_and(&wanted), "{id} is not {what}: {state:?}");
+            Ok(answer)
+        })
     }
 
     /// Asks servers in turn until one does it.
@@ -313,7 +394,10 @@ fn free(status: &Value) -> u64 {
         .sum()
 }
 
-/// How often a host was told that another one has its id.
-fn refusals(host: &Host) -> usize {
-    host.log().matches("another host").count()
+/// Waits until a host has written these words once more.
+fn says(host: &Host, words: &str, before: usize) -> Result<()> {
+    wait_until(&format!("it says \"{words}\""), PATIENCE, || {
+        std::thread::sleep(LOOK);
+        Ok((host.said(words) > before).then_some(()))
+    })
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
 
 use super::history::Who;
 
@@ -78,6 +78,21 @@ pub enum OltTrouble {
     Twin,
     /// It is drained for a time; its subscribers go elsewhere.
     Drain,
+    /// Its wall clock is stepped ahead, and back.
+    Clock,
+}
+
+impl OltTrouble {
+    /// About how many seconds it takes, the recovery included.
+    const fn seconds(self) -> u32 {
+        match self {
+            Self::LongCut | Self::Hang | Self::OldCopy => 45,
+            Self::Drain => 20,
+            Self::HalfCut => 15,
+            Self::ShortCut | Self::FullDisk | Self::Twin | Self::Clock => 12,
+            Self::Kill => 6,
+        }
+    }
 }
 
 /// What can happen to servers.
@@ -99,7 +114,24 @@ pub enum ServerTrouble {
     OldRecord,
 }
 
-const OLT_TROUBLES: [OltTrouble; 9] = [
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// To an OLT host.
+    Olt(OltTrouble),
+    /// To servers.
+    Server(ServerTrouble),
+}
+
+impl Trouble {
+    /// Everything that can happen.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let olts = OLT_TROUBLES.into_iter().map(Self::Olt);
+        olts.chain(SERVER_TROUBLES.into_iter().map(Self::Server))
+    }
+}
+
+const OLT_TROUBLES: [OltTrouble; 10] = [
     OltTrouble::ShortCut,
     OltTrouble::LongCut,
     OltTrouble::HalfCut,
@@ -109,6 +141,7 @@ const OLT_TROUBLES: [OltTrouble; 9] = [
     OltTrouble::OldCopy,
     OltTrouble::Twin,
     OltTrouble::Drain,
+    OltTrouble::Clock,
 ];
 
 const SERVER_TROUBLES: [ServerTrouble; 7] = [
@@ -128,7 +161,7 @@ impl FieldPlan {
         Self {
             seed,
             length: Duration::from_secs(60),
-            subscribers: 1000,
+            subscribers: 2000,
             per_second: 120.0,
             troubles: true,
             last_wait: PATIENCE,
@@ -139,7 +172,7 @@ impl FieldPlan {
     #[must_use]
     pub fn subscribers(mut self, subscribers: Who) -> Self {
         self.subscribers = subscribers;
-        self.per_second = f64::from(subscribers / 10).clamp(120.0, 400.0);
+        self.per_second = f64::from(subscribers / 20).clamp(120.0, 400.0);
         self
     }
 
@@ -155,13 +188,31 @@ impl FieldPlan {
         }
     }
 
-    /// Troubles of the OLTs of one half: `lane` of two. Each round goes once through all of them, both lanes together.
+    /// Troubles of the OLTs of one half: `lane` of two. Each round goes once through all of them, both lanes together,
+    /// and both take about as long.
     #[must_use]
     pub fn olt_troubles(&self, lane: usize, round: u64) -> Vec<OltTrouble> {
         let mut all = OLT_TROUBLES;
-        all.shuffle(&mut self.random(round));
-        let mine = all.iter().enumerate().filter(|(at, _)| at % 2 == lane % 2);
-        mine.map(|(_, trouble)| *trouble).collect()
+        let mut random = self.random(round);
+        all.shuffle(&mut random);
+        let mut longest_first = all;
+        longest_first.sort_by_key(|trouble| std::cmp::Reverse(trouble.seconds()));
+        let mut lanes = [(0, Vec::new()), (0, Vec::new())];
+        for trouble in longest_first {
+            let [(one, mine), (other, theirs)] = &mut lanes;
+            let (sum, lane) = if one <= other {
+                (one, mine)
+            } else {
+                (other, theirs)
+            };
+            *sum += trouble.seconds();
+            lane.push(trouble);
+        }
+        // The first one has got two of the long ones.
+        let which = (lane + usize::from(random.random_bool(0.5))) % 2;
+        let mine = lanes.into_iter().nth(which).unwrap_or_default().1;
+        let in_turn = all.into_iter().filter(|trouble| mine.contains(trouble));
+        in_turn.collect()
     }
 
     /// Troubles of the servers, once through all of them.
@@ -191,6 +242,11 @@ mod tests {
             all.extend(plan.olt_troubles(1, round));
             all
         };
+        for lane in [0, 1] {
+            let seconds = plan.olt_troubles(lane, 0);
+            let seconds: u32 = seconds.into_iter().map(OltTrouble::seconds).sum();
+            assert!((100..=125).contains(&seconds), "lane {lane}: {seconds} s");
+        }
         let (mut first, second) = (round(0), round(1));
         assert_ne!(first, second);
         first.sort_unstable();

@@ -8,22 +8,22 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use serde_json::Value;
 
 use super::bench::{BenchPlan, Field, may_allocate, servers};
-use super::checker::{AT_THE_END, Finding, around, check, rights};
+use super::checker::{AT_THE_END, Finding, around, check, rights, without_effect};
 use super::doors::Doors;
 use super::finals;
 use super::history::{Finals, History, OltAt, Outcome, Who};
 use super::host::read_map;
 use super::journal::Journal;
 use super::nemesis::{Lane, rest};
-use super::plan::{FieldPlan, OLTS, PATIENCE, SERVERS};
+use super::plan::{FieldPlan, OLTS, PATIENCE, SERVERS, Trouble};
 use super::subscribers::by_mac;
 use super::tracker::Tracker;
 use super::workload::{Board, STOPS, Workload, operator};
 use crate::cluster::Client;
 use crate::interrupt::wait_until;
+use crate::olt_host::nothing_waits;
 use crate::packet::Mac;
 
 /// Time between two rounds of samples.
@@ -48,6 +48,8 @@ pub struct Report {
     ///
     /// [`Right::doubtful`]: super::checker::Right::doubtful
     pub doubtful: (usize, usize),
+    /// How often each trouble was seen to do what it is meant to do.
+    pub effects: BTreeMap<Trouble, u32>,
 }
 
 impl Report {
@@ -74,14 +76,19 @@ impl Report {
             .iter()
             .map(|(what, n)| format!("{what} {n}"))
             .collect();
+        let effects = self.effects.iter();
+        let effects: Vec<String> = effects
+            .map(|(trouble, n)| format!("{trouble:?} {n}"))
+            .collect();
         format!(
-            "{} operations, {} samples of maps, {} entries followed, {} disturbances, {} of {} Accepts doubtful\n{}",
+            "{} operations, {} samples of maps, {} entries followed, {} disturbances, {} of {} Accepts doubtful\nwhat took effect: {}\n{}",
             self.history.ops.len(),
             self.samples,
             self.history.held.len(),
             self.history.disturbances.len(),
             self.doubtful.0,
             self.doubtful.1,
+            effects.join(", "),
             counts.join("\n")
         )
     }
@@ -288,6 +295,7 @@ pub fn on(
     });
     let (finals, ops) = done?;
     let samples = samples.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let effects = journal.effects();
     let (disturbances, seen) = journal.finish();
     let history = History {
         ops,
@@ -296,11 +304,16 @@ pub fn on(
         seen,
     };
     let all = rights(&history, &who);
+    let mut found = check(&history, Some(&finals), &who);
+    if plan.troubles {
+        found.extend(without_effect(&effects));
+    }
     Ok(Report {
         doubtful: (all.iter().filter(|one| one.doubtful).count(), all.len()),
-        found: check(&history, Some(&finals), &who),
+        found,
         history,
         samples: samples.taken,
+        effects,
     })
 }
 
@@ -314,9 +327,8 @@ fn story(
     who: &BTreeMap<Mac, Who>,
     meanwhile: impl FnOnce(&mut Scene<'_>) -> Result<()>,
 ) -> Result<Finals> {
-    let wanted = u64::from(plan.subscribers) * 2;
-    wait_until("subscribers have come up", PATIENCE, || {
-        Ok((board.done.load(Ordering::Relaxed) >= wanted).then_some(()))
+    wait_until("everybody has asked for an address", PATIENCE, || {
+        Ok(board.up.load(Ordering::Relaxed).then_some(()))
     })?;
     journal.tell("subscribers are up");
     meanwhile(&mut Scene {
@@ -371,15 +383,9 @@ fn settled(field: &mut Field) -> Result<()> {
     let all: Vec<usize> = (0..SERVERS).collect();
     field.cluster.wait_converged(&all, PATIENCE)?;
     for host in field.hosts.iter_mut().take(OLTS) {
-        host.wait("nothing waits for the centre", quiet)?;
+        host.wait("nothing waits for the centre", nothing_waits)?;
     }
     Ok(())
-}
-
-fn quiet(status: &Value) -> bool {
-    ["unacked", "suspended", "pending_releases"]
-        .iter()
-        .all(|name| status.get(name).and_then(Value::as_u64) == Some(0))
 }
 
 /// Both lanes of the hosts and that of the servers, side by side.

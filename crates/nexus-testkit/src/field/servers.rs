@@ -1,22 +1,28 @@
-//! The nemesis of the servers.
+//! The nemesis of the servers. Each trouble goes on until it is seen that the product has felt it.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use serde_json::Value;
 
 use super::history::Kind;
 use super::journal::Journal;
 use super::nemesis::rest;
-use super::plan::{FieldPlan, PATIENCE, ServerTrouble};
-use crate::cluster::ClusterBench;
+use super::plan::{FieldPlan, PATIENCE, ServerTrouble, Trouble};
+use crate::cluster::{ClusterBench, Node};
 use crate::command;
+use crate::interrupt::wait_until;
 
 /// Pause between two troubles.
 const BREATH: Duration = Duration::from_secs(3);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// Tries with copies of a record before it counts as a fault that none is found out.
+const OLD_RECORDS: usize = 5;
 
 /// Goes through all troubles of the plan's rounds until its time is over; at least through one round.
 ///
@@ -53,18 +59,13 @@ fn once(
     let one = match trouble {
         ServerTrouble::Isolate => {
             let one = begin("cut off from the other servers");
-            cluster.network().isolate(at)?;
-            rest(Duration::from_secs(9))?;
-            cluster.network().heal()?;
+            cut(cluster, &[at], Duration::from_secs(9))?;
             one
         }
         ServerTrouble::Scatter => {
             let one = journal.begin("servers: nobody hears anybody", None, Kind::Outage);
-            for each in 0..cluster.size() {
-                cluster.network().isolate(each)?;
-            }
-            rest(Duration::from_secs(6))?;
-            cluster.network().heal()?;
+            let all: Vec<usize> = (0..cluster.size()).collect();
+            cut(cluster, &all, Duration::from_secs(6))?;
             one
         }
         ServerTrouble::Kill => {
@@ -77,6 +78,8 @@ fn once(
         ServerTrouble::Hang => {
             let one = begin("SIGSTOP for 7 s");
             cluster.node_mut(at)?.pause()?;
+            let client = cluster.client(at)?.patience(Duration::from_secs(1));
+            felt("it does not answer", || Ok(client.get("/health").is_err()))?;
             rest(Duration::from_secs(7))?;
             cluster.node_mut(at)?.resume()?;
             one
@@ -88,6 +91,10 @@ fn once(
             let one = begin(&format!("its wall clock is stepped by {step} s"));
             cluster.node(at)?.clock()?.step(step)?;
             rest(Duration::from_secs(7))?;
+            felt("it knows that its clock is off", || {
+                let off = view(cluster, at, "/clock/off_ms").and_then(|off| off.as_i64());
+                Ok(off.is_some_and(|off| (off - step * 1000).abs() < step.abs() * 500))
+            })?;
             cluster.node(at)?.clock()?.step(0)?;
             rest(Duration::from_secs(2))?;
             one
@@ -96,6 +103,11 @@ fn once(
             let one = begin("its disk is full");
             cluster.node(at)?.disk()?.fill()?;
             rest(Duration::from_secs(5))?;
+            felt("it takes no writes, or has ended", || {
+                let writes = view(cluster, at, "/writes");
+                let says = writes.is_some_and(|text| text.to_string().contains("disk"));
+                Ok(says || !cluster.node_mut(at)?.is_running()?)
+            })?;
             cluster.node(at)?.disk()?.empty()?;
             let node = cluster.node_mut(at)?;
             if !node.is_running()? {
@@ -107,13 +119,48 @@ fn once(
         }
         ServerTrouble::OldRecord => old_record(cluster, journal, at)?,
     };
+    journal.took_effect(Trouble::Server(trouble));
     let all: Vec<usize> = (0..cluster.size()).collect();
     cluster.wait_together(&all, PATIENCE)?;
     journal.over(one);
     Ok(())
 }
 
-/// The record, not the votes: docs/CLUSTER.md says that an old copy of it is found out.
+/// Goes on until it is seen that the product has felt it.
+fn felt(what: &str, mut seen: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_until(what, PATIENCE, || {
+        let seen = seen()?;
+        if !seen {
+            std::thread::sleep(LOOK);
+        }
+        Ok(seen.then_some(()))
+    })
+}
+
+/// A field of what a server says of the cluster, if it answers.
+fn view(cluster: &ClusterBench, at: usize, pointer: &str) -> Option<Value> {
+    let client = cluster.client(at).ok()?.patience(Duration::from_secs(1));
+    let answer = client.get("/api/v1/cluster").ok()?;
+    answer.body.pointer(pointer).cloned()
+}
+
+/// Cuts each of these off from all other servers for a time, and until each has missed something by it.
+fn cut(cluster: &ClusterBench, which: &[usize], time: Duration) -> Result<()> {
+    let network = cluster.network();
+    let lost = |at: &usize| network.lost_packets(*at);
+    let before: Vec<u64> = which.iter().map(lost).collect::<Result<_>>()?;
+    for at in which {
+        network.isolate(*at)?;
+    }
+    rest(time)?;
+    felt("packets are lost", || {
+        let now: Vec<u64> = which.iter().map(lost).collect::<Result<_>>()?;
+        Ok(now.iter().zip(&before).all(|(now, before)| now > before))
+    })?;
+    network.heal()
+}
+
+/// The record, not the votes: docs/CLUSTER.md says that an old copy of it is found out, if the others have been told more.
 fn old_record(cluster: &mut ClusterBench, journal: &Journal, at: usize) -> Result<usize> {
     let copy: PathBuf = cluster.directory().join("copy-record");
     let node = cluster.node_mut(at)?;
@@ -123,18 +170,31 @@ fn old_record(cluster: &mut ClusterBench, journal: &Journal, at: usize) -> Resul
         let _ = std::fs::remove_dir_all(to);
         command::output(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
     };
-    node.pause()?;
-    let copied = replace(&record, &copy);
-    node.resume()?;
-    copied?;
-    rest(Duration::from_secs(4))?;
-    let what = format!(
-        "server {}: its record becomes what it was 4 s ago",
-        node.name()
-    );
-    let one = journal.begin(&what, None, Kind::Outage);
-    node.kill()?;
-    replace(&copy, &record)?;
-    node.start()?;
-    Ok(one)
+    for _ in 0..OLD_RECORDS {
+        node.pause()?;
+        let copied = replace(&record, &copy);
+        node.resume()?;
+        copied?;
+        rest(Duration::from_secs(4))?;
+        let what = format!(
+            "server {}: its record becomes what it was 4 s ago",
+            node.name()
+        );
+        let one = journal.begin(&what, None, Kind::Outage);
+        let found_out = |node: &Node| node.log().matches("this replica must start over").count();
+        let before = found_out(node);
+        node.kill()?;
+        replace(&copy, &record)?;
+        node.start()?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end {
+            if found_out(node) > before {
+                return Ok(one);
+            }
+            rest(LOOK)?;
+        }
+        journal.tell("  the others had not been told of more");
+        journal.over(one);
+    }
+    bail!("an old copy of its record was never found out")
 }

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use nix::ifaddrs::getifaddrs;
-use nix::libc;
-use nix::sys::socket::{bind, setsockopt, sockopt::RcvBufForce};
-use socket2::{Domain, Protocol, Socket, Type};
+use anyhow::Result;
+use socket2::Socket;
 
 use super::history::{Outcome, Who};
 use super::subscribers::{mac, on_line};
 use crate::netns::Namespace;
 use crate::packet::{Bootp, Frame, Mac};
+use crate::packet_socket::open;
 
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_millis(700);
@@ -68,7 +65,7 @@ impl Station {
         server: Ipv4Addr,
         give_up: Duration,
     ) -> Result<Self> {
-        let socket = namespace.enter(|| open(interface))??;
+        let socket = namespace.enter(|| open(interface, RECEIVE_BUFFER, &[]))??;
         Ok(Self {
             socket,
             gateway,
@@ -207,21 +204,4 @@ impl Station {
 
 fn to_everybody(who: Who, message: &Bootp) -> Vec<u8> {
     on_line(who, Frame::from_client(message)).build()
-}
-
-fn open(interface: &str) -> Result<Socket> {
-    let address = getifaddrs()
-        .context("cannot list interfaces")?
-        .filter(|found| found.interface_name == interface)
-        .find_map(|found| found.address?.as_link_addr().copied())
-        .with_context(|| format!("no interface {interface} in this namespace"))?;
-    let all = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
-    let protocol = Protocol::from(i32::from(all));
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))
-        .context("cannot open a packet socket: that needs root")?;
-    setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).context("no receive buffer")?;
-    socket.set_nonblocking(true).context("a packet socket")?;
-    bind(socket.as_raw_fd(), &address)
-        .with_context(|| format!("cannot bind a packet socket to {interface}"))?;
-    Ok(socket)
 }

@@ -40,8 +40,8 @@ pub struct Board {
     pub closed: AtomicBool,
     /// End.
     pub stop: AtomicBool,
-    /// Operations that are over.
-    pub done: AtomicU64,
+    /// Everybody has asked for an address once.
+    pub up: AtomicBool,
     /// DHCP exchanges that nobody answered.
     pub unanswered: AtomicU64,
     /// Access-Requests that an OLT has rejected.
@@ -82,6 +82,8 @@ pub struct Workload<'a> {
     doors: Vec<Doors>,
     board: &'a Board,
     states: Vec<State>,
+    /// Who has not asked for anything yet: from here on.
+    new: usize,
     /// Operations on their way by OLT.
     open: Vec<usize>,
     random: StdRng,
@@ -115,6 +117,7 @@ impl<'a> Workload<'a> {
             doors,
             board,
             states: (0..subscribers).map(state).collect(),
+            new: 0,
             random: StdRng::seed_from_u64(seed),
             per_second,
             stops,
@@ -146,7 +149,9 @@ impl<'a> Workload<'a> {
                 while begun < due {
                     begun += 1;
                     idle = false;
-                    self.begin(now)?;
+                    if !self.come_up(now)? {
+                        self.begin(now)?;
+                    }
                 }
             }
             if idle {
@@ -208,7 +213,6 @@ impl<'a> Workload<'a> {
         if let Some(open) = self.open.get_mut(olt) {
             *open = open.saturating_sub(1);
         }
-        self.board.done.fetch_add(1, Ordering::Relaxed);
         let counted = match &outcome {
             Outcome::Rejected(_) => self.board.rejected.get(olt),
             Outcome::Silent if action.leased().is_some() => Some(&self.board.unanswered),
@@ -225,6 +229,23 @@ impl<'a> Workload<'a> {
             ended: Moment::now(),
             outcome,
         });
+    }
+
+    /// The next one who has never asked for an address does. Returns whether somebody did.
+    fn come_up(&mut self, now: Instant) -> Result<bool> {
+        let Some(state) = self.states.get(self.new) else {
+            self.board.up.store(true, Ordering::Relaxed);
+            return Ok(false);
+        };
+        if state.busy.is_none() && state.address.is_none() {
+            self.authenticate(now, self.new, state.olt)?;
+        }
+        let asked = self
+            .states
+            .get(self.new)
+            .is_some_and(|state| state.busy.is_some() || state.address.is_some());
+        self.new += usize::from(asked);
+        Ok(asked)
     }
 
     /// Somebody does something.

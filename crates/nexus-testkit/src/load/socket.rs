@@ -9,15 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
-use nix::ifaddrs::getifaddrs;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{
-    LinkAddr, MsgFlags, MultiHeaders, SockaddrLike as _, bind, recvmmsg, sendmmsg, setsockopt,
-    sockopt::RcvBufForce,
-};
+use nix::sys::socket::{LinkAddr, MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 use nix::sys::time::TimeSpec;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{SockFilter, Socket};
+
+use crate::packet_socket;
 
 /// Most frames of one system call.
 pub const BATCH: usize = 64;
@@ -49,27 +47,8 @@ impl Port {
     /// # Errors
     /// If there is no such interface, or the caller is not root.
     pub fn open(interface: &str, threads: u32, thread: u32, tags: u8) -> Result<Self> {
-        let address = getifaddrs()
-            .context("cannot list interfaces")?
-            .filter(|found| found.interface_name == interface)
-            .find_map(|found| found.address?.as_link_addr().copied())
-            .with_context(|| format!("no interface {interface} in this namespace"))?;
-        let all = u16::try_from(libc::ETH_P_ALL).unwrap_or_default().to_be();
-        let protocol = Protocol::from(i32::from(all));
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))
-            .context("cannot open a packet socket: that needs root")?;
-        socket
-            .attach_filter(&own_transactions(threads, thread, tags))
-            .context("cannot filter the packet socket")?;
-        setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER)
-            .context("cannot give the packet socket its buffer")?;
-        socket.set_nonblocking(true).context("a packet socket")?;
-        bind(socket.as_raw_fd(), &address)
-            .with_context(|| format!("cannot bind a packet socket to {interface}"))?;
-        debug_assert_eq!(
-            address.family(),
-            Some(nix::sys::socket::AddressFamily::Packet)
-        );
+        let filter = own_transactions(threads, thread, tags);
+        let socket = packet_socket::open(interface, RECEIVE_BUFFER, &filter)?;
         Ok(Self {
             socket,
             addresses: vec![None; BATCH],

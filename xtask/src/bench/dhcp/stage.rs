@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use nexus_testkit::bpf::{self, Pinned};
+use nexus_testkit::bpf::{Pinned, Pins};
 use nexus_testkit::load::{self, Pace, Plan};
 use nexus_testkit::packet::Mac;
 use nexus_testkit::process::Process;
@@ -123,15 +123,6 @@ pub struct Stage {
     _pins: Pins,
     _settings: Vec<Setting>,
     _directory: TempDir,
-}
-
-/// The sidecar's pins, which it leaves on purpose.
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = bpf::unpin(&self.0);
-    }
 }
 
 impl Stage {

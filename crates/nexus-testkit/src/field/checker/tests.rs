@@ -6,6 +6,7 @@ use super::*;
 use crate::field::history::{
     Action, Disturbance, Entry, Finals, History, Kind, OltAt, Op, Outcome, Recorded, Who,
 };
+use crate::field::plan::{OltTrouble, ServerTrouble};
 use crate::field::subscribers::{by_mac, mac};
 use crate::field::tracker::Tracker;
 
@@ -247,6 +248,18 @@ fn what_a_server_counts_while_the_run_goes_on_is_a_finding() {
     let seen = "a server counts 1 duplicate allocations".to_owned();
     story.history.seen.push((Moment::second(15), seen));
     assert_eq!(story.rules(), ["seen"]);
+}
+
+#[test]
+fn a_trouble_that_never_took_effect_is_a_finding() {
+    let mut effects: BTreeMap<Trouble, u32> = Trouble::all().map(|one| (one, 1)).collect();
+    assert_eq!(without_effect(&effects), []);
+    let hang = Trouble::Olt(OltTrouble::Hang);
+    effects.insert(hang, 0);
+    effects.remove(&Trouble::Server(ServerTrouble::Clock));
+    let found = without_effect(&effects);
+    let words: Vec<_> = found.iter().map(|one| one.what.as_str()).collect();
+    assert!(matches!(words[..], [one, two] if one.contains("Hang") && two.contains("Clock")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::world::{World, users, wait};
+use super::world::{World, users, wait};
 
 #[test]
 #[ignore = "needs root and radclient (Debian freeradius-utils)"]

@@ -3,7 +3,7 @@
 use nexus_testkit::radclient::Answer;
 use serde_json::json;
 
-use crate::world::{World, users, wait};
+use super::world::{World, users, wait};
 
 #[test]
 #[ignore = "needs root, radclient (Debian freeradius-utils) and curl"]

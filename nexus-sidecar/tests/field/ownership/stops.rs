@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::world::{World, users, wait, wait_for};
+use super::world::{World, users, wait, wait_for};
 
 /// Seconds. 99% of this, counted by the host, on any machine that does not stand still for longer.
 const LEASE: u64 = 20;

@@ -3,20 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nexus_testkit::bpf::{self, Pins};
 use nexus_testkit::centre::{self, Centre, REST};
 use nexus_testkit::field::host::read_map;
 use nexus_testkit::interrupt::wait_until;
 use nexus_testkit::link::{self, End};
 use nexus_testkit::netns::{Namespace, unique_prefix};
-use nexus_testkit::olt_host::{RADIUS, SECRET, pin_root};
+use nexus_testkit::olt_host::{RADIUS, SECRET, nothing_waits, pin_root};
 use nexus_testkit::process::Process;
 use nexus_testkit::radclient::{AccessRequest, Answer, authenticate};
-use nexus_testkit::{bpf, command, programs};
+use nexus_testkit::{command, programs};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Only a failing test waits so long.
 pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// Pause between two looks, each of which is a program that starts.
+const BETWEEN: Duration = Duration::from_millis(200);
 
 /// Of everybody.
 const PASSWORD: &str = "open-sesame";
@@ -28,14 +32,6 @@ pub struct Host {
     config: PathBuf,
     link: String,
     pins: Pins,
-}
-
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = bpf::unpin(&self.0);
-    }
 }
 
 /// Everything. Fields are dropped in this order.
@@ -151,9 +147,12 @@ impl World {
         let host = &mut self.hosts[host];
         let (config, namespace) = (&host.config, &host.namespace);
         let look = || {
-            Ok(status(namespace, config)
-                .ok()
-                .filter(|status| wanted(status)))
+            let status = status(namespace, config).ok();
+            let status = status.filter(|status| wanted(status));
+            if status.is_none() {
+                std::thread::sleep(BETWEEN);
+            }
+            Ok(status)
         };
         host.sidecar.wait_until(what, LIMIT, look).unwrap()
     }
@@ -161,8 +160,7 @@ impl World {
     /// Waits until the centre has acknowledged everything of a host.
     pub fn synced(&mut self, host: usize) {
         self.until(host, "everything acknowledged", |status| {
-            let waiting = ["unacked", "suspended", "pending_releases"];
-            status["mode"] == "connected" && waiting.iter().all(|one| status[one] == 0)
+            status["mode"] == "connected" && nothing_waits(status)
         });
     }
 
@@ -259,7 +257,14 @@ pub fn wait(what: &str, done: impl Fn() -> bool) {
 
 /// Waits for a value.
 pub fn wait_for<T>(what: &str, value: impl Fn() -> Option<T>) -> T {
-    wait_until(what, LIMIT, || Ok(value())).unwrap()
+    let look = || {
+        let value = value();
+        if value.is_none() {
+            std::thread::sleep(BETWEEN);
+        }
+        Ok(value)
+    };
+    wait_until(what, LIMIT, look).unwrap()
 }
 
 fn status(namespace: &Namespace, config: &Path) -> anyhow::Result<Value> {
