@@ -59,4 +59,4 @@ pub use sync::{
 };
 pub use vector::VersionVector;
 pub use version::{Dot, Fence, Incarnation, NodeId, Origin, Version};
-pub use watch::{Changes, Event, Revision, StartOver};
+pub use watch::{Changes, Event, Revision, Stand, StartOver};

@@ -287,9 +287,8 @@ impl<R: Rows> Replica<R> {
             .tombstones
             .saturating_add(tombstones(new))
             .saturating_sub(tombstones(old));
-        let (before, after) = (value_of(old), value_of(new));
-        if before.is_some() || after.is_some() {
-            self.log.push(key, after);
+        if value_of(old).is_some() || value_of(new).is_some() {
+            self.log.push(key, old, new);
             draft.altered.push(Altered {
                 key: key.to_vec(),
                 old: old.cloned(),
@@ -422,7 +421,8 @@ fn tombstone_value(entry: &Entry) -> Vec<u8> {
 }
 
 /// The value in an entry.
-fn value_of(entry: Option<&Entry>) -> Option<&[u8]> {
+/// What a reader of the key sees.
+pub(crate) fn value_of(entry: Option<&Entry>) -> Option<&[u8]> {
     entry
         .filter(|entry| entry.kind() == EntryKind::Put)
         .map(|entry| entry.value.as_slice())

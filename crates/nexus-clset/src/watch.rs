@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::version::Incarnation;
+use crate::entry::Entry;
+use crate::replica::value_of;
+use crate::version::{Dot, Incarnation};
 
 /// Most events that are remembered.
 const MAX_EVENTS: usize = 65_536;
@@ -16,6 +18,25 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
+/// A write under a key, and how many it is built on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// Which write.
+    pub dot: Dot,
+    /// Its causal length: two more than that of the value which it replaced, one more than that of the tombstone; a
+    /// tombstone has one more than what it deleted. So who wrote the shorter of two did not build on the longer.
+    pub causal_length: u64,
+}
+
+impl Stand {
+    pub(crate) const fn of(entry: &Entry) -> Self {
+        Self {
+            dot: entry.dot(),
+            causal_length: entry.version.causal_length,
+        }
+    }
+}
+
 /// A key got a value or lost it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -25,6 +46,10 @@ pub struct Event {
     pub key: Arc<[u8]>,
     /// Its new value; nothing if it was deleted.
     pub value: Option<Arc<[u8]>>,
+    /// The write, deletion or not, that stood there before; nothing if none was kept.
+    pub stood: Option<Stand>,
+    /// The one that stands there now.
+    pub stands: Option<Stand>,
 }
 
 /// What changed behind a revision.
@@ -72,12 +97,15 @@ impl Log {
         self.last
     }
 
-    pub(crate) fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+    /// Notes that `new` has taken the place of `old`.
+    pub(crate) fn push(&mut self, key: &[u8], old: Option<&Entry>, new: Option<&Entry>) {
         self.last = Revision(self.last.0.saturating_add(1));
         let event = Event {
             revision: self.last,
             key: key.into(),
-            value: value.map(Into::into),
+            value: value_of(new).map(Into::into),
+            stood: old.map(Stand::of),
+            stands: new.map(Stand::of),
         };
         self.bytes = self.bytes.saturating_add(event_bytes(&event));
         self.events.push_back(event);
@@ -127,13 +155,37 @@ fn event_bytes(event: &Event) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hlc::Hlc;
+    use crate::version::{Fence, NodeId, Origin, Version};
+
+    /// The first write of a key, a deletion if there is no value.
+    fn entry(value: Option<&[u8]>) -> Entry {
+        let origin = Origin {
+            node: NodeId(1),
+            incarnation: Incarnation(1),
+        };
+        Entry {
+            version: Version {
+                fence: Fence::NONE,
+                causal_length: if value.is_some() { 1 } else { 2 },
+                hlc: Hlc(1),
+                origin,
+            },
+            seq: 1,
+            value: value.unwrap_or_default().to_vec(),
+        }
+    }
+
+    fn push(log: &mut Log, key: &[u8], value: Option<&[u8]>) {
+        log.push(key, None, Some(&entry(value)));
+    }
 
     #[test]
     fn a_watcher_sees_each_change_of_its_prefix_once_and_in_order() {
         let mut log = Log::new(Incarnation(7));
         let start = log.last();
         for n in 0..10_u8 {
-            log.push(&[b'a' + n % 2, n], (n != 4).then_some(&[n]));
+            push(&mut log, &[b'a' + n % 2, n], (n != 4).then_some(&[n]));
         }
         let mut seen = Vec::new();
         let mut at = start;
@@ -154,11 +206,26 @@ mod tests {
     }
 
     #[test]
+    fn an_event_says_which_write_stands_and_which_stood() {
+        let mut log = Log::new(Incarnation(7));
+        let start = log.last();
+        let (old, new) = (entry(Some(b"v")), entry(None));
+        log.push(b"k", Some(&old), Some(&new));
+        let event = log.after(b"", start, 1).unwrap().events.remove(0);
+        let length = |stand: Option<Stand>| stand.map(|stand| stand.causal_length);
+        assert_eq!(
+            (length(event.stood), length(event.stands)),
+            (Some(1), Some(2))
+        );
+        assert_eq!((event.stood.unwrap().dot, event.value), (old.dot(), None));
+    }
+
+    #[test]
     fn a_watcher_that_fell_behind_is_told_to_start_over() {
         let mut log = Log::new(Incarnation(1));
         let start = log.last();
         for _ in 0..=MAX_EVENTS {
-            log.push(b"k", Some(b"v"));
+            push(&mut log, b"k", Some(b"v"));
         }
         let over = log.after(b"", start, 10).unwrap_err();
         assert_eq!(over.revision, log.last());
@@ -172,7 +239,7 @@ mod tests {
         let mut log = Log::new(Incarnation(1));
         let value = vec![0; 60 * 1024];
         for _ in 0..2000 {
-            log.push(b"k", Some(&value));
+            push(&mut log, b"k", Some(&value));
         }
         assert!(log.bytes <= MAX_BYTES && log.events.len() > 100);
     }
@@ -180,11 +247,11 @@ mod tests {
     #[test]
     fn a_revision_of_before_a_restart_or_of_another_replica_starts_over() {
         let mut log = Log::new(Incarnation(5));
-        log.push(b"k", None);
+        push(&mut log, b"k", None);
         let old = log.last();
         let mut log = Log::new(Incarnation(6));
         assert!(log.after(b"", old, 1).is_err());
-        log.push(b"k", None);
+        push(&mut log, b"k", None);
         assert!(log.after(b"", old, 1).is_err());
         assert!(log.after(b"", Revision(log.last().0 + 1), 1).is_err());
     }
