@@ -19,9 +19,11 @@ use nexus_clset::{Output, Ticket};
 use nexus_core::cluster::Members;
 use nexus_core::id::{OltId, SessionId};
 use nexus_core::shard_table::Command;
-use nexus_store::{Batch, Commit, MAX_BATCH_OPERATIONS, Slot, Store, StoreError};
+use nexus_store::{
+    Batch, Commit, MAX_BATCH_OPERATIONS, MAX_COMMIT_BATCHES, Slot, Store, StoreError,
+};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::centre::Centre;
 use crate::centre::effects::{Change, Effects, Event, Write};
@@ -39,8 +41,6 @@ const JOB_LIMIT: usize = 1024;
 const ANSWER_LIMIT: usize = 1024;
 /// How long a request waits for a place among the jobs before it is turned away.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the audit looks through the record.
-const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 /// Most bytes of one batch; the store allows somewhat more.
 const MAX_BATCH_BYTES: usize = 512 * 1024;
 
@@ -329,7 +329,6 @@ impl Owner {
     ) -> Result<Stopped, StoreError> {
         let mut ticks = interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut audit_due = Instant::now();
         loop {
             let job = tokio::select! {
                 biased;
@@ -375,15 +374,6 @@ impl Owner {
                 // The teller ends only after a failure of the store.
                 return self.store.health().map(|()| Stopped::Done);
             }
-            if audit_due <= Instant::now() {
-                audit_due = Instant::now() + AUDIT_INTERVAL;
-                let found = self.centre.audit().duplicates;
-                self.metrics.duplicates(found.len());
-                if let Some(first) = found.first() {
-                    tracing::error!(count = found.len(), resource = %first.place, holders = ?first.holders,
-                        "resources are held by more than one subscriber");
-                }
-            }
         }
     }
 
@@ -412,8 +402,8 @@ impl Owner {
         }
     }
 
-    /// Hands the rows to the store. More than one batch holds go one after the other, in the order in which
-    /// they were given; their order is made so that a crash in between does no harm.
+    /// Hands the rows to the store, with one flush for all. What one batch does not hold goes into several, in the
+    /// order in which it was given; that order is made so that a crash in between does no harm.
     async fn commit(
         &self,
         slot: Slot,
@@ -422,12 +412,15 @@ impl Owner {
         let Effects { writes, events, .. } = effects;
         let mut commits = Vec::new();
         let mut slot = Some(slot);
-        for batch in batches(writes) {
+        let mut batches = batches(writes);
+        while !batches.is_empty() {
+            let rest = batches.split_off(batches.len().min(MAX_COMMIT_BATCHES));
             let slot = match slot.take() {
                 Some(slot) => slot,
                 None => self.store.reserve().await?,
             };
-            commits.push(slot.submit(batch)?);
+            commits.push(slot.submit_all(batches)?);
+            batches = rest;
         }
         Ok((commits, events))
     }

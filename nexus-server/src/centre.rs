@@ -7,6 +7,7 @@ mod central;
 mod claims;
 mod clocks;
 mod decided;
+mod disputes;
 pub mod effects;
 mod follow;
 mod free;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use nexus_clset::{Fence, Revision};
 use nexus_core::cluster::ClusterState;
-use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
+use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
 use nexus_core::pool::{DEFAULT_COOL_DOWN, Pool};
 use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::ShardTable;
@@ -70,8 +71,8 @@ pub struct Centre {
     live: BTreeMap<OltId, olts::Live>,
     hosts: lifecycle::Hosts,
     keys: Keys,
-    /// Resources that an OLT reported although another subscriber holds them.
-    conflicts: BTreeMap<Place, BTreeMap<SubscriberId, OltId>>,
+    disputes: disputes::Disputes,
+    audit: audit::Running,
     barrier: barrier::Barrier,
     /// How far the releases of OLTs that are being reclaimed are known to a majority.
     reclaim_known: BTreeMap<OltId, Place>,
@@ -157,6 +158,16 @@ impl Centre {
         self.replica
             .fence(&place.key())
             .map_err(|error| Refused::Store(error.to_string()))
+    }
+
+    /// Takes what is known of a resource now into the record. Gives back what was there before.
+    fn enter(&mut self, now: &Now, allocation: Allocation) -> Option<Allocation> {
+        let rest = rest(self.table(), &allocation.pool);
+        let (place, is_held) = (allocation.place.clone(), allocation.state.is_held());
+        let before = self.record.put(allocation, now.boot.saturating_add(rest));
+        let was_held = before.as_ref().is_some_and(|known| known.state.is_held());
+        self.audit.changed(&self.record, &place, was_held, is_held);
+        before
     }
 
     /// Forgets a released allocation.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use prometheus::{
-    Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use crate::metrics::cluster::ClusterMetrics;
@@ -35,6 +35,7 @@ pub struct Metrics {
     api_requests: IntCounterVec,
     api_duration: SummaryVec,
     duplicates: IntGauge,
+    audit_walked_at: Gauge,
     reclaimed: IntCounter,
     watchers: IntGauge,
     watchers_cut_off: IntCounter,
@@ -51,6 +52,10 @@ pub struct Snapshot {
     pub nodes: Vec<(String, String, u64)>,
     /// Watch streams that are open.
     pub watchers: usize,
+    /// Resources that more than one subscriber holds.
+    pub duplicates: usize,
+    /// Unix time of the end of the audit's last walk over all that is held; `None` before the first.
+    pub audit_walked_at: Option<f64>,
 }
 
 /// Fill of one pool in units (addresses, delegated prefixes, VLANs, ports).
@@ -195,6 +200,14 @@ impl Metrics {
                 "nexus_duplicate_allocations",
                 "Resources held by more than one subscriber, found by the running audit. Must be 0.",
             )?,
+            audit_walked_at: {
+                let metric = Gauge::new(
+                    "nexus_audit_last_walk_seconds",
+                    "Unix time of the end of the audit's last walk over all that is held; 0 before the first.",
+                )?;
+                registry.register(Box::new(metric.clone()))?;
+                metric
+            },
             reclaimed: counter(
                 "nexus_reclaimed_allocations_total",
                 "Allocations that this server released because their OLT was away for longer than reclaim_after.",
@@ -268,12 +281,6 @@ impl Metrics {
         self.reclaimed.inc_by(count);
     }
 
-    /// Sets what the audit has found.
-    pub fn duplicates(&self, found: usize) {
-        self.duplicates
-            .set(i64::try_from(found).unwrap_or(i64::MAX));
-    }
-
     /// Counts a watch stream that was ended because its reader was too slow.
     pub fn watcher_cut_off(&self) {
         self.watchers_cut_off.inc();
@@ -343,8 +350,14 @@ impl Metrics {
                 self.node_last_heartbeat.with_label_values(&labels).set(at);
             }
         }
-        self.watchers
-            .set(i64::try_from(snapshot.watchers).unwrap_or(i64::MAX));
+        for (gauge, count) in [
+            (&self.watchers, snapshot.watchers),
+            (&self.duplicates, snapshot.duplicates),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.audit_walked_at
+            .set(snapshot.audit_walked_at.unwrap_or(0.0));
         self.allocation_duration.retain(|values| {
             values
                 .iter()

@@ -67,6 +67,12 @@ impl Record {
         self.by_place.len()
     }
 
+    /// Number of allocations that are held, of all pools.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.counts.values().map(Counts::held).sum()
+    }
+
     /// What the record says about a resource.
     #[must_use]
     pub fn get(&self, place: &Place) -> Option<&Allocation> {

@@ -1,70 +1,153 @@
 //! The running audit (design part 6): is any resource held by more than one subscriber?
+//!
+//! It looks at what came out, and asks nothing of what should have prevented it: not who owns which shard, which leases
+//! run or which pools there are, but whether what is held on record meets. What changes is looked at as it changes
+//! ([`overlaps`]), and all of it again and again, a part with each tick ([`walk`]), so that what the first has missed is
+//! found by the second. Whoever asks is told what is kept; nobody waits for a walk.
 
+mod overlaps;
+mod walk;
+
+use jiff::Timestamp;
 use nexus_core::resource::Resource;
-use std::collections::BTreeSet;
+
+pub use walk::Walked;
 
 use super::Centre;
 use crate::allocation::{Allocation, Place};
+use crate::clock::Now;
+use crate::record::Record;
 
 /// A resource that two hold, or two resources that are partly the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duplicate {
     /// The resource.
     pub place: Place,
+    /// What is wrong with it.
+    pub kind: DuplicateKind,
     /// Subscriber and OLT of each holder; the record's own comes first.
     pub holders: Vec<(String, String)>,
+}
+
+/// How a resource has come to more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuplicateKind {
+    /// It lies in another one on record, or they meet.
+    Overlaps,
+    /// An OLT has claimed it for one subscriber while another one had it on record, and was refused.
+    Refused,
+    /// Two servers had taken two claims before they heard of each other: the entry of one was displaced.
+    Displaced,
 }
 
 /// What an audit has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Allocations that were looked at.
+    /// Allocations that are held, each of which has been looked at.
     pub checked: u64,
+    /// The last walk over all of them; none since this server started.
+    pub walked: Option<Walked>,
     /// Must be empty.
     pub duplicates: Vec<Duplicate>,
 }
 
+/// What the audit keeps.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    overlaps: overlaps::Overlaps,
+    walk: walk::Walk,
+}
+
+impl DuplicateKind {
+    /// Its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overlaps => "overlaps",
+            Self::Refused => "refused",
+            Self::Displaced => "displaced",
+        }
+    }
+}
+
+impl Running {
+    /// Somebody has begun to hold a resource, or has ceased to.
+    pub fn changed(&mut self, record: &Record, place: &Place, was_held: bool, is_held: bool) {
+        self.overlaps.changed(record, place, was_held, is_held);
+    }
+
+    /// The record is made anew.
+    pub fn start_over(&mut self) {
+        self.overlaps = overlaps::Overlaps::default();
+        self.walk.start_over();
+    }
+}
+
 impl Centre {
-    /// Looks through the whole record. The record cannot hold one resource twice; what is found are prefixes
-    /// that lie in one another, and resources that an OLT gave to one subscriber although the record has
-    /// them for another.
+    /// What has been found up to now.
     #[must_use]
     pub fn audit(&self) -> Audit {
-        let mut audit = Audit::default();
-        let mut widest: Option<&Allocation> = None;
-        for allocation in self.record.all(None).filter(|a| a.state.is_held()) {
-            audit.checked = audit.checked.saturating_add(1);
-            match widest {
-                Some(outer) if contains(&outer.place, &allocation.place) => {
-                    audit.duplicates.push(Duplicate {
-                        place: allocation.place.clone(),
-                        holders: vec![holder(outer), holder(allocation)],
-                    });
-                    if reaches_beyond(&outer.place, &allocation.place) {
-                        widest = Some(allocation);
-                    }
-                }
-                _ => widest = Some(allocation),
-            }
+        Audit {
+            checked: self.record.held(),
+            walked: self.audit.walk.last(),
+            duplicates: self.duplicates().collect(),
         }
-        for (place, claims) in &self.conflicts {
-            let known = self.record.get(place).filter(|known| known.state.is_held());
-            let Some(known) = known else {
-                continue;
-            };
-            let claimed = claims
-                .iter()
-                .filter(|(subscriber, _)| **subscriber != known.subscriber)
-                .map(|(subscriber, olt)| (subscriber.to_string(), olt.to_string()));
-            let holders: BTreeSet<_> = claimed.collect();
-            if !holders.is_empty() {
-                audit.duplicates.push(Duplicate {
-                    place: place.clone(),
-                    holders: std::iter::once(holder(known)).chain(holders).collect(),
-                });
-            }
+    }
+
+    /// How many resources more than one subscriber holds, as far as has been found.
+    #[must_use]
+    pub fn duplicate_count(&self) -> usize {
+        self.duplicates().count()
+    }
+
+    /// When the last walk over all that is held was through.
+    #[must_use]
+    pub fn audit_walked_at(&self) -> Option<Timestamp> {
+        self.audit.walk.last().map(|walked| walked.at)
+    }
+
+    /// Looks at the next part of the record; says so once for each walk if something is wrong.
+    pub(super) fn walk_on(&mut self, now: &Now) {
+        let Running { overlaps, walk } = &mut self.audit;
+        if !walk.step(&self.record, overlaps, now, walk::SLICE) {
+            return;
         }
-        audit
+        let count = self.duplicate_count();
+        if let Some(first) = self.duplicates().next() {
+            tracing::error!(count, resource = %first.place, kind = first.kind.as_str(), holders = ?first.holders,
+                "resources are held by more than one subscriber");
+        }
+    }
+
+    fn duplicates(&self) -> impl Iterator<Item = Duplicate> {
+        let overlapping = self.audit.overlaps.pairs().filter_map(|(inner, outer)| {
+            Some(Duplicate {
+                place: inner.clone(),
+                kind: DuplicateKind::Overlaps,
+                holders: vec![holder(self.held_at(outer)?), holder(self.held_at(inner)?)],
+            })
+        });
+        let disputed = self.disputes.iter().filter_map(|(place, others)| {
+            let known = self.held_at(place)?;
+            let others = others.iter().filter(|(who, _)| **who != known.subscriber);
+            let is_displaced = others.clone().any(|(_, other)| other.is_displaced());
+            let names = others.map(|(who, other)| (who.to_string(), other.olt().to_string()));
+            let holders: Vec<_> = std::iter::once(holder(known)).chain(names).collect();
+            (holders.len() > 1).then(|| Duplicate {
+                place: place.clone(),
+                kind: if is_displaced {
+                    DuplicateKind::Displaced
+                } else {
+                    DuplicateKind::Refused
+                },
+                holders,
+            })
+        });
+        overlapping.chain(disputed)
+    }
+
+    fn held_at(&self, place: &Place) -> Option<&Allocation> {
+        self.record.get(place).filter(|known| known.state.is_held())
     }
 }
 
@@ -106,60 +189,4 @@ fn reaches_beyond(outer: &Place, inner: &Place) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use nexus_core::resource::ResourceType;
-
-    use super::*;
-
-    #[test]
-    fn what_lies_in_another_resource_of_the_same_vrf_is_found_and_nothing_else() {
-        let place = |kind, text| Place {
-            vrf: "default".into(),
-            resource: Resource::parse(kind, text).unwrap(),
-        };
-        for (kind, outer, inner, is_part) in [
-            (ResourceType::Ipv6, "2001:db8::/56", "2001:db8::/64", true),
-            (ResourceType::Ipv6, "2001:db8::/56", "2001:db8::7/128", true),
-            (
-                ResourceType::Ipv6,
-                "2001:db8::/56",
-                "2001:db8:0:100::/56",
-                false,
-            ),
-            (
-                ResourceType::Port,
-                "192.0.2.1:1024-1535",
-                "192.0.2.1:1535",
-                true,
-            ),
-            (
-                ResourceType::Port,
-                "192.0.2.1:1024-1535",
-                "192.0.2.1:1024-2047",
-                true,
-            ),
-            (
-                ResourceType::Port,
-                "192.0.2.1:1024-1535",
-                "192.0.2.1:1536-2047",
-                false,
-            ),
-            (
-                ResourceType::Port,
-                "192.0.2.1:1024-1535",
-                "192.0.2.2:1024-1535",
-                false,
-            ),
-            (ResourceType::Vlan, "100", "101", false),
-        ] {
-            let (outer, inner) = (place(kind, outer), place(kind, inner));
-            assert!(outer < inner, "the record's order");
-            assert_eq!(contains(&outer, &inner), is_part, "{outer} {inner}");
-            let elsewhere = Place {
-                vrf: "blue".into(),
-                ..inner
-            };
-            assert!(!contains(&outer, &elsewhere));
-        }
-    }
-}
+mod tests;

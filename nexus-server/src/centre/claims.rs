@@ -18,9 +18,6 @@ use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_m
 use crate::clock::Now;
 use crate::refused::Refused;
 
-/// Most disputed resources that are remembered.
-const MAX_CONFLICTS: usize = 10_000;
-
 /// An allocation that an OLT has made from its own shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -125,7 +122,8 @@ impl Centre {
             && known.subscriber != claim.subscriber
             && !released_elsewhere(known, &claim)
         {
-            self.dispute(&place, &claim.subscriber, &claim.olt);
+            self.disputes
+                .refused(&place, &claim.subscriber, &claim.olt);
             return Err(Refused::ResourceTaken {
                 resource: place.resource,
             });
@@ -178,7 +176,8 @@ impl Centre {
         let Some(place) = self.released_place(&release)? else {
             return Ok(());
         };
-        self.conflict_ended(&place, &release.subscriber);
+        self.disputes
+            .released(&place, &release.subscriber, &release.olt);
         match self.record.get(&place).cloned() {
             Some(known) if known.subscriber == release.subscriber || !known.state.is_held() => {
                 self.release_known(now, &release, known)?;
@@ -437,45 +436,6 @@ impl Centre {
             self.ask_back(now, other)?;
         }
         Ok(AllocationState::Active)
-    }
-
-    fn dispute(&mut self, place: &Place, subscriber: &SubscriberId, olt: &OltId) {
-        tracing::error!(resource = %place, %subscriber, %olt, "two subscribers have been given one resource");
-        if self.conflicts.len() < MAX_CONFLICTS || self.conflicts.contains_key(place) {
-            self.conflicts
-                .entry(place.clone())
-                .or_default()
-                .insert(subscriber.clone(), olt.clone());
-        }
-    }
-
-    fn conflict_ended(&mut self, place: &Place, subscriber: &SubscriberId) {
-        if let Some(claims) = self.conflicts.get_mut(place) {
-            claims.remove(subscriber);
-            if claims.is_empty() {
-                self.conflicts.remove(place);
-            }
-        }
-    }
-
-    /// A dispute ends when the resource is nobody's, or the other claimant has got something else.
-    pub(super) fn resolve_conflicts(&mut self, saved: &Allocation) {
-        if self.conflicts.is_empty() {
-            return;
-        }
-        if !saved.state.is_held() {
-            self.conflicts.remove(&saved.place);
-            return;
-        }
-        let disputed: Vec<Place> = self
-            .conflicts
-            .iter()
-            .filter(|(_, claims)| claims.contains_key(&saved.subscriber))
-            .map(|(place, _)| place.clone())
-            .collect();
-        for place in disputed {
-            self.conflict_ended(&place, &saved.subscriber);
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use nexus_clset::Revision;
 
+use super::Centre;
 use super::effects::{ChangeKind, Event};
-use super::{Centre, rest};
 use crate::allocation::{Allocation, AllocationState, KEY_PREFIX, Place};
 use crate::centre::idempotency::KEYS_PREFIX;
 use crate::clock::Now;
@@ -28,7 +28,7 @@ impl Centre {
                         return;
                     }
                     for event in changes.events {
-                        self.changed(now, &event.key, event.value.as_deref());
+                        self.changed(now, &event);
                     }
                 }
                 Err(start_over) => self.take_up(now, start_over.revision),
@@ -40,6 +40,7 @@ impl Centre {
     fn take_up(&mut self, now: &Now, revision: Revision) {
         tracing::warn!("more has changed at once than is remembered: the record is read anew");
         self.record = Record::default();
+        self.audit.start_over();
         self.followed = revision;
         let mut all = Vec::new();
         let read = self.replica.each(KEY_PREFIX, |key, value| {
@@ -51,19 +52,19 @@ impl Centre {
         }
         for (key, value) in all {
             if let Some(allocation) = readable(&key, &value) {
-                let rest = rest(self.table(), &allocation.pool);
-                self.record.put(allocation, now.boot.saturating_add(rest));
+                self.enter(now, allocation);
             }
         }
         self.effects.events.push(Event::StartOver);
     }
 
-    fn changed(&mut self, now: &Now, key: &[u8], value: Option<&[u8]>) {
+    fn changed(&mut self, now: &Now, event: &nexus_clset::Event) {
+        let (key, value) = (&*event.key, event.value.as_deref());
         if key.starts_with(KEY_PREFIX.as_bytes()) {
             match value {
                 Some(value) => {
                     if let Some(allocation) = readable(key, value) {
-                        self.recorded(now, allocation);
+                        self.recorded(now, allocation, event);
                     }
                 }
                 None => {
@@ -84,17 +85,17 @@ impl Centre {
         }
     }
 
-    fn recorded(&mut self, now: &Now, allocation: Allocation) {
-        let rest = rest(self.table(), &allocation.pool);
-        let before = self
-            .record
-            .put(allocation.clone(), now.boot.saturating_add(rest));
-        self.resolve_conflicts(&allocation);
+    fn recorded(&mut self, now: &Now, allocation: Allocation, event: &nexus_clset::Event) {
+        let before = self.enter(now, allocation.clone());
+        self.disputes.saved(&allocation);
+        let is_displaced = before
+            .as_ref()
+            .is_some_and(|before| self.look_for_displaced(before, &allocation, event));
         let concerned = self.concerned(&allocation);
         let allocation = Arc::new(allocation);
         if let Some(before) = before
             && before.olt != allocation.olt
-            && !concerned.contains(&before.olt)
+            && (is_displaced || !concerned.contains(&before.olt))
             && !before.olt.is_cluster()
         {
             let events = self
@@ -117,6 +118,8 @@ impl Centre {
         let Some(allocation) = self.record.remove(place) else {
             return;
         };
+        let was_held = allocation.state.is_held();
+        self.audit.changed(&self.record, place, was_held, false);
         let concerned = self.concerned(&allocation);
         let events = self
             .log

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use nexus_core::id::{OltId, PoolId, SubscriberId};
 use nexus_core::resource::Resource;
 
@@ -178,9 +179,7 @@ impl Centre {
                 subscribers: node.active_subscribers,
                 other_host: node.other_host.is_some(),
                 clocks_apart: node.clocks_apart.is_some(),
-                last_heartbeat: node
-                    .last_heartbeat
-                    .map(|at| at.as_millisecond() as f64 / 1000.0),
+                last_heartbeat: node.last_heartbeat.map(unix_seconds),
             });
         }
         let mut nodes = vec![(role.to_owned(), "active".to_owned(), 1)];
@@ -194,8 +193,14 @@ impl Centre {
             olts,
             nodes,
             watchers: 0,
+            duplicates: self.duplicate_count(),
+            audit_walked_at: self.audit_walked_at().map(unix_seconds),
         }
     }
+}
+
+fn unix_seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
 }
 
 fn page<'a>(all: impl Iterator<Item = &'a Allocation>, filter: &Filter) -> Page {

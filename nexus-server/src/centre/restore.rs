@@ -54,9 +54,12 @@ impl Centre {
             Ok::<_, RestoreFailure>(())
         })?;
         let mut record = Record::default();
+        let mut audit = super::audit::Running::default();
         replica.each(KEY_PREFIX, |key, value| {
             let allocation = Allocation::decode(&text(key)?, value)?;
+            let (place, is_held) = (allocation.place.clone(), allocation.state.is_held());
             record.put(allocation, now.boot.saturating_add(DEFAULT_COOL_DOWN.get()));
+            audit.changed(&record, &place, false, is_held);
             Ok::<_, RestoreFailure>(())
         })?;
         let revision = match rows.get(META_ROWS, REVISION_KEY)? {
@@ -79,7 +82,8 @@ impl Centre {
             live: BTreeMap::new(),
             hosts: super::lifecycle::Hosts::default(),
             keys,
-            conflicts: BTreeMap::new(),
+            disputes: super::disputes::Disputes::default(),
+            audit,
             barrier: super::barrier::Barrier::default(),
             reclaim_known: BTreeMap::new(),
             cursors: BTreeMap::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nexus_clset::KeyValue;
 use nexus_core::cluster::{Answer, ClusterCommand, decode_outcome};
-use nexus_core::id::{Epoch, SessionId};
+use nexus_core::id::{Epoch, SessionId, SubscriberId};
 use nexus_core::lease::LeaseRule;
 use nexus_core::pool::PoolSpec;
 use nexus_core::shard_table::Command;
@@ -18,6 +18,7 @@ use nexus_store::{Kind, ReadRows, StoreError};
 use proptest::prelude::*;
 
 mod claims;
+mod displaced;
 mod leftovers;
 mod pinned;
 mod reclaim;
@@ -63,6 +64,8 @@ struct Bench {
     centre: Centre,
     now: Now,
     events: Vec<Event>,
+    /// For other servers.
+    outputs: Vec<nexus_clset::Output>,
 }
 
 impl Bench {
@@ -78,6 +81,7 @@ impl Bench {
             centre,
             now,
             events: Vec::new(),
+            outputs: Vec::new(),
         };
         let mut spec = PoolSpec::minimal(
             pool(),
@@ -140,6 +144,7 @@ impl Bench {
             self.centre.settle(&self.now, ticket);
         }
         self.events.extend(effects.events);
+        self.outputs.extend(effects.outputs);
         for command in proposals {
             self.decide(command).unwrap();
         }

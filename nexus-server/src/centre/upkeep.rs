@@ -26,6 +26,8 @@ impl Centre {
     /// If the store cannot be read.
     pub fn tick(&mut self, now: &Now) -> Result<(), Refused> {
         self.hosts.tick(now);
+        self.disputes.pass(self.cluster.table());
+        self.walk_on(now);
         if self.is_steward() {
             self.reclaim(now)?;
             self.forget_cooled(now)?;

@@ -51,6 +51,8 @@ fn example() -> (Metrics, Snapshot) {
         }],
         nodes: vec![("olt".into(), "active".into(), 1)],
         watchers: 2,
+        duplicates: 3,
+        audit_walked_at: Some(2.5),
     };
     (metrics, snapshot)
 }
@@ -88,6 +90,8 @@ fn gauges_follow_the_snapshot_and_forget_what_is_gone() {
     let text = metrics.render(&snapshot).unwrap();
     assert!(text.contains("nexus_pool_utilization_ratio{pool_id=\"p\",type=\"ipv4\"} 0.25\n"));
     assert!(text.contains("nexus_watchers 2\n"));
+    assert!(text.contains("nexus_duplicate_allocations 3\n"));
+    assert!(text.contains("nexus_audit_last_walk_seconds 2.5\n"));
     let text = metrics.render(&Snapshot::default()).unwrap();
     assert!(!text.contains("pool_id=\"p\",type"), "{text}");
     assert!(

@@ -8,7 +8,7 @@ use nexus_testkit::interrupt::wait_until;
 use serde_json::json;
 
 use super::formed::{on_formed, settle};
-use super::stage::{POOL, listings, load, on};
+use super::stage::{POOL, listings, load, metric, on};
 
 const NEEDLE: &str = "needle-in-no-haystack";
 
@@ -30,6 +30,18 @@ fn three_core_and_two_read_nodes_form_a_cluster_and_hold_the_same() {
                 "node {place} knows {:?}",
                 status.members
             );
+            let peers = metric(bench, place, "nexus_clset_peers_total")?;
+            ensure!((peers - 4.0).abs() < 0.5, "node {place} has {peers} peers");
+            let asked = "nexus_clset_sync_duration_seconds";
+            for series in [
+                format!("{asked}_count"),
+                format!("{asked}_sum"),
+                format!("{asked}{{quantile=\"0.5\"}}"),
+                format!("{asked}{{quantile=\"1\"}}"),
+            ] {
+                let value = metric(bench, place, &series)?;
+                ensure!(value > 0.0, "{series} of node {place} is {value}");
+            }
         }
         Ok(())
     });

@@ -18,6 +18,8 @@ mod clusters {
     mod formation;
     mod formed;
     mod partition;
+    #[path = "../shared/planted.rs"]
+    mod planted;
     mod processes;
     mod reading;
     mod recovery;

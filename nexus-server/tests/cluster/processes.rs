@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use nexus_testkit::cluster::{LIMIT, Load, NodePlan, Outcome, Workload};
+use anyhow::{Context as _, Result, ensure};
+use nexus_clset::Fence;
+use nexus_testkit::cluster::{ClusterBench, LIMIT, Load, NodePlan, Outcome, Workload};
 use nexus_testkit::interrupt::wait_until;
+use serde_json::{Value, json};
 
 use super::formed::{on_formed, settle};
-use super::stage::{POOL, goes_on, load, verify};
+use super::planted::copy_entry;
+use super::stage::{POOL, goes_on, load, metric, verify};
 
 const ALL: [usize; 5] = [0, 1, 2, 3, 4];
 const CORE: [usize; 3] = [0, 1, 2];
@@ -120,6 +123,10 @@ fn who_goes_in_peace_leaves_everything_that_it_accepted_with_another() {
         };
         // It does not come back. What it acknowledged is on the others, now or after they have talked.
         bench.wait_same(&[0, 1], LIMIT)?;
+        wait_until("one peer is left", LIMIT, || {
+            let peers = metric(bench, 0, "nexus_clset_peers_total")?;
+            Ok(((peers - 1.0).abs() < 0.5).then_some(()))
+        })?;
         verify(bench, &report, &[0, 1])
     });
 }
@@ -143,8 +150,49 @@ fn who_goes_unheard_says_what_it_alone_has_and_brings_it_back() {
         bench.network().heal()?;
         bench.node_mut(2)?.start()?;
         bench.wait_converged(&CORE, LIMIT)?;
-        verify(bench, &report, &CORE)
+        verify(bench, &report, &CORE)?;
+        displaced_is_seen(bench)
     });
+}
+
+/// The last node is stopped, and comes back with an entry in the place of another OLT's, under the same epoch, as if
+/// both had claimed one resource on servers that had not heard of each other. Nothing of the load is right after that.
+fn displaced_is_seen(bench: &mut ClusterBench) -> Result<()> {
+    let rows = bench.client(0)?.allocations()?;
+    let of_olts = || rows.iter().filter(|row| row["olt_id"] != "nexus");
+    let before = of_olts().next().context("no OLT holds anything")?;
+    let after = of_olts()
+        .find(|row| row["olt_id"] != before["olt_id"] && row["epoch"] == before["epoch"])
+        .context("only one OLT holds anything")?;
+    let key = |row: &Value| {
+        let resource = row["resource"].as_str().unwrap_or_default();
+        format!("/allocations/default/ipv4/{resource}")
+    };
+    let number = |field: &str| before[field].as_u64().context("no number");
+    let fence = Fence {
+        epoch: number("epoch")?,
+        seq: number("seq")? + 1,
+    };
+    bench.node_mut(2)?.stop()?;
+    copy_entry(&bench.node(2)?.store(), &key(after), &key(before), fence);
+    bench.node_mut(2)?.start()?;
+    let holder =
+        |row: &Value| json!({"subscriber_id": row["subscriber_id"], "olt_id": row["olt_id"]});
+    let expected = json!([{
+        "vrf": "default", "resource": before["resource"], "kind": "displaced",
+        "holders": [holder(after), holder(before)],
+    }]);
+    for place in [0, 1] {
+        let found = wait_until("the displaced one is named", LIMIT, || {
+            let audit = bench.client(place)?.get("/api/v1/audit")?.ok()?;
+            let found = audit["duplicates"].clone();
+            Ok((found != json!([])).then_some(found))
+        })?;
+        ensure!(found == expected, "{found} is not {expected}");
+        let count = metric(bench, place, "nexus_duplicate_allocations")?;
+        ensure!((count - 1.0).abs() < 0.5, "node {place} counts {count}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -63,6 +63,14 @@ pub fn verify(bench: &ClusterBench, report: &WorkloadReport, nodes: &[usize]) ->
     Ok(())
 }
 
+/// The value of a series as Prometheus reads it of a node.
+pub fn metric(bench: &ClusterBench, place: usize, series: &str) -> Result<f64> {
+    let text = bench.client(place)?.metrics()?;
+    let of_series = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+    let value = text.lines().find_map(of_series);
+    value.with_context(|| format!("no {series} among the metrics of node {place}"))
+}
+
 /// What the nodes at these places hold.
 pub fn listings(bench: &ClusterBench, nodes: &[usize]) -> Result<Vec<(String, Listing)>> {
     nodes

@@ -14,6 +14,8 @@ mod harness;
 mod lifecycle;
 mod metrics;
 mod ownership;
+#[path = "../shared/planted.rs"]
+mod planted;
 mod shards;
 mod startup;
 mod watching;

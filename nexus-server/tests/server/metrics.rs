@@ -1,15 +1,14 @@
 //! What Prometheus reads of a running server: the metrics of the customer's document about pools and nodes, each of
 //! which changes with what it counts; and duplicates that stand in the record.
 
-use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use nexus_clset::{Fence, NodeId, Replica, UnixMillis};
+use nexus_clset::Fence;
 use nexus_proto::v1;
-use nexus_store::{Batch, Options, ReplicaRows, Store};
 use serde_json::json;
 
 use crate::harness::{FAST, LIMIT, TestOlt, TestServer, block_on};
+use crate::planted::copy_entry;
 
 const POOL: &str = "v";
 
@@ -123,27 +122,6 @@ fn an_olt_that_is_not_heard_counts_as_offline() {
     assert_eq!(olts(&server, "active"), 0.0);
 }
 
-/// Puts what stands on record under one key under another one too, as a server with a fault could have done it.
-fn copy_entry(data: &Path, from: &str, to: &str) {
-    let identity = std::fs::read(data.join("identity.json")).unwrap();
-    let identity: serde_json::Value = serde_json::from_slice(&identity).unwrap();
-    let number = u32::try_from(identity["number"].as_u64().unwrap()).unwrap();
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    let now = UnixMillis(u64::try_from(since.as_millis()).unwrap());
-    let store = Store::open(&data.join("store"), Options::default()).unwrap();
-    let rows = ReplicaRows::from(store.clone());
-    let (mut replica, boot) = Replica::open(rows, NodeId(number), now).unwrap();
-    store.commit_blocking(Batch::from(&boot)).unwrap();
-    replica.settle(boot.ticket);
-    let value = replica.get(from.as_bytes()).unwrap().unwrap();
-    let change = replica.put(to.as_bytes(), &value, Fence::epoch(1), now);
-    store
-        .commit_blocking(Batch::from(&change.unwrap()))
-        .unwrap();
-    drop(replica);
-    store.flush_and_close().unwrap();
-}
-
 #[test]
 fn a_duplicate_in_the_record_is_seen_over_rest_and_in_the_metrics_until_it_is_gone() {
     let mut server = TestServer::start("");
@@ -171,14 +149,25 @@ fn a_duplicate_in_the_record_is_seen_over_rest_and_in_the_metrics_until_it_is_go
         &server.dir.path().join("data"),
         &key("blue"),
         &key("default"),
+        Fence::epoch(1),
     );
     server.restart();
     let audit = server.get("/api/v1/audit").ok();
-    let found = json!({"vrf": "default", "resource": inner, "holders": [
+    let found = json!({"vrf": "default", "resource": inner, "kind": "overlaps", "holders": [
         {"subscriber_id": "sub-1", "olt_id": "nexus"}, {"subscriber_id": "sub-2", "olt_id": "nexus"}
     ]});
-    assert_eq!(audit, json!({"checked": 3, "duplicates": [found]}));
+    assert_eq!(
+        (&audit["checked"], &audit["duplicates"]),
+        (&json!(3), &json!([found]))
+    );
     assert_eq!(value(&server, duplicates), Some(1.0));
+    let walked = server.until("/api/v1/audit", |answer| {
+        !answer.body["last_walk"].is_null()
+    });
+    assert_eq!(walked.body["last_walk"]["checked"], 3);
+    assert_eq!(walked.body["duplicates"], json!([found]));
+    let at = value(&server, "nexus_audit_last_walk_seconds").unwrap();
+    assert!(at > 1_700_000_000.0, "Unix time, {at}");
     server.delete("/api/v1/allocate/sub-2").ok();
     assert_eq!(server.get("/api/v1/audit").ok()["duplicates"], json!([]));
     assert_eq!(value(&server, duplicates), Some(0.0));

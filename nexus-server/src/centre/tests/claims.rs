@@ -78,7 +78,8 @@ fn what_is_on_record_stays_its_subscribers_when_the_next_owner_claims_it_for_ano
     assert_eq!(on_record, [(&older.subscriber, &older.olt)]);
 }
 
-fn member(number: u32) -> Introduction {
+/// A server that may vote.
+pub(super) fn member(number: u32) -> Introduction {
     Introduction {
         number,
         name: NodeName::new(format!("n{number}")).unwrap(),

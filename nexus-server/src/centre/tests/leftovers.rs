@@ -105,4 +105,11 @@ fn the_audit_finds_on_record_what_lies_in_one_another() {
         .map(|(subscriber, _)| subscriber.as_str())
         .collect();
     assert_eq!(who, ["sub-1", "sub-2"]);
+    assert_eq!(bench.centre.gauges("core").duplicates, 1);
+    assert_eq!(audit.walked, None);
+    bench.pass(Duration::from_secs(1));
+    let walked = bench.centre.audit().walked.unwrap();
+    assert_eq!((walked.at, walked.checked), (bench.now.wall, 3));
+    bench.restart();
+    assert_eq!(bench.centre.audit().duplicates, audit.duplicates);
 }
