@@ -139,6 +139,8 @@ pub enum Kind {
     /// The OLT's store was replaced by an older copy: what it had not told the centre is lost with it, and what the
     /// centre knows is served again once its subscriber asks.
     Restored,
+    /// As an outage, and the OLT's wall clock is ahead: what it gives is dated later than it was given.
+    Ahead,
 }
 
 impl Disturbance {

@@ -327,6 +327,7 @@ impl Lane<'_> {
         let step = if random.random_bool(0.5) { 10 } else { 3600 };
         let what = format!("its wall clock is stepped by {step} s, and back");
         let one = self.begin(place, &what)?;
+        self.journal.is(one, Kind::Ahead);
         let (_, host) = self.host(place)?;
         let before = host.said(RAN_AHEAD);
         host.clock()?.step(step)?;

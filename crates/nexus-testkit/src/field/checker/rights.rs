@@ -29,7 +29,8 @@ pub struct Right {
     pub acknowledged: Option<Moment>,
     /// The centre may take another stay for the later one. Its subscriber had left, or was stopped, and came back to a
     /// binding that was there still, in a shard that the OLT may not own any more, so that it cannot tell of the return;
-    /// or a question that it had given up may still wait at another OLT, which hangs.
+    /// or a question that it had given up may still wait at another OLT, which hangs; or what it was given elsewhere is
+    /// dated by a clock that was ahead.
     pub doubtful: bool,
 }
 
@@ -85,6 +86,7 @@ pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
                 !heard && (older || known()) && moved(history, op.olt, op.began)
             });
             let unheard = before.iter().any(|silent| may_wait(history, silent, op));
+            let ahead = before.iter().any(|other| dated_ahead(history, other, op));
             rights.push(Right {
                 who: op.who,
                 olt: op.olt,
@@ -92,7 +94,7 @@ pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
                 from: op.ended,
                 until,
                 acknowledged,
-                doubtful: untold || unheard,
+                doubtful: untold || unheard || ahead,
             });
         }
     }
@@ -145,6 +147,17 @@ fn may_wait(history: &History, silent: &Op, op: &Op) -> bool {
         && silent.outcome == Outcome::Silent
         && silent.olt != op.olt
         && waits()
+}
+
+/// Whether what this Access-Request brought, at another OLT than `op`, is dated later than it was given.
+fn dated_ahead(history: &History, other: &Op, op: &Op) -> bool {
+    matches!(other.outcome, Outcome::Accepted(_))
+        && other.olt != op.olt
+        && history.disturbances.iter().any(|one| {
+            one.kind == Kind::Ahead
+                && one.olt == Some(other.olt)
+                && one.touches(other.began, other.ended)
+        })
 }
 
 /// Whether shards of this OLT may have moved before: it had no lease for a time, or goes on under a new session.

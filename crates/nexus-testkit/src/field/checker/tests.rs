@@ -308,6 +308,26 @@ fn who_comes_back_to_a_shard_that_may_have_moved_may_have_to_ask_again() {
 }
 
 #[test]
+fn who_was_given_something_under_a_clock_that_was_ahead_may_have_to_ask_again_elsewhere() {
+    let moved = |from, kind| {
+        Story::default()
+            .disturbed(from, 8, 1, kind)
+            .accepted(5, 1, 1, TWO)
+            .accepted(10, 1, 0, ONE)
+            .map(12, 0, &[(1, ONE)])
+            .map(14, 0, &[(1, ONE)])
+            .map(16, 0, &[])
+            .rules()
+    };
+    assert!(moved(4, Kind::Ahead).is_empty());
+    assert_eq!(moved(4, Kind::Outage), ["kept"]);
+    assert_eq!(moved(7, Kind::Ahead), ["kept"]);
+    // At the OLT itself nothing is compared with what others say.
+    let stayed = calm().disturbed(9, 12, 0, Kind::Ahead);
+    assert_eq!(stayed.map(16, 0, &[]).rules(), ["kept"]);
+}
+
+#[test]
 fn a_question_that_waits_at_a_host_that_hangs_may_count_later() {
     let silent = |hangs| {
         let story = Story::default().op(5, 1, 1, Action::Authenticate, Outcome::Silent);
