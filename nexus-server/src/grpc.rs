@@ -6,10 +6,11 @@ mod status;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use futures::Stream;
+use futures::{Stream, TryFutureExt as _, TryStreamExt as _};
 use nexus_proto::v1;
 use nexus_proto::v1::nexus_server::{Nexus, NexusServer};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Code, Request, Response, Status};
@@ -22,6 +23,8 @@ use crate::watch::{End, Feed};
 
 /// How often an idle connection is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A stream of allocations that this server cannot tell the beginning of within this time is open all the same.
+const OPENED_AT_ONCE: Duration = Duration::from_secs(1);
 /// Longest request message, in bytes.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Requests that one connection may have open.
@@ -222,13 +225,23 @@ impl Nexus for Grpc {
             let request = request.into_inner();
             let olt = convert::olt("olt_id", request.olt_id)?;
             let session = convert::optional_session(request.session)?;
-            let feed = self
-                .service
-                .watch_allocations(olt, session, request.revision, request.config_revision)
-                .await
-                .map_err(status::unknown_session)?;
-            let updates = stream(feed, |change| Ok(convert::change(&change)));
-            Ok(Box::pin(updates) as Self::WatchAllocationsStream)
+            let service = self.service.clone();
+            let (revision, known) = (request.revision, request.config_revision);
+            let mut opening = Box::pin(async move {
+                let feed = service.watch_allocations(olt, session, revision, known);
+                let feed = feed.await.map_err(status::unknown_session)?;
+                let updates = stream(feed, |change| Ok(convert::change(&change)));
+                Ok(Box::pin(updates) as Self::WatchAllocationsStream)
+            });
+            match timeout(OPENED_AT_ONCE, &mut opening).await {
+                Ok(opened) => opened,
+                // The stream is open, and its first row comes when it comes: the OLT goes on with its heartbeats.
+                Err(_) => {
+                    let opening = opening.map_err(|refused| to_status(&refused));
+                    let updates = futures::stream::once(opening).try_flatten();
+                    Ok(Box::pin(updates) as Self::WatchAllocationsStream)
+                }
+            }
         })
         .await
     }

@@ -14,8 +14,9 @@ pub struct Options {
     /// Only this one, telling what happens.
     #[arg(long, conflicts_with_all = ["seeds", "from", "model"])]
     seed: Option<u64>,
-    /// How many. With --ownership half of them are of the wider kind (wrong clocks, changing pools), which begins with
-    /// seed 1000000, unless --from names the first.
+    /// How many. With --ownership a third of them have wrong clocks and changing pools (from seed 1000000 on), and a third
+    /// sites that are cut off, ends of acknowledged bindings and old copies of servers (from seed 2000000 on), unless --from
+    /// names the first.
     #[arg(long, default_value_t = 20_000, conflicts_with = "model")]
     seeds: u64,
     /// The first of them.

@@ -178,6 +178,14 @@ impl Allocator {
         Some(unit)
     }
 
+    /// As [`Allocator::allocate`], but nothing that anybody else has held.
+    pub fn allocate_unused(&mut self, now: BootTime, subscriber: &SubscriberId) -> Option<Unit> {
+        self.settle(now);
+        let unit = self.own_seat(subscriber).or_else(|| self.fresh_unit())?;
+        self.seat(unit, subscriber);
+        Some(unit)
+    }
+
     /// Notes that `subscriber` holds `unit`, as rows or the centre's record say. `false`: somebody
     /// else does, nothing has changed.
     pub fn hold(&mut self, unit: Unit, subscriber: &SubscriberId) -> bool {

@@ -14,6 +14,7 @@
 mod centre;
 mod command;
 mod configure;
+mod departed;
 mod drift;
 mod earlier;
 mod effect;
@@ -28,6 +29,7 @@ mod policy;
 mod records;
 mod report;
 mod reserved;
+mod resting;
 mod restore;
 mod row;
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub use centre::Refusal;
 use command::Outbox;
 pub use command::{Command, IN_FLIGHT_LIMIT, OUTBOX_LIMIT, Outgoing, What};
 pub use configure::{EdgeConfig, PoolGrant, ShardGrant};
+use departed::Departures;
 use drift::Drift;
 pub use drift::{ClockReading, ClocksApart};
 pub use earlier::Earlier;
@@ -57,6 +60,7 @@ use records::Snapshot;
 pub use records::{Record, RecordKind};
 pub use report::{BindingView, EdgeView, Heartbeat, ShardView};
 use reserved::Reservations;
+pub use resting::Rests;
 pub use restore::Start;
 pub use row::{
     BindingRow, CommandRow, EdgeRow, LeaseRow, Row, RowKey, ShardRow, UnitRow, UnitState,
@@ -252,9 +256,7 @@ pub struct Edge {
     next_end: BootTime,
     keyless: BTreeMap<Who, BootTime>,
     reserved: Reservations,
-    /// Released here, and whether the centre has recorded that: a record of it that was on its way
-    /// says nothing new.
-    departed: BTreeMap<(PoolId, Resource), (SubscriberId, bool)>,
+    departed: Departures,
     outbox: Outbox,
     /// Commands may be sent: nothing says that the centre is away.
     sending: bool,
@@ -266,6 +268,7 @@ pub struct Edge {
     /// It was, and has not read since what became of its bindings meanwhile: until then it serves none of them.
     unread: bool,
     earlier: Earlier,
+    rests: Rests,
     /// The centre has asked for something that it seemed not to know the newest of. Not kept on disk: a process that
     /// starts reads all records.
     asks_passed_over: bool,
@@ -547,6 +550,7 @@ impl Edge {
             kept: self.kept,
             unread: self.unread,
             earlier: self.earlier,
+            rests: self.rests,
         }));
     }
 
@@ -556,19 +560,17 @@ impl Edge {
             seq,
             command: command.clone(),
         }));
-        self.note_departure(&command);
+        self.note_departure(seq, &command);
         self.outbox.push(seq, command);
         seq
     }
 
-    fn note_departure(&mut self, command: &Command) {
-        let place = (command.pool.clone(), command.resource);
+    fn note_departure(&mut self, seq: Seq, command: &Command) {
+        let former = command.former();
         match command.what {
-            What::Allocate { .. } => self.departed.remove(&place),
-            What::Deallocate { .. } => self
-                .departed
-                .insert(place, (command.subscriber.clone(), false)),
-        };
+            What::Allocate { .. } => self.departed.remove(&former),
+            What::Deallocate { .. } => self.departed.add(former, seq),
+        }
     }
 
     /// Sends what may be sent.

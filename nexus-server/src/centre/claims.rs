@@ -122,8 +122,7 @@ impl Centre {
             && known.subscriber != claim.subscriber
             && !released_elsewhere(known, &claim)
         {
-            self.disputes
-                .refused(&place, &claim.subscriber, &claim.olt);
+            self.disputes.refused(&place, &claim.subscriber, &claim.olt);
             return Err(Refused::ResourceTaken {
                 resource: place.resource,
             });
@@ -162,11 +161,16 @@ impl Centre {
         Ok((allocation, Outcome::New))
     }
 
-    /// Records that an OLT has ended an allocation.
+    /// Records that an OLT has ended an allocation. Gives where that stands, or what has made it needless; the OLT may
+    /// count on it once a majority has that.
     ///
     /// # Errors
     /// Why the record does not take it.
-    pub fn record_release(&mut self, now: &Now, release: Release) -> Result<(), Refused> {
+    pub fn record_release(
+        &mut self,
+        now: &Now,
+        release: Release,
+    ) -> Result<Option<Place>, Refused> {
         self.check_command(
             &release.olt,
             &release.session,
@@ -174,7 +178,7 @@ impl Centre {
             release.acked_below,
         )?;
         let Some(place) = self.released_place(&release)? else {
-            return Ok(());
+            return Ok(None);
         };
         self.disputes
             .released(&place, &release.subscriber, &release.olt);
@@ -183,8 +187,8 @@ impl Centre {
                 self.release_known(now, &release, known)?;
             }
             // The subscriber does not have it any more; that somebody else does is no business of this OLT.
-            Some(_) => return Ok(()),
-            None => self.release_unknown(now, &release, place)?,
+            Some(_) => return Ok(Some(place)),
+            None => self.release_unknown(now, &release, place.clone())?,
         }
         self.advance_session(
             &release.olt,
@@ -196,7 +200,7 @@ impl Centre {
             olt = %release.olt, subscriber = %release.subscriber, pool = %release.pool,
             reason = %release.reason.escape_default(), "allocation released"
         );
-        Ok(())
+        Ok(Some(place))
     }
 
     /// The write that the record of a resource stands by now.
@@ -311,16 +315,17 @@ impl Centre {
     /// What a release is about; `None` if the subscriber holds nothing there (any more).
     fn released_place(&self, release: &Release) -> Result<Option<Place>, Refused> {
         if !release.resource.is_empty() {
+            // The pool may be gone or have shrunk; its records may still be there.
+            let left = || {
+                let mut held = self.record.of_subscriber(&release.subscriber);
+                held.find(|known| {
+                    known.pool == release.pool
+                        && known.place.resource.to_string() == release.resource
+                })
+                .map(|known| known.place.clone())
+            };
             let Ok(pool) = self.pool(&release.pool) else {
-                // The pool is gone, its records may not be.
-                let gone = self
-                    .record
-                    .of_subscriber(&release.subscriber)
-                    .find(|known| {
-                        known.pool == release.pool
-                            && known.place.resource.to_string() == release.resource
-                    });
-                return Ok(gone.map(|known| known.place.clone()));
+                return Ok(left());
             };
             let resource = Resource::parse(pool.kind(), &release.resource)
                 .map_err(|error| Refused::invalid("resource", error))?;
@@ -328,7 +333,8 @@ impl Centre {
                 .locate(&resource)
                 .is_none_or(|(shard, _)| shard != release.shard)
             {
-                return Err(outside(&resource, release.shard));
+                let outside = || outside(&resource, release.shard);
+                return left().ok_or_else(outside).map(Some);
             }
             return Ok(Some(Place {
                 vrf: pool.vrf().to_owned(),

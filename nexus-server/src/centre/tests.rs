@@ -185,7 +185,7 @@ impl Bench {
         let now = self.now;
         let outcome = self.centre.record_release(&now, release);
         self.settle();
-        outcome
+        outcome.map(drop)
     }
 
     fn all(&self) -> Vec<Allocation> {

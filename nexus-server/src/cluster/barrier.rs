@@ -1,5 +1,5 @@
-//! Asks a majority of the servers what it has, each time shards have moved: only when this server has all of
-//! that too are the new owners told.
+//! Asks a majority of the servers what it has, each time shards have moved or an OLT wants to read its records: only when
+//! this server has all of that too are the new owners told, and the reader.
 //!
 //! What an OLT may count on is on a majority ([`crate::confirm`]), and the move was decided by a majority, so
 //! that what was counted on before the move is among the answers that are given after it.
@@ -21,9 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After this time it is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How long an OLT is left waiting for its configuration; it asks again then.
-const WAIT: Duration = Duration::from_secs(8);
+pub const CONFIG_WAIT: Duration = Duration::from_secs(8);
+/// How long it is left waiting for its records, on a stream that is open; it asks another server then. Longer than servers
+/// are behind each other on a machine that is far too busy: who asks anew waits for what is newer.
+pub const READ_WAIT: Duration = Duration::from_secs(60);
 
-/// Moves of shards to OLTs, numbered as this server carried them out.
+/// Moves of shards to OLTs, numbered as this server carried them out, and readings in one row with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The newest one.
@@ -50,16 +53,21 @@ pub async fn run(link: Link, centre: Handle, mut progress: watch::Receiver<Progr
     }
 }
 
-/// Waits until this server may tell an OLT of the moves up to that number.
+/// Waits until this server may tell an OLT of the moves and readings up to that number.
 ///
 /// # Errors
-/// [`Refused::NotNow`] if it does not get there within a few seconds.
-pub async fn wait(mut progress: watch::Receiver<Progress>, number: u64) -> Result<(), Refused> {
-    match timeout(WAIT, progress.wait_for(|now| now.passed >= number)).await {
+/// [`Refused::NotNow`] if it does not get there within `limit`.
+pub async fn wait(
+    mut progress: watch::Receiver<Progress>,
+    number: u64,
+    limit: Duration,
+) -> Result<(), Refused> {
+    match timeout(limit, progress.wait_for(|now| now.passed >= number)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(Refused::Stopping),
         Err(_) => Err(Refused::NotNow(
-            "it has yet to learn what is held in shards that have moved: ask again".to_owned(),
+            "it has yet to learn what a majority of the servers has on record: ask again"
+                .to_owned(),
         )),
     }
 }

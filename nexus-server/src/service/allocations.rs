@@ -79,10 +79,20 @@ impl Service {
     /// Why the record does not take it.
     pub async fn record_release(&self, release: Release) -> Result<(), Refused> {
         self.writable()?;
-        self.parts
+        let stands_by = self
+            .parts
             .centre
-            .run(move |centre, now| centre.record_release(&now, release))
-            .await
+            .run(
+                move |centre, now| match centre.record_release(&now, release)? {
+                    Some(place) => centre.stands_by(&place),
+                    None => Ok(None),
+                },
+            )
+            .await?;
+        match stands_by {
+            Some(dot) => self.parts.confirm.wait(dot).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends what a subscriber holds, in one pool or in all.

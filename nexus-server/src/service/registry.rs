@@ -10,7 +10,7 @@ use nexus_core::shard_table::Command;
 use super::Service;
 use crate::centre::effects::Change;
 use crate::centre::{Heartbeat, HeartbeatAnswer, NodeInfo, Registered, Registration};
-use crate::cluster::barrier;
+use crate::cluster::barrier::{self, CONFIG_WAIT, READ_WAIT};
 use crate::olt_config::OltConfig;
 use crate::refused::Refused;
 use crate::watch::Feed;
@@ -82,7 +82,8 @@ impl Service {
     }
 
     /// Opens a stream of an OLT's allocations, which knows at least what is held in the shards of a
-    /// configuration that the OLT may have got from another server.
+    /// configuration that the OLT may have got from another server. For a session, which is the OLT itself, it also knows
+    /// what the OLT was told to be recorded, by whichever server; that may take a while.
     ///
     /// # Errors
     /// An unknown OLT or session, or [`Refused::NotNow`] if this server does not know that configuration.
@@ -95,7 +96,10 @@ impl Service {
     ) -> Result<Feed<Change>, Refused> {
         for _ in 0..CONFIG_LOOKS {
             if self.knows(&olt, config_revision).await? {
-                self.told(&olt).await?;
+                match session {
+                    Some(_) => self.read_up().await?,
+                    None => self.told(&olt).await?,
+                }
                 return self
                     .parts
                     .centre
@@ -132,7 +136,19 @@ impl Service {
         if number == 0 {
             return Ok(());
         }
-        barrier::wait(self.parts.barrier.clone(), number).await
+        barrier::wait(self.parts.barrier.clone(), number, CONFIG_WAIT).await
+    }
+
+    /// Waits until this server knows what a majority has now, and may tell every OLT of all shards that it has got up to now.
+    async fn read_up(&self) -> Result<(), Refused> {
+        let ask = self
+            .parts
+            .centre
+            .run_ahead(|centre, _| Ok(centre.ask_majority()));
+        match ask.await? {
+            0 => Ok(()),
+            number => barrier::wait(self.parts.barrier.clone(), number, READ_WAIT).await,
+        }
     }
 
     /// Takes a sign of life, and renews the lease of the session that sent it.

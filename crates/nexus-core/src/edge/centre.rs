@@ -2,8 +2,8 @@
 
 use super::places::remove_entry;
 use super::{
-    Action, Command, Earlier, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, Rest,
-    RowKey, What, Who,
+    Action, Earlier, Edge, EdgeConfig, Effects, LeaseRow, Note, RESEND_AFTER, Rest, RowKey, What,
+    Who,
 };
 use crate::id::{Seq, SessionId};
 use crate::lease::{Terms, holder_end};
@@ -129,7 +129,7 @@ impl Edge {
             return;
         };
         fx.forget(RowKey::Command(seq));
-        self.departure_recorded(&command);
+        self.departed.recorded(&command.former(), seq);
         let who = Who {
             pool: command.pool,
             subscriber: command.subscriber,
@@ -191,7 +191,7 @@ impl Edge {
         };
         fx.forget(RowKey::Command(seq));
         self.doubted.remove(&seq);
-        self.departure_recorded(&command);
+        self.departed.recorded(&command.former(), seq);
         let who = Who {
             pool: command.pool,
             subscriber: command.subscriber,
@@ -210,7 +210,8 @@ impl Edge {
             } else {
                 Rest::Unheard
             };
-            self.end(now, &who, rest, fx);
+            // An earlier word about it may be on record although its answer never came, and may have been asked back since.
+            self.release(now, &who, "refused", rest, fx);
             if taken {
                 fx.act(Action::PullRecords);
             }
@@ -233,17 +234,6 @@ impl Edge {
             why: why.to_owned(),
         });
         self.pump(fx);
-    }
-
-    fn departure_recorded(&mut self, command: &Command) {
-        if let Some((subscriber, recorded)) = self
-            .departed
-            .get_mut(&(command.pool.clone(), command.resource))
-            && *subscriber == command.subscriber
-            && matches!(command.what, What::Deallocate { .. })
-        {
-            *recorded = true;
-        }
     }
 
     /// Nobody knows what became of a command: it is sent again once the centre is heard of.

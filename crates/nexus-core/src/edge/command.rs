@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::departed::Former;
 use crate::id::{Epoch, PoolId, Seq, ShardId, SubscriberId};
 use crate::resource::Resource;
 
@@ -29,6 +30,13 @@ pub struct Command {
     pub shard: ShardId,
     /// Epoch under which it was given or released.
     pub epoch: Epoch,
+}
+
+impl Command {
+    /// Whose what is or was.
+    pub(super) fn former(&self) -> Former {
+        (self.pool.clone(), self.resource, self.subscriber.clone())
+    }
 }
 
 /// Allocation or release.

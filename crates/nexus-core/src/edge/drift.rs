@@ -114,6 +114,12 @@ impl Drift {
         self.findings().any(|finding| finding.stops)
     }
 
+    /// Whether rights end too early on this host's clock, and rests as well.
+    fn is_fast(&self) -> bool {
+        let mut stopping = self.findings().filter(|finding| finding.stops);
+        stopping.any(|finding| matches!(finding.verdict, Verdict::Fast(_)))
+    }
+
     /// What is to be told.
     pub(super) fn apart(&self) -> Option<ClocksApart> {
         let mut what = String::new();
@@ -310,6 +316,7 @@ impl Edge {
         if self.drift.stops() {
             self.end_lease(fx);
         }
+        self.doubt_rests(reading.received_at, self.drift.is_fast(), fx);
     }
 
     /// What there is to say of clocks that run apart.

@@ -3,6 +3,7 @@
 use super::earlier::EARLIER_IN_USE;
 use super::places::remove_entry;
 use super::policy::change;
+use super::resting::RESTS_ANEW;
 use super::{
     Authorized, BindingRow, Command, Conflict, Denied, Edge, Effects, Granted, Held, Kind, Note,
     OUTBOX_LIMIT, QUARANTINE, Row, RowKey, UNACKED_STEP, UnitRow, UnitState, Validity, What, Who,
@@ -70,11 +71,18 @@ impl Edge {
         let waits = self.waits_for_earlier(who);
         let instead = |denied| if waits { EARLIER_IN_USE } else { denied };
         self.may_allocate(now, &who.pool).map_err(instead)?;
+        let rested = self.has_rested(now, &who.pool);
         let pool = self.pools.get_mut(&who.pool).ok_or(Denied::NoPool)?;
-        let (shard, unit) = pool
-            .allocator
-            .allocate(now, &who.subscriber)
-            .ok_or_else(|| instead(Denied::Exhausted(who.pool.clone())))?;
+        let (given, none) = if rested {
+            let given = pool.allocator.allocate(now, &who.subscriber);
+            (given, Denied::Exhausted(who.pool.clone()))
+        } else {
+            (
+                pool.allocator.allocate_unused(now, &who.subscriber),
+                RESTS_ANEW,
+            )
+        };
+        let (shard, unit) = given.ok_or_else(|| instead(none))?;
         let resource = pool
             .allocator
             .pool()
@@ -185,19 +193,17 @@ impl Edge {
         let epoch = self
             .epoch_of(&who.pool, held.row.shard)
             .unwrap_or(held.row.epoch);
-        self.enqueue(
-            Command {
-                what: What::Deallocate {
-                    reason: reason.to_owned(),
-                },
-                pool: who.pool.clone(),
-                subscriber: who.subscriber.clone(),
-                resource: held.resource,
-                shard: held.row.shard,
-                epoch,
+        let command = Command {
+            what: What::Deallocate {
+                reason: reason.to_owned(),
             },
-            fx,
-        );
+            pool: who.pool.clone(),
+            subscriber: who.subscriber.clone(),
+            resource: held.resource,
+            shard: held.row.shard,
+            epoch,
+        };
+        self.enqueue_release(command, held.row.seq, fx);
     }
 
     /// Ends a binding and tells the centre; if it is an IPv4 address, whatever else its subscriber has ends with
@@ -291,6 +297,7 @@ impl Edge {
         self.kept_away.settle(now);
         self.end_kept(now, fx);
         self.settle_earlier(now, fx);
+        self.settle_rests(now, fx);
         for (id, state) in &mut self.pools {
             for (shard, unit) in state.allocator.settle(now) {
                 if let Some(resource) = state.allocator.pool().resource(shard, unit) {

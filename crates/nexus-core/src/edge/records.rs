@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::departed::Former;
 use super::reserved::Reserved;
 use super::{
     BindingRow, Command, Edge, Effects, Note, OUTBOX_LIMIT, Rest, Row, UnitRow, UnitState,
@@ -54,8 +55,8 @@ pub(super) struct Snapshot {
     missing: BTreeMap<Who, Seq>,
     /// Reserved units that have not been seen in it.
     unseen: BTreeSet<(PoolId, Resource)>,
-    /// Releases that the centre had recorded when it began.
-    departed: Vec<(PoolId, Resource)>,
+    /// Releases that the centre had answered when it began.
+    departed: Vec<(Former, Seq)>,
 }
 
 impl Edge {
@@ -78,12 +79,7 @@ impl Edge {
                 .map(|(who, held)| (who.clone(), held.row.seq))
                 .collect(),
             unseen: self.reserved.iter().map(|(unit, _)| unit.clone()).collect(),
-            departed: self
-                .departed
-                .iter()
-                .filter(|(_, (_, recorded))| *recorded)
-                .map(|(place, _)| place.clone())
-                .collect(),
+            departed: self.departed.stream_begins(),
         });
     }
 
@@ -109,15 +105,7 @@ impl Edge {
         let Some(snapshot) = self.snapshot.take() else {
             return;
         };
-        for place in snapshot.departed {
-            if self
-                .departed
-                .get(&place)
-                .is_some_and(|(_, recorded)| *recorded)
-            {
-                self.departed.remove(&place);
-            }
-        }
+        self.departed.read(snapshot.departed);
         for (pool, resource) in snapshot.unseen {
             self.unreserve(now, &pool, resource, fx);
         }
@@ -164,12 +152,7 @@ impl Edge {
             self.last_seq = record.seq;
             self.save(fx);
         }
-        if ours
-            && self
-                .departed
-                .get(&(record.pool.clone(), record.resource))
-                .is_some_and(|(subscriber, _)| *subscriber == record.subscriber)
-        {
+        if self.has_departed(record) {
             self.rest_unread(now, record, fx);
             return;
         }
@@ -254,6 +237,7 @@ impl Edge {
     }
 
     fn record_deleted(&mut self, now: BootTime, record: &Record, fx: &mut Effects) {
+        self.departure_told(record);
         let who = who(record);
         let place = (record.pool.clone(), record.resource);
         if self
@@ -324,6 +308,7 @@ impl Edge {
         } else if record.olt == self.olt
             && self.outbox.about(&record.pool, record.resource) == 0
             && self.outbox.len() < OUTBOX_LIMIT
+            && !self.is_given_on(record)
         {
             // Of an earlier session, in a pool of which this host has nothing now: nobody else can answer for it. Its
             // shard stays frozen until the lease of that session has ended, and its rest begins with this.
@@ -331,19 +316,28 @@ impl Edge {
         } else {
             return;
         };
-        self.enqueue(
-            Command {
-                what: What::Deallocate {
-                    reason: "operator".to_owned(),
-                },
-                pool: who.pool,
-                subscriber: who.subscriber,
-                resource: record.resource,
-                shard,
-                epoch,
+        let command = Command {
+            what: What::Deallocate {
+                reason: "operator".to_owned(),
             },
-            fx,
-        );
+            pool: who.pool,
+            subscriber: who.subscriber,
+            resource: record.resource,
+            shard,
+            epoch,
+        };
+        self.enqueue_release(command, record.seq, fx);
+    }
+
+    /// Whether somebody else has it here since. What the centre has of that is the newer word, and a release with a number of
+    /// now would undo it where the two meet.
+    fn is_given_on(&self, record: &Record) -> bool {
+        let state = self.pools.get(&record.pool);
+        let holder = state.and_then(|state| {
+            let unit = state.allocator.pool().locate(&record.resource)?;
+            state.allocator.holder(unit)
+        });
+        holder.is_some_and(|holder| *holder != record.subscriber)
     }
 
     pub(super) fn unreserve(

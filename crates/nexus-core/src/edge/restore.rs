@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Outbox;
+use super::departed::Departures;
 use super::drift::Drift;
 use super::holding::NEVER;
 use super::keeping::{Clocks, Kept, Refresh};
 use super::policy::KeptAway;
 use super::reserved::{Reservations, Reserved};
 use super::{
-    Action, BindingRow, Earlier, Edge, EdgeRow, Effects, Held, Kind, PoolState, QUARANTINE, Row,
-    UnitRow, UnitState, Validity, Who,
+    Action, BindingRow, Earlier, Edge, EdgeRow, Effects, Held, Kind, PoolState, QUARANTINE, Rests,
+    Row, UnitRow, UnitState, Validity, Who,
 };
 use crate::allocator::Allocator;
 use crate::id::{OltId, Seq, SessionId};
@@ -68,7 +69,7 @@ impl Edge {
             next_end: NEVER,
             keyless: BTreeMap::new(),
             reserved: Reservations::default(),
-            departed: BTreeMap::new(),
+            departed: Departures::default(),
             outbox: Outbox::default(),
             sending: false,
             resend_at: None,
@@ -76,6 +77,7 @@ impl Edge {
             refused: None,
             unread: false,
             earlier: Earlier::Uncounted,
+            rests: Rests::default(),
             asks_passed_over: false,
             snapshot: None,
             served: None,
@@ -110,7 +112,7 @@ impl Edge {
             }
         }
         for (seq, command) in commands {
-            edge.note_departure(&command);
+            edge.note_departure(seq, &command);
             edge.outbox.push(seq, command);
         }
         for row in shards {
@@ -145,6 +147,7 @@ impl Edge {
         } else {
             row.earlier.rebooted()
         };
+        self.rests = row.rests.restored(now.boot, same_boot);
         self.lease = row.lease.filter(|_| same_boot);
         self.kept = match (same_boot, rolled_back) {
             (true, _) => row.kept,

@@ -8,6 +8,7 @@ use super::command::Command;
 use super::earlier::Earlier;
 use super::keeping::Kept;
 use super::key::LineKey;
+use super::resting::Rests;
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
 use crate::pool::PoolSpec;
 use crate::resource::Resource;
@@ -69,6 +70,9 @@ pub struct EdgeRow {
     /// Whether somebody may still use what an earlier session gave.
     #[serde(default)]
     pub earlier: Earlier,
+    /// From when on rests count.
+    #[serde(default)]
+    pub rests: Rests,
     /// How long acknowledged bindings outlive the lease.
     #[serde(default)]
     pub kept: Kept,

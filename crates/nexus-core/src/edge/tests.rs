@@ -1,6 +1,8 @@
 //! The edge machine, rule by rule; whole histories against a model centre are in `history`.
 
+mod asked;
 mod commands;
+mod departed;
 mod drift;
 mod earlier;
 mod further;

@@ -92,8 +92,47 @@ pub(super) fn member(number: u32) -> Introduction {
 }
 
 #[test]
-fn a_new_session_is_told_nothing_before_this_server_knows_what_a_majority_had_of_the_earlier_one() {
+fn what_lies_in_a_part_that_the_pool_does_not_have_any_more_can_still_be_given_back() {
     let mut bench = Bench::new();
+    let registered = bench.register("olt-1", "s-1");
+    let left = Claim {
+        resource: "10.1.0.9".to_owned(),
+        shard: nexus_core::id::ShardId(256),
+        ..claim_of(&registered, 1, 9, 1)
+    };
+    let nowhere = bench.release(release_of(&left, 2)).unwrap_err();
+    assert!(matches!(nowhere, Refused::Invalid { .. }), "{nowhere}");
+    let at = crate::allocation::to_millisecond(bench.now.wall);
+    let resource = nexus_core::resource::ResourceType::Ipv4;
+    let resource = nexus_core::resource::Resource::parse(resource, &left.resource).unwrap();
+    let asked = Allocation {
+        place: Place {
+            vrf: "default".into(),
+            resource,
+        },
+        pool: pool(),
+        subscriber: left.subscriber.clone(),
+        olt: left.olt.clone(),
+        session: Some(left.session.clone()),
+        shard: left.shard,
+        epoch: left.epoch,
+        seq: left.seq,
+        state: AllocationState::Releasing,
+        made_at: at,
+        changed_at: at,
+        metadata: BTreeMap::new(),
+    };
+    let now = bench.now;
+    let fence = nexus_clset::Fence::epoch(left.epoch.0);
+    bench.centre.save(&now, fence, asked).unwrap();
+    bench.settle();
+    bench.release(release_of(&left, 3)).unwrap();
+    let states: Vec<_> = bench.all().iter().map(|known| known.state).collect();
+    assert_eq!(states, [AllocationState::Released]);
+}
+
+/// It is one of three.
+fn join_others(bench: &mut Bench) {
     let join = |number| MemberCommand::Join {
         node: member(number),
         admit: true,
@@ -110,6 +149,28 @@ fn a_new_session_is_told_nothing_before_this_server_knows_what_a_majority_had_of
         bench.settle();
     }
     assert!(!bench.centre.other_voters().is_empty());
+}
+
+#[test]
+fn a_reading_has_to_wait_where_other_servers_may_know_more() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.centre.ask_majority(), 0);
+    join_others(&mut bench);
+    let number = bench.centre.ask_majority();
+    let progress = bench.centre.take_effects().barrier.unwrap();
+    assert!(progress.passed < number && number == progress.moved);
+    assert!(bench.centre.ask_majority() > number);
+    bench
+        .centre
+        .majority_had(number, &[nexus_clset::VersionVector::default()]);
+    let progress = bench.centre.take_effects().barrier.unwrap();
+    assert!(progress.passed == number && number < progress.moved);
+}
+
+#[test]
+fn a_new_session_is_told_nothing_before_this_server_knows_what_a_majority_had_of_the_earlier_one() {
+    let mut bench = Bench::new();
+    join_others(&mut bench);
     bench.register("olt-1", "s-1");
     let told = bench.centre.waits_for_move(&olt("olt-1"));
     bench

@@ -2,8 +2,8 @@
 //! real state of the centre with its replica, one log in the place of the quorum; whatever goes wrong, no address
 //! is ever with two subscribers, and nothing that was acknowledged is lost.
 //!
-//! `NEXUS_OWNERSHIP_SEED=n` runs one seed and tells what happens, `NEXUS_OWNERSHIP_SEEDS=n` so many of them, half
-//! of either kind, or from `NEXUS_OWNERSHIP_FROM` on; `cargo xtask simulate --ownership` sets these. `NEXUS_OWNERSHIP_BUG=name` plants a
+//! `NEXUS_OWNERSHIP_SEED=n` runs one seed and tells what happens, `NEXUS_OWNERSHIP_SEEDS=n` so many of them, a third
+//! of each kind, or from `NEXUS_OWNERSHIP_FROM` on; `cargo xtask simulate --ownership` sets these. `NEXUS_OWNERSHIP_BUG=name` plants a
 //! fault in all of them: where a seldom one is to be looked for.
 
 mod bug;
@@ -18,7 +18,9 @@ mod mail;
 mod people;
 mod serve;
 mod server;
+mod sites;
 mod talk;
+mod used;
 mod wide;
 mod world;
 
@@ -42,10 +44,11 @@ const SUBSCRIBERS: usize = 8;
 /// Lives from this seed on also have what `wide` brings: pools that change, clocks that run wrong beyond the limit and
 /// are set. Those before stay what they were.
 const WIDE_FROM: u64 = 1_000_000;
-/// Lives of one run in CI: the same ones each time, and as few as a build without optimization allows.
-const SEEDS: u64 = 1000;
-/// And of the wide kind.
-const WIDE_SEEDS: u64 = 100;
+/// And lives from this one on have instead what `sites` brings: sites that are cut off with their hosts, acknowledged
+/// bindings that end soon, servers that are put back to an older copy.
+const SITES_FROM: u64 = 2_000_000;
+/// Lives of one run in CI, the same ones each time: narrow ones, wide ones, and those with sites.
+const SEEDS: [u64; 3] = [3000, 300, 300];
 /// Lives within which a planted fault must be found.
 const SEEDS_FOR_A_BUG: u64 = 60;
 
@@ -59,13 +62,33 @@ fn pool_spec() -> PoolSpec {
     spec
 }
 
+/// What besides the faults of every life may happen in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Narrow,
+    Wide,
+    Sites,
+}
+
+impl Kind {
+    const fn of(seed: u64) -> Self {
+        match seed {
+            SITES_FROM.. => Self::Sites,
+            WIDE_FROM.. => Self::Wide,
+            _ => Self::Narrow,
+        }
+    }
+}
+
 /// One life out of one seed.
 fn live(seed: u64, bug: Option<Bug>, loud: bool) -> Result<Life, String> {
     let mut world = World::new(seed, bug, loud);
     world.calm = false;
     world.schedule(0, mail::Event::Fault);
-    if world.wide {
-        world.schedule(0, mail::Event::WideFault);
+    match world.kind {
+        Kind::Narrow => {}
+        Kind::Wide => world.schedule(0, mail::Event::WideFault),
+        Kind::Sites => world.schedule(0, mail::Event::SiteFault),
     }
     let lasts = world.random.between(100_000, 260_000);
     world.run(lasts);
@@ -93,8 +116,12 @@ fn whatever_goes_wrong_no_address_has_two_holders_and_nothing_acknowledged_is_lo
     ) {
         (Some(seeds), Some(from)) if from > 1 => (from..from + seeds).collect(),
         (seeds, _) => {
-            let (narrow, wide) = seeds.map_or((SEEDS, WIDE_SEEDS), |all| (all - all / 2, all / 2));
-            (1..=narrow).chain(WIDE_FROM..WIDE_FROM + wide).collect()
+            let [narrow, wide, sites] =
+                seeds.map_or(SEEDS, |all| [all - all / 3 * 2, all / 3, all / 3]);
+            (1..=narrow)
+                .chain(WIDE_FROM..WIDE_FROM + wide)
+                .chain(SITES_FROM..SITES_FROM + sites)
+                .collect()
         }
     };
     let lives = seeds.len() as u64;
@@ -119,6 +146,18 @@ fn whatever_goes_wrong_no_address_has_two_holders_and_nothing_acknowledged_is_lo
     assert!(
         total.acknowledged > lives && total.restarts > lives,
         "a life without life: {total:?}"
+    );
+    let all_kinds = seeds.contains(&1) && seeds.contains(&(SITES_FROM + 99));
+    let happened = [
+        total.stopped,
+        total.pool_changes,
+        total.sites_cut,
+        total.copies_found,
+        total.reclaimed,
+    ];
+    assert!(
+        !all_kinds || !happened.contains(&0),
+        "a kind of lives without what it is for: {total:?}"
     );
 }
 

@@ -41,6 +41,7 @@ impl Host {
                 unconfirmed: false,
                 unread: false,
                 earlier: nexus_core::edge::Earlier::default(),
+                rests: nexus_core::edge::Rests::default(),
                 kept: Kept::default(),
             })],
         };

@@ -1,5 +1,6 @@
 //! Clocks that run apart: found when it is certain, and only then.
 
+use super::super::resting::RESTS_ANEW;
 use super::*;
 
 const LEASE: Duration = Duration::from_secs(24 * 3600);
@@ -316,4 +317,48 @@ fn another_server_that_agrees_lets_a_host_go_on() {
     assert!(stops(&edge), "a window has to pass");
     other.beat(&mut edge, 1230 + WINDOW, 1230 + WINDOW + 60);
     assert_eq!(edge.clocks_apart(), None);
+}
+
+#[test]
+fn what_others_held_while_the_clock_was_fast_rests_anew_once_it_is_right() {
+    let mut edge = fresh();
+    let mut fx = Effects::new();
+    for n in 1..=13 {
+        let line = u16::try_from(n).unwrap();
+        edge.authorize(at(2), &request(n, line), &mut fx).unwrap();
+    }
+    let rest = edge.pools[&pool_id()].allocator.pool().rest().as_secs();
+    edge.end_session(at(10), &subscriber(1), "stop", &mut fx);
+    // Against this server's clock the one here is fast. By what it shows the rest is over meanwhile.
+    let slow = Clocks {
+        server: 900,
+        ..RIGHT
+    };
+    let end = rest + 2 * WINDOW;
+    slow.beat(&mut edge, 30, end);
+    assert!(stops(&edge));
+    let right = Clocks {
+        mark: "n2-a",
+        ..RIGHT
+    };
+    right.beat(&mut edge, end + 30, end + WINDOW + 60);
+    assert!(!stops(&edge));
+    let now = end + WINDOW + 61;
+
+    let unused = edge.authorize(at(now), &request(20, 20), &mut fx);
+    assert!(unused.is_ok(), "nobody has had that: {unused:?}");
+    let used =
+        |edge: &mut Edge, now| edge.authorize(at(now), &request(21, 21), &mut Effects::new());
+    assert_eq!(used(&mut edge, now), Err(RESTS_ANEW));
+    let own = edge.clone().authorize(at(now), &request(1, 1), &mut fx);
+    assert!(own.is_ok(), "it is its own: {own:?}");
+    // Also after a restart, with what stands in the rows.
+    assert!(matches!(edge.rests, Rests::From(_)));
+    assert_eq!(Rests::Uncounted.restored(at(7), true), Rests::From(at(7)));
+    assert_eq!(edge.rests.restored(at(7), true), edge.rests);
+    assert_eq!(edge.rests.restored(at(7), false), Rests::From(at(7)));
+
+    assert_eq!(used(&mut edge, now + rest - 120), Err(RESTS_ANEW));
+    assert!(used(&mut edge, now + rest).is_ok());
+    assert_eq!(edge.rests, Rests::AsWritten);
 }

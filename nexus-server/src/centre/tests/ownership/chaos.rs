@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use nexus_core::shard_table::Command;
 
+use super::Kind;
 use super::host::subscriber;
 use super::mail::Event;
 use super::world::World;
@@ -13,6 +14,7 @@ impl World {
         if self.calm {
             return;
         }
+        self.clients_go_on();
         let after = self.random.between(500, 6000);
         self.schedule(after, Event::Fault);
         let host = self.random.below(self.hosts.len());
@@ -27,6 +29,7 @@ impl World {
                 let lasts = self.random.between(1000, 110_000);
                 self.schedule(lasts, Event::Mend(Some(host)));
             }
+            4..=6 if self.kind == Kind::Sites => self.cut_site(server),
             4..=6 => {
                 self.groups[server] = server + 1;
                 (0..self.servers.len()).for_each(|server| self.meet(server));
@@ -132,14 +135,7 @@ impl World {
         if !alone || !self.has_majority(server) {
             return;
         }
-        let addresses: Vec<_> = self.hosts[host]
-            .map
-            .values()
-            .map(|(e, _)| e.address)
-            .collect();
-        for address in addresses {
-            self.clients.remove(&address);
-        }
+        self.clients.stop_all(host);
         self.hosts[host].dead = true;
         self.hosts[host].up = false;
         let reason = "burnt down".to_owned();
@@ -148,10 +144,11 @@ impl World {
 
     /// Everything is put right.
     pub fn heal(&mut self) {
+        self.clients_go_on();
         self.calm = true;
         self.quiet = true;
         self.happen_mended();
-        if self.wide {
+        if self.kind == Kind::Wide {
             self.set_clocks();
         }
         for server in 0..self.servers.len() {
@@ -166,7 +163,13 @@ impl World {
         }
     }
 
+    /// Clients have renewed up to now by clocks as they ran up to now.
+    pub fn clients_go_on(&mut self) {
+        self.clients.pass(&self.hosts, self.now);
+    }
+
     fn happen_mended(&mut self) {
         self.groups.iter_mut().for_each(|group| *group = 0);
+        self.hosts.iter_mut().for_each(|host| host.site = 0);
     }
 }

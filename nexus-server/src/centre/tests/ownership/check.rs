@@ -7,66 +7,81 @@ use nexus_core::id::SubscriberId;
 
 use super::bug::Bug;
 use super::host::Host;
+use super::used::{self, Answered};
 use super::world::World;
-use super::{DHCP_LEASE, LEASE};
 use crate::allocation::{AllocationState, Place};
 
-/// Says what is wrong.
+/// Says what is wrong. Looks at what the event may have changed; that time has passed makes nothing wrong.
 pub fn look(world: &mut World) -> Option<String> {
-    world
+    let fault = world
         .fault
         .take()
         .or_else(|| two_on_one_address(world))
         .or_else(|| accepted_is_durable(world))
-        .or_else(|| acknowledged_is_on_record(world))
+        .or_else(|| acknowledged_is_on_record(world));
+    world.records_changed = false;
+    for host in &mut world.hosts {
+        host.changed = false;
+    }
+    fault
 }
 
 /// No address is in two kernels' maps for two subscribers, nor given to one while the client of another may
-/// still use it. Entries end by the kernel's own clock.
+/// still use it.
 fn two_on_one_address(world: &mut World) -> Option<String> {
-    let mut holders: BTreeMap<Ipv4Addr, (SubscriberId, usize)> = BTreeMap::new();
+    let is_new = |host: &Host| host.map_changed || host.seen_as() != host.was_seen_as;
+    if !world.hosts.iter().any(is_new) {
+        return None;
+    }
+    let now = world.now;
     let ignores_end = world.bug == Some(Bug::KernelForgetsTheEnd);
-    let lease_of_client = u64::try_from(DHCP_LEASE.as_millis()).unwrap();
-    for host in world
-        .hosts
-        .iter()
-        .filter(|host| !host.dead && !host.doubtful && host.astray.is_none())
-    {
-        let local = host.local(world.now);
-        for (entry, who) in host.map.values() {
-            let end = entry.valid_until.filter(|_| !ignores_end);
-            // What is acknowledged outlives every lease, also if it is kept for some days and not without an end.
-            let outlives = end.is_none_or(|end| end.since(local) > LEASE);
-            if end.is_some_and(|end| end <= local) || (outlives && host.superseded) {
-                continue;
-            }
-            let address = entry.address;
-            if let Some((other, on)) = holders.insert(address, (who.clone(), host.number))
-                && other != *who
-                && !are_twins(&world.hosts, on, host.number)
+    world.clients.pass(&world.hosts, now);
+    let of_host = |host: &Host| used::answered(host, now, ignores_end);
+    let answered: Vec<_> = world.hosts.iter().map(of_host).collect();
+    let fault = in_two_maps(&world.hosts, &answered).or_else(|| still_used(world, &answered));
+    for (host, answered) in world.hosts.iter().zip(&answered) {
+        world.clients.answer(host, now, answered);
+    }
+    for host in &mut world.hosts {
+        host.map_changed = false;
+        host.was_seen_as = host.seen_as();
+    }
+    fault
+}
+
+fn in_two_maps(hosts: &[Host], answered: &[Vec<Answered>]) -> Option<String> {
+    let mut holders: BTreeMap<Ipv4Addr, (&SubscriberId, usize)> = BTreeMap::new();
+    for (host, entries) in hosts.iter().zip(answered) {
+        for Answered { address, who, .. } in entries {
+            if let Some((other, on)) = holders.insert(*address, (who, host.number))
+                && other != who
+                && !are_twins(hosts, on, host.number)
             {
                 return Some(format!(
                     "{address} is {other}'s in the map of host {on} and {who}'s in that of host {}",
                     host.number
                 ));
             }
-            let left = end.map_or(lease_of_client, |end| {
-                u64::try_from(end.since(local).as_millis())
-                    .unwrap()
-                    .min(lease_of_client)
+        }
+    }
+    None
+}
+
+fn still_used(world: &World, answered: &[Vec<Answered>]) -> Option<String> {
+    for (host, entries) in world.hosts.iter().zip(answered) {
+        for Answered { address, who, .. } in entries {
+            let mut others = world.clients.others(*address, who, world.now);
+            let met = others.find(|(on, _, left)| {
+                let short = world.hosts[*on].rests_short_by(world.now);
+                !are_twins(&world.hosts, *on, host.number)
+                    && (*on != host.number || *left > short)
+                    // What it gave before nobody had recorded, or it would have been found out: nothing tells.
+                    && (*on != host.number || host.unaware_until < world.now)
             });
-            let client = (who.clone(), world.now + left / 1000 * 1000, host.number);
-            if let Some((other, until, on)) = world.clients.insert(address, client)
-                && until > world.now
-                && other != *who
-                && !are_twins(&world.hosts, on, host.number)
-                // What it gave before nobody had recorded, or it would have been found out: nothing tells.
-                && (on != host.number || host.unaware_until < world.now)
-            {
+            if let Some((on, other, left)) = met {
                 return Some(format!(
-                    "{address} is given to {who} on host {} while {other} may use it for {} ms by host {on}",
-                    host.number,
-                    until - world.now
+                    "{address} is given to {who} on host {} while {other} may use it for {left} ms by host {on}",
+                    host.number
                 ));
             }
         }
@@ -79,14 +94,13 @@ fn accepted_is_durable(world: &World) -> Option<String> {
     for host in world
         .hosts
         .iter()
-        .filter(|host| host.up && !host.dead && !host.doubtful)
+        .filter(|host| host.changed && host.up && !host.dead && !host.doubtful)
+        .filter(|host| host.queue.is_empty())
     {
         for (who, resource) in &host.accepted {
-            let held = host
-                .edge
-                .bindings(Some(who))
-                .any(|view| view.resource == *resource);
-            if held && !host.has_on_disk(who, *resource) && host.queue.is_empty() {
+            let mut held = host.edge.bindings(Some(who));
+            let held = held.find(|view| view.resource == *resource);
+            if held.is_some_and(|view| !host.has_on_disk(view.pool, who, *resource)) {
                 let number = host.number;
                 return Some(format!(
                     "{resource} of {who} is not on the disk of host {number}"
@@ -102,15 +116,16 @@ fn acknowledged_is_on_record(world: &World) -> Option<String> {
     for host in world
         .hosts
         .iter()
-        .filter(|host| host.up && !host.dead && !host.doubtful && !has_twin(&world.hosts, host))
-        .filter(|host| host.astray.is_none())
+        .filter(|host| host.changed || world.records_changed)
+        .filter(|host| host.up && !host.dead && !host.doubtful && !host.superseded)
+        .filter(|host| !host.overstays() && !has_twin(&world.hosts, host))
     {
         for view in host
             .edge
             .bindings(None)
-            .filter(|view| view.row.acked && !host.superseded)
+            .filter(|view| view.row.acked)
             // What it keeps and does not serve is nobody's right: a second host learns later what became of it.
-            .filter(|view| host.serves(view.resource))
+            .filter(|view| host.serves(view.resource, world.now))
         {
             let place = Place {
                 vrf: "default".to_owned(),
@@ -177,8 +192,26 @@ pub fn settled(world: &World) -> Option<String> {
             }
         }
     }
+    if let Some(unanswered) = unanswered(world) {
+        return Some(unanswered);
+    }
     let audit = world.servers[0].centre.audit();
     (!audit.duplicates.is_empty()).then(|| format!("the audit finds {:?}", audit.duplicates))
+}
+
+/// What was asked back has been given back, or its subscriber has come again.
+fn unanswered(world: &World) -> Option<String> {
+    let record = &world.servers[0].centre.record;
+    let live = world.hosts.iter().filter(|host| !host.dead);
+    let mut live = live.filter(|host| !has_twin(&world.hosts, host) && !host.stops());
+    live.find_map(|host| {
+        let mut on_record = record.of_olt(&host.olt, None);
+        let asked = on_record.find(|known| known.state == AllocationState::Releasing)?;
+        Some(format!(
+            "host {} was asked back {asked:?}, and has not answered",
+            host.number
+        ))
+    })
 }
 
 /// Whether two hosts have one id. While one of them is cut off the other takes its turn, and nobody can tell it from

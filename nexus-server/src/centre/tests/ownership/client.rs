@@ -86,9 +86,10 @@ impl World {
         let result = act(&mut place.edge, local, &mut fx);
         for action in &fx.actions {
             if let nexus_core::edge::Action::RemoveBinding(at) = action {
-                place.map.remove(at);
+                place.remove(at);
             }
         }
+        place.changed = true;
         place.queue.push_back((fx, None));
         let process = place.process;
         let after = self.random.between(0, 8);
@@ -164,6 +165,9 @@ impl World {
         let life = self.servers[server].life;
         let lossy = !self.calm;
         if lossy && self.random.chance(15) {
+            if matches!(request, Request::Watch { .. }) {
+                self.breaks(line);
+            }
             return;
         }
         let copies = if lossy && matches!(request, Request::Command(_)) && self.random.chance(50) {
@@ -190,6 +194,14 @@ impl World {
                     request,
                 },
             );
+        }
+    }
+
+    /// Something of a connection was lost, or its server has ended: it is of no more use, and the host finds that after a
+    /// while.
+    pub fn breaks(&mut self, line: Line) {
+        if self.line(line.host) == line && self.hosts[line.host].flying.insert(Seq(0)) {
+            self.schedule(CALL, Event::GiveUp(line, Seq(0)));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The clocks of one machine: boot time, which runs at a rate of its own, and the wall clock, which somebody sets.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use nexus_core::time::BootTime;
 
@@ -29,6 +31,13 @@ impl Clock {
         BootTime::from_nanos(self.shown + u64::try_from(passed).unwrap())
     }
 
+    /// When it shows that, as it runs now; not before it began to run so.
+    pub fn true_time(&self, shown: BootTime) -> u64 {
+        let nanos = shown.as_nanos().saturating_sub(self.shown);
+        let per_milli = u64::try_from(1000 * (1000 + self.rate)).unwrap();
+        self.at + nanos / per_milli
+    }
+
     pub fn wall(&self, now: u64) -> Timestamp {
         let true_wall = 1_800_000_000_000 + i64::try_from(now).unwrap();
         Timestamp::from_millisecond(true_wall + self.wall_ahead).unwrap()
@@ -36,6 +45,18 @@ impl Clock {
 
     pub const fn rate(&self) -> i64 {
         self.rate
+    }
+
+    /// Whether it runs further apart from a right one than rules allow for.
+    pub const fn is_wrong(&self) -> bool {
+        self.rate.abs() > 10
+    }
+
+    /// By how many milliseconds so much time by it is too short.
+    pub fn gains(&self, time: Duration) -> u64 {
+        let shown = u64::try_from(time.as_millis()).unwrap();
+        let fast = u64::try_from(self.rate.max(0)).unwrap();
+        (shown * fast).div_ceil(1000 + fast)
     }
 
     /// From now on it runs at another rate.

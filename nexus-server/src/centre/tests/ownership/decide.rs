@@ -4,6 +4,7 @@ use nexus_core::cluster::{Answer, ClusterCommand, decode_outcome};
 use nexus_core::shard_table::Command;
 use nexus_core::time::{BootTime, ClusterTime};
 
+use super::Kind;
 use super::bug::Bug;
 use super::mail::Event;
 use super::world::World;
@@ -48,7 +49,10 @@ impl World {
     }
 
     pub fn reaches(&self, host: usize, server: usize) -> bool {
-        self.servers[server].up && !self.hosts[host].cut_off
+        let place = &self.hosts[host];
+        // Other lives have no sites.
+        let there = self.kind != Kind::Sites || place.site == self.groups[server];
+        self.servers[server].up && !place.cut_off && there
     }
 
     /// Somebody of this server's group leads.
@@ -123,11 +127,17 @@ impl World {
         self.servers[server].up = false;
         self.life.restarts += 1;
         self.meet(server);
+        let connected = |host: &usize| self.hosts[*host].server == Some(server);
+        let connected: Vec<usize> = (0..self.hosts.len()).filter(connected).collect();
+        for host in connected {
+            self.breaks(self.line(host));
+        }
     }
 
     /// It starts again.
     pub fn start(&mut self, server: usize) {
         let at = self.now;
+        self.records_changed = true;
         self.servers[server].restart(at);
         let life = self.servers[server].life;
         self.schedule(10, Event::ServerTick(server, life));

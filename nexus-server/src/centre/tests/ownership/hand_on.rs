@@ -22,6 +22,7 @@ impl World {
                 && effects.outputs.is_empty()
                 && effects.proposals.is_empty()
                 && progress.is_none();
+            self.records_changed |= !effects.writes.is_empty();
             for rows in effects.writes {
                 server::write(&self.servers[server].memory, rows);
             }
@@ -41,8 +42,13 @@ impl World {
             for output in effects.outputs {
                 self.carry(server, output);
             }
-            if let Some(why) = effects.failed.or(effects.start_over) {
+            self.life.reclaimed += effects.reclaimed;
+            if let Some(why) = effects.failed {
                 self.fault = Some(format!("server {server} stops: {why}"));
+            }
+            if let Some(why) = effects.start_over {
+                self.start_over(server, &why);
+                return;
             }
             for command in effects.proposals {
                 let _ = self.decide(server, command);
@@ -109,7 +115,9 @@ impl World {
         let host = &mut self.hosts[line.host];
         host.last_mail = host.last_mail.max(at);
         let after = host.last_mail - self.now;
-        if self.hosts[line.host].cut_off {
+        let server = self.hosts[line.host].server;
+        if self.hosts[line.host].cut_off || server.is_some_and(|s| !self.reaches(line.host, s)) {
+            self.breaks(line);
             return;
         }
         self.schedule(

@@ -1,15 +1,17 @@
 //! One OLT host of the simulation: the real machine of the edge, its disk, the kernel's map, its clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 
 use nexus_core::edge::{
     Action, At, Authorized, Change, Edge, Effects, LineKey, MapEntry, Note, Outgoing, Place,
     Policies, Row, RowKey, Start, UnitState, Vlans,
 };
-use nexus_core::id::{OltId, Seq, SessionId, SubscriberId};
+use nexus_core::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use nexus_core::resource::Resource;
 use nexus_core::time::BootTime;
 
+use super::DHCP_LEASE;
 use super::clock::Clock;
 
 pub type Rows = BTreeMap<RowKey, Row>;
@@ -22,7 +24,11 @@ pub struct Host {
     pub image: Option<Rows>,
     /// Effects of events that are not durable yet, and what is answered with them.
     pub queue: VecDeque<(Effects, Option<Told>)>,
-    pub map: BTreeMap<Place, (MapEntry, SubscriberId)>,
+    pub map: BTreeMap<Place, Served>,
+    /// Since it was looked at last: the map, or anything else.
+    pub map_changed: bool,
+    pub changed: bool,
+    pub was_seen_as: SeenAs,
     pub accepted: BTreeMap<SubscriberId, Resource>,
     pub clock: Clock,
     pub boot: u32,
@@ -38,9 +44,11 @@ pub struct Host {
     pub stopped_until: u64,
     /// True time up to which what it serves is known to be in doubt, and why; see `check`.
     pub doubtful: bool,
-    /// Its clock runs further apart from the centre's than leases allow for, and it has not found that yet: since then it
-    /// has had so many answers one after another.
+    /// Its clock runs further apart from the centre's than leases allow for, and this process has not found that yet: since
+    /// then it has had so many answers one after another.
     pub astray: Option<u32>,
+    /// True time up to which what it gives may have rested for less than it should, and by how many milliseconds.
+    pub rested_short: (u64, u64),
     /// Another host of its id has registered since it was last heard: what it serves without an end is in doubt.
     pub superseded: bool,
     /// It has booted from an old image and nothing on record shows that; true time up to which what it gave since the
@@ -51,6 +59,16 @@ pub struct Host {
     pub stream: u32,
     pub flying: BTreeSet<Seq>,
     pub cut_off: bool,
+    /// It reaches servers of this group, in lives that have sites.
+    pub site: usize,
+}
+
+/// An entry of the kernel's map.
+pub struct Served {
+    pub address: Ipv4Addr,
+    pub end: Option<BootTime>,
+    pub who: SubscriberId,
+    pub acked: bool,
 }
 
 /// What somebody is told once it is durable.
@@ -108,6 +126,9 @@ impl Host {
             image: None,
             queue: VecDeque::new(),
             map: BTreeMap::new(),
+            map_changed: false,
+            changed: false,
+            was_seen_as: SeenAs::default(),
             accepted: BTreeMap::new(),
             clock: Clock::new(now, 0, drift),
             boot: 0,
@@ -122,12 +143,14 @@ impl Host {
             stopped_until: 0,
             doubtful: false,
             astray: None,
+            rested_short: (0, 0),
             superseded: false,
             unaware_until: 0,
             last_mail: 0,
             stream: 0,
             flying: BTreeSet::new(),
             cut_off: false,
+            site: 0,
         }
     }
 
@@ -145,6 +168,7 @@ impl Host {
     /// are to be read. With `early`, nothing gets to the disk.
     pub fn flush(&mut self, early: bool) -> (Vec<Outgoing>, bool) {
         let (mut sent, mut pull) = (Vec::new(), false);
+        self.changed = true;
         while let Some((fx, told)) = self.queue.pop_front() {
             if !early {
                 write(&mut self.rows, fx.changes);
@@ -152,9 +176,7 @@ impl Host {
             for action in fx.actions {
                 match action {
                     Action::PutBinding(entry) => self.put(entry),
-                    Action::RemoveBinding(place) => {
-                        self.map.remove(&place);
-                    }
+                    Action::RemoveBinding(place) => self.remove(&place),
                     Action::Send(outgoing) => sent.push(outgoing),
                     Action::PullRecords => pull = true,
                     Action::Note(
@@ -189,14 +211,27 @@ impl Host {
                 && view.resource == Resource::Ipv4(entry.address)
         });
         // A later event of the same batch may have ended it.
-        if let Some(who) = held.map(|view| view.row.subscriber.clone()) {
-            self.map.insert(entry.key.place(), (entry, who));
+        if let Some(view) = held {
+            let served = Served {
+                address: entry.address,
+                end: entry.valid_until,
+                who: view.row.subscriber.clone(),
+                acked: view.row.acked,
+            };
+            self.map.insert(entry.key.place(), served);
+            self.map_changed = true;
         }
+    }
+
+    pub fn remove(&mut self, place: &Place) {
+        self.map_changed |= self.map.remove(place).is_some();
     }
 
     /// The process starts from what is on disk.
     pub fn restart(&mut self, now: u64, reboot: bool, rolled_back: bool) {
         self.queue.clear();
+        self.changed = true;
+        self.map_changed = true;
         self.process += 1;
         self.connection += 1;
         self.server = None;
@@ -205,6 +240,10 @@ impl Host {
         self.flying.clear();
         self.stopped_until = 0;
         self.up = true;
+        // A process that starts takes its clock to be right.
+        if self.clock.is_wrong() {
+            self.astray = Some(0);
+        }
         if reboot {
             self.boot += 1;
             self.clock.reboot(now);
@@ -227,19 +266,57 @@ impl Host {
         self.edge.clocks_apart().is_some_and(|apart| apart.stops)
     }
 
-    /// Whether an address stands in the kernel's map.
-    pub fn serves(&self, resource: Resource) -> bool {
+    /// Whether an address stands in the kernel's map, and its end has not come.
+    pub fn serves(&self, resource: Resource, now: u64) -> bool {
+        let local = self.local(now);
         let mut served = self.map.values();
-        served.any(|(entry, _)| Resource::Ipv4(entry.address) == resource)
+        served.any(|served| {
+            Resource::Ipv4(served.address) == resource && served.end.is_none_or(|end| end > local)
+        })
     }
 
     /// Whether a subscriber's binding is on disk.
-    pub fn has_on_disk(&self, who: &SubscriberId, resource: Resource) -> bool {
-        self.rows.values().any(|row| {
-            matches!(row, Row::Unit(unit) if unit.resource == resource
-                && matches!(&unit.state, UnitState::Bound(b) if b.subscriber == *who))
+    pub fn has_on_disk(&self, pool: &PoolId, who: &SubscriberId, resource: Resource) -> bool {
+        let row = self.rows.get(&RowKey::Unit(pool.clone(), resource));
+        row.is_some_and(|row| {
+            matches!(row, Row::Unit(unit)
+                if matches!(&unit.state, UnitState::Bound(b) if b.subscriber == *who))
         })
     }
+
+    /// Its clock is slow and it has not found that yet, so that its rights end too late.
+    pub fn overstays(&self) -> bool {
+        self.astray.is_some() && self.clock.rate() < 0
+    }
+
+    /// By how many milliseconds what it gives now may have rested too short: by what a clock that is fast has gained, as long as
+    /// this process has not found that.
+    pub fn rests_short_by(&self, now: u64) -> u64 {
+        let (until, by) = self.rested_short;
+        let kept = if now <= until { by } else { 0 };
+        if self.astray.is_some() {
+            kept.max(self.clock.gains(DHCP_LEASE + DHCP_LEASE / 50))
+        } else {
+            kept
+        }
+    }
+
+    /// What decides besides the map how it is looked at.
+    pub fn seen_as(&self) -> SeenAs {
+        SeenAs {
+            hidden: self.dead || self.doubtful || self.overstays(),
+            superseded: self.superseded,
+        }
+    }
+}
+
+/// How a host is looked at.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct SeenAs {
+    /// What it serves is known to be in doubt, or it serves nobody any more.
+    pub hidden: bool,
+    /// What outlives its lease is.
+    pub superseded: bool,
 }
 
 fn write(rows: &mut Rows, changes: Vec<Change>) {

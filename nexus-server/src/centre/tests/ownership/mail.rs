@@ -116,15 +116,19 @@ pub enum Event {
     Subscriber,
     Fault,
     WideFault,
+    SiteFault,
     /// What was cut is whole again: servers, or a host.
     Mend(Option<usize>),
+    /// A site is not cut off any more, if that is still the cut of this number.
+    MendSite(usize, u32),
 }
 
 /// An event and its time; the earliest is the greatest.
 pub struct Due {
     pub at: u64,
     pub number: u64,
-    pub event: Event,
+    /// Apart, so that little is moved in the heap.
+    pub event: Box<Event>,
 }
 
 impl PartialEq for Due {

@@ -53,7 +53,7 @@ impl World {
         } else {
             // Whoever gives an address back does not use it any more.
             if let nexus_core::resource::Resource::Ipv4(address) = resource {
-                self.clients.remove(&address);
+                self.clients.stop(address, host);
             }
             self.edge(host, |edge, now, fx| {
                 edge.dhcp_release(now, &key.place(), resource, fx)

@@ -76,7 +76,7 @@ impl World {
                 self.wait_for(
                     server,
                     line,
-                    What::Told(session.to_owned(), Box::new(request), granted),
+                    What::Told(session.to_owned(), Box::new(request), granted, 0),
                 );
             }
             Request::Beat { sent, report } => {
@@ -127,7 +127,7 @@ impl World {
                 self.wait_for(
                     server,
                     line,
-                    What::Told(session.to_owned(), Box::new(request), answer),
+                    What::Told(session.to_owned(), Box::new(request), answer, 0),
                 );
             }
             Request::Watch { revision, .. } => {
@@ -137,11 +137,12 @@ impl World {
                         "does not know that configuration".to_owned(),
                     ));
                 }
+                let known = self.servers[server].centre.ask_majority();
                 let answer = Answer::default();
                 self.wait_for(
                     server,
                     line,
-                    What::Told(session.to_owned(), Box::new(request), answer),
+                    What::Told(session.to_owned(), Box::new(request), answer, known),
                 );
             }
             Request::Command(outgoing) => self.record(server, line, &session_id, outgoing),
@@ -197,7 +198,8 @@ impl World {
                     epoch: command.epoch,
                     reason,
                 };
-                centre.record_release(&at, release).map(|()| None)
+                let place = centre.record_release(&at, release);
+                place.and_then(|place| place.map_or(Ok(None), |place| centre.stands_by(&place)))
             }
         };
         match outcome {
@@ -225,13 +227,16 @@ impl World {
         for waiting in std::mem::take(&mut self.servers[server].waiting) {
             let Waiting { until, line, what } = waiting;
             let centre = &self.servers[server].centre;
+            let passed = self.servers[server].progress.passed;
             let ready = match &what {
-                What::Told(..) => centre.waits_for_move(&self.hosts[line.host].olt) == 0,
+                What::Told(.., known) => {
+                    passed >= *known && centre.waits_for_move(&self.hosts[line.host].olt) == 0
+                }
                 What::Confirmed(dot, _) => centre.acks().cover(*dot),
             };
             match what {
                 What::Confirmed(_, seq) if ready => self.reply(line, None, Reply::Recorded(seq)),
-                What::Told(session, request, answer) if ready => {
+                What::Told(session, request, answer, _) if ready => {
                     self.told(server, line, &session, &request, answer);
                 }
                 What::Told(..) if until <= self.now => self.reply(line, None, Reply::Elsewhere),

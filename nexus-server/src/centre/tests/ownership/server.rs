@@ -8,7 +8,7 @@ use nexus_clset::{Dot, Options};
 use nexus_core::cluster::Answer;
 use nexus_core::id::OltId;
 
-use super::super::{Memory, Settings};
+use super::super::{AllRows, Memory, Settings};
 use super::clock::Clock;
 use super::mail::{Line, Request};
 use crate::centre::Centre;
@@ -26,8 +26,9 @@ pub struct Waiting {
 }
 
 pub enum What {
-    /// That the OLT may be told of all its shards; and what a registration was granted.
-    Told(String, Box<Request>, Answer),
+    /// That the OLT may be told of all its shards; what a registration was granted; and what a majority must have been asked
+    /// for.
+    Told(String, Box<Request>, Answer, u64),
     /// That a majority has this write.
     Confirmed(Dot, nexus_core::id::Seq),
 }
@@ -39,6 +40,8 @@ pub struct Server {
     /// What cluster time is counted on while it leads.
     pub counts: Clock,
     pub memory: Memory,
+    /// An older copy of it.
+    pub copy: Option<AllRows>,
     pub centre: Centre,
     /// Entries of the log that it has carried out.
     pub applied: usize,
@@ -60,6 +63,7 @@ impl Server {
             counts,
             number,
             memory,
+            copy: None,
             centre,
             applied: 0,
             up: true,

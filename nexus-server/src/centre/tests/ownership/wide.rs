@@ -1,10 +1,14 @@
 //! What goes wrong besides in lives from [`WIDE_FROM`](super::WIDE_FROM) on: clocks run wrong or are set, the pool changes while it
-//! is used, and the only server is put back to an older copy.
+//! is used.
 
 use nexus_core::pool::PoolSpec;
 
+use super::DHCP_LEASE;
 use super::mail::Event;
 use super::world::World;
+
+/// For how many milliseconds a client may go on that hears nothing.
+const CLIENT: u64 = DHCP_LEASE.as_secs() * 1000;
 
 /// Rates of clocks that run wrong, in thousandths fast: outside of what leases allow for, whatever the server's clock does.
 const WRONG: [i64; 6] = [-250, -120, -45, 45, 120, 250];
@@ -14,6 +18,7 @@ impl World {
         if self.calm {
             return;
         }
+        self.clients_go_on();
         let after = self.random.between(2000, 15_000);
         self.schedule(after, Event::WideFault);
         let host = self.random.below(self.hosts.len());
@@ -33,29 +38,35 @@ impl World {
         }
     }
 
-    /// A host's clock begins to run wrong. How far the rights of such a host reach before it can have found that
-    /// cannot be held, and is not looked at.
+    /// A host's clock begins to run wrong. Before the host can have found that: if it is slow, its rights reach too far, which
+    /// cannot be held and is not looked at; if it is fast, what it gives has rested too short, by what it has gained.
     fn run_wrong(&mut self, host: usize) {
         if self.hosts[host].dead {
             return;
         }
         let rate = WRONG[self.random.below(WRONG.len())];
         let now = self.now;
-        self.hosts[host].clock.run_at(now, rate);
-        self.hosts[host].astray = Some(0);
+        let place = &mut self.hosts[host];
+        place.rested_short = (now + CLIENT, place.rests_short_by(now));
+        place.clock.run_at(now, rate);
+        place.astray = Some(0);
         self.life.wrong_clocks += 1;
     }
 
-    /// It runs right again; what it did meanwhile is put right by the records, as after an old disk.
+    /// It runs right again; what it did meanwhile, if its rights ended too late, is put right by the records, as after an old
+    /// disk.
     pub fn run_right(&mut self, host: usize) {
         let now = self.now;
         let place = &mut self.hosts[host];
-        if place.clock.rate().abs() <= 10 {
+        if !place.clock.is_wrong() {
             return;
         }
+        let (short, overstayed) = (place.rests_short_by(now), place.overstays());
         place.clock.run_at(now, 0);
         if place.astray.take().is_some() {
-            place.doubtful = true;
+            // What has rested too short by then nobody finds out any more.
+            place.rested_short = (now + CLIENT, short);
+            place.doubtful = overstayed;
             self.begin_again(host, true, false);
         }
     }

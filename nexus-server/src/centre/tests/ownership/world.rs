@@ -1,11 +1,9 @@
 //! Virtual time: what happens when, the log that a majority agrees on, and what servers tell each other.
 
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::Ipv4Addr;
 
 use nexus_core::cluster::{Introduction, MemberCommand, Role};
-use nexus_core::id::{NodeName, SubscriberId};
-use nexus_core::lease::LeaseRule;
+use nexus_core::id::NodeName;
 use nexus_core::shard_table::Command;
 use nexus_core::time::{BootTime, ClusterTime};
 
@@ -15,7 +13,8 @@ use super::host::Host;
 use super::mail::{Due, Event};
 use super::random::Random;
 use super::server::Server;
-use super::{HEARTBEAT, LEASE, check};
+use super::used::Clients;
+use super::{Kind, check};
 
 /// What a life was like.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +32,12 @@ pub struct Life {
     /// Hosts that have found that clocks run apart.
     pub stopped: u64,
     pub pool_changes: u64,
+    /// Sites that were cut off, with the hosts there.
+    pub sites_cut: u64,
+    /// Servers that were put back to an older copy, and found that out.
+    pub copies_found: u64,
+    /// Allocations of hosts that were away for longer than `reclaim_after`.
+    pub reclaimed: u64,
 }
 
 impl Life {
@@ -46,6 +51,9 @@ impl Life {
         self.wrong_clocks += other.wrong_clocks;
         self.stopped += other.stopped;
         self.pool_changes += other.pool_changes;
+        self.sites_cut += other.sites_cut;
+        self.copies_found += other.copies_found;
+        self.reclaimed += other.reclaimed;
     }
 }
 
@@ -54,20 +62,25 @@ pub struct World {
     pub random: Random,
     pub bug: Option<Bug>,
     pub loud: bool,
-    /// A life from [`super::WIDE_FROM`] on.
-    pub wide: bool,
+    pub kind: Kind,
     due: BinaryHeap<Due>,
     pub number: u64,
     pub servers: Vec<Server>,
     pub hosts: Vec<Host>,
     /// Servers of one group reach each other.
     pub groups: Vec<usize>,
+    /// Sites are cut off for longer than leases.
+    pub long_cuts: bool,
+    /// How often each server's site was cut off.
+    pub cuts: Vec<u32>,
     pub log: Vec<(ClusterTime, Vec<u8>)>,
     pub leader: Option<usize>,
     /// What the leader's clock and cluster time showed when it took office.
     pub office: (BootTime, ClusterTime),
     pub asked: BTreeMap<u64, (usize, u32, u64)>,
-    pub clients: BTreeMap<Ipv4Addr, (SubscriberId, u64, usize)>,
+    pub clients: Clients,
+    /// What servers have on record may have changed since it was looked at last.
+    pub records_changed: bool,
     pub calm: bool,
     /// No subscriber comes or goes any more.
     pub quiet: bool,
@@ -77,7 +90,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, bug: Option<Bug>, loud: bool) -> Self {
-        let wide = seed >= super::WIDE_FROM;
+        let kind = Kind::of(seed);
         let mut random = Random::new(seed);
         let servers = if random.chance(250) { 1 } else { 3 };
         let drifts: Vec<i64> = (0..servers).map(|_| drift(&mut random)).collect();
@@ -86,17 +99,20 @@ impl World {
             random,
             bug,
             loud,
-            wide,
+            kind,
             due: BinaryHeap::new(),
             number: 0,
             servers: Vec::new(),
             hosts: Vec::new(),
             groups: vec![0; servers],
+            long_cuts: seed.is_multiple_of(2),
+            cuts: vec![0; servers],
             log: Vec::new(),
             leader: None,
             office: (BootTime::ZERO, ClusterTime::ZERO),
             asked: BTreeMap::new(),
-            clients: BTreeMap::new(),
+            clients: Clients::default(),
+            records_changed: false,
             calm: true,
             quiet: false,
             life: Life::default(),
@@ -105,7 +121,7 @@ impl World {
         for (number, drift) in (1..).zip(drifts) {
             let counts = Clock::new(world.now, world.now * 1_000_000, drift);
             // In lives of before other clocks were looked at, only cluster time drifts at the servers.
-            let clock = if wide {
+            let clock = if kind == Kind::Wide {
                 counts.clone()
             } else {
                 Clock::new(world.now, world.now * 1_000_000, 0)
@@ -142,12 +158,10 @@ impl World {
             let number = u32::try_from(index).unwrap() + 1;
             self.decide(0, MemberCommand::CaughtUp { number }).unwrap();
         }
-        let rule = LeaseRule::new(LEASE, HEARTBEAT).unwrap();
+        let rule = self.first_rule();
         self.decide(0, Command::SetRule { rule }).unwrap();
-        let create = self.servers[0]
-            .centre
-            .prepare_create(super::pool_spec())
-            .unwrap();
+        let spec = self.first_spec();
+        let create = self.servers[0].centre.prepare_create(spec).unwrap();
         self.decide(0, create).unwrap();
         let hosts = self.random.between(2, 4);
         for index in 0..usize::try_from(hosts).unwrap() {
@@ -170,7 +184,7 @@ impl World {
         self.due.push(Due {
             at: self.now + after,
             number: self.number,
-            event,
+            event: Box::new(event),
         });
     }
 
@@ -182,7 +196,7 @@ impl World {
                 break;
             };
             self.now = due.at;
-            let event = self.due.pop().unwrap().event;
+            let event = *self.due.pop().unwrap().event;
             self.life.events += 1;
             if self.loud {
                 println!("{:>9} {event:.160?}", self.now);
@@ -239,15 +253,19 @@ impl World {
                 let there = self.servers[server].up && self.servers[server].life == life;
                 if there && self.reaches(line.host, server) {
                     self.serve(server, line, session, request);
+                } else {
+                    self.breaks(line);
                 }
             }
             Event::Subscriber => self.subscriber(),
             Event::Fault => self.chaos(),
             Event::WideFault => self.wide_chaos(),
+            Event::SiteFault => self.site_chaos(),
             Event::Mend(None) => {
                 self.groups.iter_mut().for_each(|group| *group = 0);
                 (0..self.servers.len()).for_each(|server| self.meet(server));
             }
+            Event::MendSite(server, cut) => self.mend_site(server, cut),
             Event::Mend(Some(host)) => self.hosts[host].cut_off = false,
             of_host => self.host_event(of_host),
         }
