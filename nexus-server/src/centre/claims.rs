@@ -41,7 +41,7 @@ pub struct Claim {
     pub epoch: Epoch,
     /// Labels.
     pub metadata: BTreeMap<String, String>,
-    /// When the OLT made it; now if it does not say.
+    /// When the OLT made it, by its wall clock; now if it does not say, or says that it has yet to come.
     pub made_at: Option<Timestamp>,
 }
 
@@ -78,9 +78,11 @@ impl Centre {
     pub fn record_claim(
         &mut self,
         now: &Now,
-        claim: Claim,
+        mut claim: Claim,
     ) -> Result<(Arc<Allocation>, Outcome), Refused> {
         self.check_command(&claim.olt, &claim.session, claim.seq, claim.acked_below)?;
+        // A clock that is ahead would make this the later stay of a subscriber that has gone elsewhere since.
+        claim.made_at = claim.made_at.map(|made_at| made_at.min(now.wall));
         let place = self.place_in_shard(&claim.pool, &claim.resource, claim.shard)?;
         check_metadata(&claim.metadata).map_err(|problem| Refused::invalid("metadata", problem))?;
         let shard = ShardRef {

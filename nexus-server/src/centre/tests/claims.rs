@@ -92,6 +92,30 @@ pub(super) fn member(number: u32) -> Introduction {
 }
 
 #[test]
+fn a_subscriber_that_left_an_olt_whose_wall_clock_is_ahead_keeps_what_it_gets_elsewhere() {
+    let mut bench = Bench::new();
+    let ahead = bench.register("olt-1", "s-1");
+    let right = bench.register("olt-2", "s-2");
+    let given = |bench: &Bench, secs| Some(bench.now.wall + Duration::from_secs(secs));
+    let first = Claim {
+        made_at: given(&bench, 3600),
+        ..claim_of(&ahead, 1, 9, 1)
+    };
+    let (first, _) = bench.claim(first).unwrap();
+    assert_eq!(first.made_at, bench.now.wall);
+    bench.now.wall += Duration::from_secs(2);
+    let second = Claim {
+        made_at: given(&bench, 0),
+        ..claim_of(&right, 1, 9, 1)
+    };
+    let (second, _) = bench.claim(second).unwrap();
+    assert_eq!(second.state, AllocationState::Active);
+    let all = bench.all();
+    let first = all.iter().find(|known| known.place == first.place).unwrap();
+    assert_eq!(first.state, AllocationState::Releasing);
+}
+
+#[test]
 fn what_lies_in_a_part_that_the_pool_does_not_have_any_more_can_still_be_given_back() {
     let mut bench = Bench::new();
     let registered = bench.register("olt-1", "s-1");
