@@ -73,8 +73,7 @@ impl BenchPlan {
                 _ => ("100.64.0.0/16", 24),
             },
             leases: LEASES,
-            // Longer than a server of a busy machine is behind the others: in the product it is 10 minutes.
-            rest: 30,
+            rest: 3,
         }
     }
 
