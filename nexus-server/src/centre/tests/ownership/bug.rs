@@ -24,7 +24,7 @@ impl Bug {
         (Self::KernelForgetsTheEnd, 50),
         (Self::AnswersBeforeDurable, 1),
         (Self::NoWaitForRecords, 10),
-        (Self::AcksWithoutMajority, super::SITES_FROM),
+        (Self::AcksWithoutMajority, super::SITES_FROM + 100),
         (Self::DriftIsNotLookedAt, super::WIDE_FROM),
     ];
 

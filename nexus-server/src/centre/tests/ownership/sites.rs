@@ -30,11 +30,11 @@ impl World {
         }
     }
 
-    /// A quarter of the addresses of other lives, all of which are used soon.
+    /// Half of the addresses of other lives, so that an address is soon given again.
     pub fn first_spec(&self) -> PoolSpec {
         let mut spec = super::pool_spec();
         if self.kind == Kind::Sites {
-            spec.cidr = Some("10.0.0.0/28".to_owned());
+            spec.cidr = Some("10.0.0.0/27".to_owned());
         }
         spec
     }
