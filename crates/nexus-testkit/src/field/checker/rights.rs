@@ -23,7 +23,8 @@ pub struct Right {
     pub address: Ipv4Addr,
     /// When the Accept was there.
     pub from: Moment,
-    /// When its end was asked for: a release, a stop, an Access-Request at another OLT. It may count from then on.
+    /// When its end was asked for: a release, a stop, an Access-Request at another OLT, or one that was answered with
+    /// something else behind an older store. It may count from then on.
     pub until: Moment,
     /// Since when the centre's acknowledgement is known: the map had it without an end in sight.
     pub acknowledged: Option<Moment>,
@@ -64,7 +65,7 @@ pub fn rights(history: &History, who: &BTreeMap<Mac, Who>) -> Vec<Right> {
             let later = ops.get(place + 1..).unwrap_or_default();
             let until = later
                 .iter()
-                .find(|later| may_end(later, op.olt))
+                .find(|later| may_end(later, op.olt) || instead(history, later, (op, address)))
                 .map_or(Moment::NEVER, |later| later.began);
             let seen = entries.get(&(op.olt, op.who, address));
             // What was there before is there now if it was seen since, for certain.
@@ -147,6 +148,13 @@ fn may_wait(history: &History, silent: &Op, op: &Op) -> bool {
         && silent.outcome == Outcome::Silent
         && silent.olt != op.olt
         && waits()
+}
+
+/// Whether its subscriber was given something else behind an older store at the same OLT: what it had is asked back then.
+fn instead(history: &History, later: &Op, (op, address): (&Op, Ipv4Addr)) -> bool {
+    later.olt == op.olt
+        && matches!(later.outcome, Outcome::Accepted(other) if other != address)
+        && restored(history, op.olt, op.began, later.ended)
 }
 
 /// Whether what this Access-Request brought, at another OLT than `op`, is dated later than it was given.

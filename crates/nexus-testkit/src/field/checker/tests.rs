@@ -182,6 +182,19 @@ fn who_asks_again_gets_the_same_address() {
 }
 
 #[test]
+fn who_was_given_something_else_behind_an_older_store_has_left_what_it_had() {
+    let given = |story: Story| {
+        let other = story.accepted(20, 1, 0, TWO).map(22, 0, &[(1, TWO)]);
+        other.accepted(30, 2, 1, ONE).rules()
+    };
+    let older = || calm().disturbed(16, 18, 0, Kind::Restored);
+    assert!(given(older().map(16, 0, &[])).is_empty());
+    assert_eq!(older().accepted(30, 2, 1, ONE).rules(), ["kept"]);
+    let outage = calm().disturbed(16, 18, 0, Kind::Outage);
+    assert!(given(outage.map(16, 0, &[])).contains(&"same address"));
+}
+
+#[test]
 fn a_gap_in_service_is_found() {
     let renewal = |outcome| calm().op(16, 1, 0, Action::Renew(ONE), outcome);
     for exchange in [
