@@ -223,7 +223,12 @@ impl Edge {
             self.save_binding(&who, fx);
             // What it asked for under that number while this word was on its way was taken for older.
             if std::mem::take(&mut self.asks_passed_over) {
-                fx.act(Action::PullRecords);
+                // Many may be refused one after another: begun anew with each, a reading would not end before the last.
+                if self.snapshot.is_some() {
+                    self.read_again = true;
+                } else {
+                    fx.act(Action::PullRecords);
+                }
             }
         }
         fx.note(Note::Refused {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::departed::Former;
 use super::reserved::Reserved;
 use super::{
-    BindingRow, Command, Edge, Effects, Note, OUTBOX_LIMIT, Rest, Row, UnitRow, UnitState,
+    Action, BindingRow, Command, Edge, Effects, Note, OUTBOX_LIMIT, Rest, Row, UnitRow, UnitState,
     Validity, What, Who,
 };
 use crate::id::{Epoch, OltId, PoolId, Seq, SessionId, ShardId, SubscriberId};
@@ -106,6 +106,9 @@ impl Edge {
             return;
         };
         self.departed.read(snapshot.departed);
+        if std::mem::take(&mut self.read_again) {
+            fx.act(Action::PullRecords);
+        }
         for (pool, resource) in snapshot.unseen {
             self.unreserve(now, &pool, resource, fx);
         }

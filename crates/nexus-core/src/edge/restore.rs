@@ -79,6 +79,7 @@ impl Edge {
             earlier: Earlier::Uncounted,
             rests: Rests::default(),
             asks_passed_over: false,
+            read_again: false,
             snapshot: None,
             served: None,
             kept_away: KeptAway::default(),

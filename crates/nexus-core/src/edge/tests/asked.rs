@@ -79,3 +79,35 @@ fn what_is_asked_back_from_a_former_holder_is_not_given_back_once_somebody_else_
     assert!(!given_back(&sent, 1, granted.resource), "{sent:?}");
     assert!(edge.bindings(Some(&subscriber(20))).next().is_some());
 }
+
+#[test]
+fn a_reading_is_not_begun_anew_by_each_return_that_is_refused_but_followed_by_another_one() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let granted = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    authorize(&mut edge, &mut shell, 300, 1, 1).unwrap();
+    edge.snapshot_begin();
+    let asked = record_of(1, granted.resource, 1);
+    tell(
+        &mut edge,
+        &mut shell,
+        301,
+        RecordKind::ReleaseRequested,
+        &asked,
+    );
+    shell.take();
+    refuse(&mut edge, &mut shell, 302, 2, Refusal::Stale);
+    let pulls = |shell: &mut Shell| {
+        let is_pull = |action: &Action| *action == Action::PullRecords;
+        shell.take().into_iter().filter(is_pull).count()
+    };
+    assert_eq!(pulls(&mut shell), 0);
+    for expected in [1, 0] {
+        let mut fx = Effects::new();
+        edge.snapshot_end(at(303), &mut fx);
+        shell.run(fx);
+        assert_eq!(pulls(&mut shell), expected);
+        edge.snapshot_begin();
+    }
+}
