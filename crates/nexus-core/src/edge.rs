@@ -272,7 +272,7 @@ pub struct Edge {
     /// The centre has asked for something that it seemed not to know the newest of. Not kept on disk: a process that
     /// starts reads all records.
     asks_passed_over: bool,
-    /// For that the records are to be read again, once the reading that is under way has come to its end.
+    /// The records are to be read again, once the reading that is under way has come to its end.
     read_again: bool,
     snapshot: Option<Snapshot>,
     /// Interfaces that are served; `None`: whichever.

@@ -129,7 +129,7 @@ impl Edge {
             return;
         };
         fx.forget(RowKey::Command(seq));
-        self.departed.recorded(&command.former(), seq);
+        self.answered(&command, seq, fx);
         let who = Who {
             pool: command.pool,
             subscriber: command.subscriber,
@@ -191,7 +191,7 @@ impl Edge {
         };
         fx.forget(RowKey::Command(seq));
         self.doubted.remove(&seq);
-        self.departed.recorded(&command.former(), seq);
+        self.answered(&command, seq, fx);
         let who = Who {
             pool: command.pool,
             subscriber: command.subscriber,
@@ -223,12 +223,7 @@ impl Edge {
             self.save_binding(&who, fx);
             // What it asked for under that number while this word was on its way was taken for older.
             if std::mem::take(&mut self.asks_passed_over) {
-                // Many may be refused one after another: begun anew with each, a reading would not end before the last.
-                if self.snapshot.is_some() {
-                    self.read_again = true;
-                } else {
-                    fx.act(Action::PullRecords);
-                }
+                self.read_anew(fx);
             }
         }
         fx.note(Note::Refused {

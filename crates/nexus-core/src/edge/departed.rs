@@ -28,6 +28,8 @@ struct Departure {
     recorded: bool,
     /// The stream that is open has told of it.
     told: bool,
+    /// The centre has asked for it while the release was on its way.
+    asked: bool,
 }
 
 /// All of them.
@@ -46,6 +48,7 @@ impl Departures {
             held_by: None,
             recorded: false,
             told: false,
+            asked: false,
         };
         self.all.insert(former, departure);
     }
@@ -62,10 +65,22 @@ impl Departures {
         self.all.remove(former);
     }
 
-    /// The centre has answered a release.
-    pub(super) fn recorded(&mut self, former: &Former, seq: Seq) {
+    /// The centre has answered a release. Gives whether it had been asked for meanwhile.
+    fn recorded(&mut self, former: &Former, seq: Seq) -> bool {
+        let mut asked = false;
         self.change(former, |departure| {
-            departure.recorded |= departure.seq == seq
+            if departure.seq == seq {
+                departure.recorded = true;
+                asked = std::mem::take(&mut departure.asked);
+            }
+        });
+        asked
+    }
+
+    /// The centre asks for what is being released.
+    pub(super) fn asked(&mut self, record: &Record) {
+        self.change(&former(record), |departure| {
+            departure.asked |= !departure.recorded;
         });
     }
 
@@ -127,6 +142,14 @@ impl Edge {
         let former = command.former();
         self.enqueue(command, fx);
         self.departed.held_by(&former, held_by);
+    }
+
+    /// The centre has answered a command, in whichever way. Where the release of something and the question for it met, a
+    /// server that had not heard of the one has asked, and may have outlived it with its question: the records say so.
+    pub(super) fn answered(&mut self, command: &Command, seq: Seq, fx: &mut Effects) {
+        if self.departed.recorded(&command.former(), seq) {
+            self.read_anew(fx);
+        }
     }
 
     /// Whether a record says only what this host has ended since.

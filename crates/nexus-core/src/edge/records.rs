@@ -83,6 +83,16 @@ impl Edge {
         });
     }
 
+    /// Has the records read, after the reading that is under way if there is one: many may ask for it one after another,
+    /// and begun anew with each, a reading would not end before the last.
+    pub(super) fn read_anew(&mut self, fx: &mut Effects) {
+        if self.snapshot.is_some() {
+            self.read_again = true;
+        } else {
+            fx.act(Action::PullRecords);
+        }
+    }
+
     /// One record, of a snapshot or as it changes.
     pub fn record(&mut self, now: BootTime, kind: RecordKind, record: &Record, fx: &mut Effects) {
         match kind {
@@ -317,6 +327,9 @@ impl Edge {
             // shard stays frozen until the lease of that session has ended, and its rest begins with this.
             (record.shard, record.epoch)
         } else {
+            if record.olt == self.olt {
+                self.departed.asked(record);
+            }
             return;
         };
         let command = Command {

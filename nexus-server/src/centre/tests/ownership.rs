@@ -48,7 +48,7 @@ const WIDE_FROM: u64 = 1_000_000;
 /// bindings that end soon, servers that are put back to an older copy.
 const SITES_FROM: u64 = 2_000_000;
 /// Lives of one run in CI, the same ones each time: narrow ones, wide ones, and those with sites.
-const SEEDS: [u64; 3] = [1300, 300, 300];
+const SEEDS: [u64; 3] = [3000, 300, 300];
 /// Lives within which a planted fault must be found.
 const SEEDS_FOR_A_BUG: u64 = 60;
 

@@ -111,3 +111,35 @@ fn a_reading_is_not_begun_anew_by_each_return_that_is_refused_but_followed_by_an
         edge.snapshot_begin();
     }
 }
+
+#[test]
+fn what_is_asked_for_while_its_release_is_on_its_way_is_read_again_once_that_is_answered() {
+    let mut shell = Shell::default();
+    let mut edge = ready(&mut shell);
+    let granted = authorize(&mut edge, &mut shell, 200, 1, 1).unwrap();
+    acked(&mut edge, &mut shell, 1);
+    for (asked, release) in [(true, 2), (false, 4)] {
+        let mut fx = Effects::new();
+        let place = line(1).place();
+        assert!(edge.dhcp_release(at(200 + release), &place, granted.resource, &mut fx));
+        shell.run(fx);
+        if asked {
+            // By a server that has not heard of the release.
+            let record = record_of(1, granted.resource, 1);
+            tell(
+                &mut edge,
+                &mut shell,
+                201 + release,
+                RecordKind::ReleaseRequested,
+                &record,
+            );
+        }
+        shell.take();
+        acked(&mut edge, &mut shell, release);
+        let reads = shell.take().contains(&Action::PullRecords);
+        assert_eq!(reads, asked);
+        // It comes again, and the next release meets no question.
+        authorize(&mut edge, &mut shell, 900 + release, 1, 1).unwrap();
+        acked(&mut edge, &mut shell, release + 1);
+    }
+}
