@@ -74,7 +74,7 @@ pub fn run(root: &Path) -> Result<()> {
     )?;
     let mut parts = Vec::new();
     if with_root {
-        // The emulators keep processors busy that would be idle otherwise: they run with the lowest priority beside
+        // The emulators keep processors busy that would be idle otherwise: they run with a low priority beside
         // tests that wait most of the time. Lines mingle.
         let (passes, on_kernels) = std::thread::scope(|scope| {
             let on_kernels = scope.spawn(|| kernels::parts(root));
@@ -107,8 +107,8 @@ pub fn run(root: &Path) -> Result<()> {
     summary(&parts)
 }
 
-/// What needs root. Always the whole workspace is selected, and of it less and less is run: for a part of it cargo
-/// would build the libraries with other features once more.
+/// What needs root. Each pass selects the same targets of the whole workspace and then tests by their names: for fewer
+/// targets cargo would build libraries with other features once more, in each pass.
 ///
 /// All of it waits most of the time. What runs one by one goes on beside what has networks of its own, so that a
 /// machine of two processors is busy; no test may depend on being alone on it.
@@ -124,25 +124,27 @@ fn beside_the_kernels(root: &Path) -> Result<Vec<Part>> {
 
 /// They share the machine's interfaces and bpffs: one after the other.
 fn one_by_one(root: &Path) -> Result<Part> {
-    let mut arguments = ignored(&["--lib", "--bins", "--tests"]);
-    arguments.extend(["--test-threads=1", "--skip", CLUSTERS, "--skip", FIELD]);
     test_pass(
         root,
         "tests with namespaces, XDP and real clients",
-        &arguments,
+        &ignored(&["--test-threads=1", "--skip", CLUSTERS, "--skip", FIELD]),
     )
 }
 
 /// Each has a network of its own: several at a time.
 fn networks_of_their_own(root: &Path) -> Result<[Part; 2]> {
-    let mut clusters = ignored(&["--test", "cluster"]);
-    clusters.push("--test-threads=3");
-    // They wait for the ends of leases most of the time.
-    let mut field = ignored(&["--test", "field"]);
-    field.push("--test-threads=4");
     Ok([
-        test_pass(root, "tests with clusters of real servers", &clusters)?,
-        test_pass(root, "tests in the field", &field)?,
+        test_pass(
+            root,
+            "tests with clusters of real servers",
+            &ignored(&["--test-threads=3", CLUSTERS]),
+        )?,
+        // They wait for the ends of leases most of the time.
+        test_pass(
+            root,
+            "tests in the field",
+            &ignored(&["--test-threads=4", FIELD]),
+        )?,
     ])
 }
 
@@ -150,11 +152,11 @@ fn joined<T>(joined: std::thread::Result<Result<T>>) -> Result<T> {
     joined.map_err(|_| anyhow!("a thread that runs tests panicked"))?
 }
 
-/// The command that runs what is marked as ignored in these targets of the workspace.
-fn ignored(targets: &[&'static str]) -> Vec<&'static str> {
+/// The command that runs what is marked as ignored, of that what these arguments choose.
+fn ignored(tests: &[&'static str]) -> Vec<&'static str> {
     let mut command = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
-    command.extend(targets);
-    command.extend(["--", "--ignored"]);
+    command.extend(["--lib", "--bins", "--tests", "--", "--ignored"]);
+    command.extend(tests);
     command
 }
 

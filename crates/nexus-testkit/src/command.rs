@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::interrupt;
 
-/// Enough for any short command on a busy machine.
-pub const SHORT: Duration = Duration::from_secs(30);
+/// Enough for any short command on a busy machine, also on an emulated processor that gets a small part of a real one.
+pub const SHORT: Duration = Duration::from_secs(120);
 
 /// A program that has ended.
 #[derive(Debug)]
