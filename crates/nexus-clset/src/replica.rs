@@ -420,8 +420,7 @@ fn tombstone_value(entry: &Entry) -> Vec<u8> {
     out.finish()
 }
 
-/// The value in an entry.
-/// What a reader of the key sees.
+/// The value in an entry, which is what a reader of the key sees.
 pub(crate) fn value_of(entry: Option<&Entry>) -> Option<&[u8]> {
     entry
         .filter(|entry| entry.kind() == EntryKind::Put)

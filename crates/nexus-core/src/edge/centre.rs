@@ -213,7 +213,7 @@ impl Edge {
             // An earlier word about it may be on record although its answer never came, and may have been asked back since.
             self.release(now, &who, "refused", rest, fx);
             if taken {
-                fx.act(Action::PullRecords);
+                self.read_anew(fx);
             }
         } else if let Some(held) = self.bindings.get_mut(&who)
             && held.row.seq == seq

@@ -66,6 +66,8 @@ impl Edge {
         if self.refused.is_some() {
             return;
         }
+        // Whatever it was wanted for has happened before this one.
+        self.read_again = false;
         self.snapshot = Some(Snapshot {
             covers: self
                 .shards

@@ -119,6 +119,14 @@ fn record_on(olt: &str, sub: u32, resource: Resource, seq: u64) -> Record {
     }
 }
 
+/// The same, recorded by the first session of `olt-1`.
+fn recorded(sub: u32, resource: Resource, seq: u64) -> Record {
+    Record {
+        session: Some(SessionId::new("s1").unwrap()),
+        ..record_on("olt-1", sub, resource, seq)
+    }
+}
+
 /// A disk and what was done since.
 #[derive(Default)]
 struct Shell {

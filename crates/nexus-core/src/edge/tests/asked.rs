@@ -2,13 +2,6 @@
 
 use super::*;
 
-fn record_of(sub: u32, resource: Resource, seq: u64) -> Record {
-    Record {
-        session: Some(SessionId::new("s1").unwrap()),
-        ..record_on("olt-1", sub, resource, seq)
-    }
-}
-
 fn tell(edge: &mut Edge, shell: &mut Shell, now: u64, kind: RecordKind, record: &Record) {
     let mut fx = Effects::new();
     edge.record(at(now), kind, record, &mut fx);
@@ -41,7 +34,7 @@ fn what_was_asked_back_before_the_host_heard_that_it_is_on_record_is_given_back_
     let mut fx = Effects::new();
     edge.configure(at(202), config(2, &[(1, 1)]), &mut fx);
     shell.run(fx);
-    let record = record_of(1, granted.resource, 1);
+    let record = recorded(1, granted.resource, 1);
     tell(
         &mut edge,
         &mut shell,
@@ -67,7 +60,7 @@ fn what_is_asked_back_from_a_former_holder_is_not_given_back_once_somebody_else_
     let granted = authorize(&mut edge, &mut shell, 3000, 20, 4).unwrap();
     acked_at(&mut edge, &mut shell, 3000, 16);
     shell.take();
-    let asked = record_of(1, granted.resource, 1);
+    let asked = recorded(1, granted.resource, 1);
     tell(
         &mut edge,
         &mut shell,
@@ -88,7 +81,7 @@ fn a_reading_is_not_begun_anew_by_each_return_that_is_refused_but_followed_by_an
     acked(&mut edge, &mut shell, 1);
     authorize(&mut edge, &mut shell, 300, 1, 1).unwrap();
     edge.snapshot_begin();
-    let asked = record_of(1, granted.resource, 1);
+    let asked = recorded(1, granted.resource, 1);
     tell(
         &mut edge,
         &mut shell,
@@ -110,6 +103,13 @@ fn a_reading_is_not_begun_anew_by_each_return_that_is_refused_but_followed_by_an
         assert_eq!(pulls(&mut shell), expected);
         edge.snapshot_begin();
     }
+    // One that begins anew for another reason is that other one.
+    edge.read_again = true;
+    edge.snapshot_begin();
+    let mut fx = Effects::new();
+    edge.snapshot_end(at(304), &mut fx);
+    shell.run(fx);
+    assert_eq!(pulls(&mut shell), 0);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_is_asked_for_while_its_release_is_on_its_way_is_read_again_once_that_is_
         shell.run(fx);
         if asked {
             // By a server that has not heard of the release.
-            let record = record_of(1, granted.resource, 1);
+            let record = recorded(1, granted.resource, 1);
             tell(
                 &mut edge,
                 &mut shell,

@@ -2,13 +2,6 @@
 
 use super::*;
 
-fn record_of(sub: u32, resource: Resource, seq: u64) -> Record {
-    Record {
-        session: Some(SessionId::new("s1").unwrap()),
-        ..record_on("olt-1", sub, resource, seq)
-    }
-}
-
 fn tell(edge: &mut Edge, shell: &mut Shell, now: u64, kind: RecordKind, record: &Record) {
     let mut fx = Effects::new();
     // Rests that are over end.
@@ -40,7 +33,7 @@ fn a_record_of_before_a_release_is_not_believed_although_the_centre_has_answered
  {
     let mut shell = Shell::default();
     let (mut edge, resource) = released(&mut shell);
-    let older = record_of(1, resource, 1);
+    let older = recorded(1, resource, 1);
     // A reading that had begun before the answer came.
     edge.snapshot_begin();
     acked_at(&mut edge, &mut shell, 1001, 2);
@@ -56,7 +49,7 @@ fn a_record_of_before_a_release_is_not_believed_although_the_centre_has_answered
 #[test]
 fn a_release_is_remembered_until_it_is_answered_and_the_stream_or_a_later_reading_has_told_of_it() {
     let told = |edge: &mut Edge, shell: &mut Shell, resource, seq| {
-        let record = record_of(1, resource, seq);
+        let record = recorded(1, resource, seq);
         tell(edge, shell, 1500, RecordKind::Released, &record);
     };
     let answered = |edge: &mut Edge, shell: &mut Shell| acked_at(edge, shell, 1501, 2);
@@ -92,7 +85,7 @@ fn a_release_is_remembered_until_it_is_answered_and_the_stream_or_a_later_readin
             &mut shell,
             9000,
             RecordKind::Put,
-            &record_of(1, resource, 1),
+            &recorded(1, resource, 1),
         );
         let believed = is_believed(&mut edge, &mut shell, 9001, resource);
         assert_eq!(believed, !remembered, "{case}");
@@ -111,7 +104,7 @@ fn a_release_that_waits_for_its_turn_counts_also_when_the_address_was_given_on_a
     shell.run(fx);
     // Of all that nothing is on record yet.
     edge.snapshot_begin();
-    let older = record_of(1, granted.resource, 1);
+    let older = recorded(1, granted.resource, 1);
     tell(&mut edge, &mut shell, 20_000, RecordKind::Put, &older);
     let mut fx = Effects::new();
     edge.snapshot_end(at(20_001), &mut fx);
