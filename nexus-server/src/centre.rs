@@ -40,7 +40,7 @@ use nexus_core::shard_table::ShardTable;
 use nexus_core::time::BootTime;
 
 pub use audit::Audit;
-pub use central::{Asker, CentralRequest, Outcome, Prepared, Released};
+pub use central::{Asker, CentralRequest, Outcome, Prepared, Released, Unit};
 pub use claims::{Claim, Release};
 pub use clocks::Clocks;
 pub use membership::ClusterReport;

@@ -22,6 +22,7 @@ pub struct Metrics {
     pool_utilization: GaugeVec,
     allocations: IntCounterVec,
     allocation_duration: SummaryVec,
+    races_lost: IntCounter,
     nodes: GaugeVec,
     node_subscribers: GaugeVec,
     node_last_heartbeat: GaugeVec,
@@ -159,6 +160,10 @@ impl Metrics {
                 "Time from an allocation's arrival at the centre until it was durable.",
                 &["pool_id"],
             )?,
+            races_lost: counter(
+                "nexus_allocation_races_lost_total",
+                "Units of the cluster's own shards that another server took first, so that another one was tried.",
+            )?,
             nodes: gauges(
                 "nexus_nodes_total",
                 "Nodes by role (core, write, read: servers; olt) and state.",
@@ -239,6 +244,11 @@ impl Metrics {
             self.allocation_duration
                 .observe(&[pool_label], took.as_secs_f64(), now);
         }
+    }
+
+    /// Counts a unit that another server took first.
+    pub fn race_lost(&self) {
+        self.races_lost.inc();
     }
 
     /// Counts one answered request; `path` is the route's template, never the path itself.

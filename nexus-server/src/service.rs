@@ -2,6 +2,7 @@
 //! owner makes of it.
 
 mod allocations;
+mod central;
 mod placing;
 mod pools;
 mod registry;

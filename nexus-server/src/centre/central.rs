@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use nexus_clset::Fence;
 use nexus_core::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
+use nexus_core::pool::Pool;
 use nexus_core::shard::ShardKey;
-use nexus_core::shard_table::{Command, Pin, PinUnit, UnitGrant};
+use nexus_core::shard_table::{Command, Pin, PinUnit, TakenUnit, UnitGrant};
 
 use super::Centre;
 use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
@@ -171,29 +172,31 @@ impl Centre {
     }
 
     /// Allocates a unit to which the quorum has given the right. The subscriber may have got something else
-    /// meanwhile; then that is the answer, and the unit is not used.
+    /// meanwhile; then that is the answer, and the unit is not used. `None` if another server answers for the same
+    /// subscriber at this moment: nothing is done then.
     ///
     /// # Errors
-    /// If somebody has the unit by now, or the store cannot be read.
+    /// If the store cannot be read.
     pub fn finish_central(
         &mut self,
         now: &Now,
         request: &CentralRequest,
         unit: &Unit,
         grant: UnitGrant,
-    ) -> Result<(Arc<Allocation>, Outcome), Refused> {
+    ) -> Result<Option<(Arc<Allocation>, Outcome)>, Refused> {
         if !unit.pinned
             && let Some(held) = self.held_already(request)
         {
             self.remember(now, request, &held)?;
-            return Ok((held, Outcome::Repeated));
+            return Ok(Some((held, Outcome::Repeated)));
         }
         let taken = self.table().taken_unit(&unit.shard, unit.unit);
         let on = unit.on.as_ref();
         if taken.is_none_or(|taken| taken.grant.seq != grant.seq || taken.at != on) {
-            return Err(Refused::OutcomeUnknown(
-                "the right to the resource was used elsewhere".to_owned(),
-            ));
+            return Ok(None);
+        }
+        if !unit.pinned && self.has_another_right(request, unit) {
+            return Ok(None);
         }
         let pool = self.pool(&request.pool)?;
         let resource =
@@ -245,7 +248,46 @@ impl Centre {
             Some(_) => Outcome::Repeated,
             None => Outcome::New,
         };
-        Ok((fresh, outcome))
+        Ok(Some((fresh, outcome)))
+    }
+
+    /// Whether the subscriber has the right to another unit of the pool, and that is not on record here: another server
+    /// may be about to answer with it, or has. Of two servers that take a unit for the same subscriber, the one that the
+    /// quorum hears later sees this here. (The numbers of the rights do not tell: one that is taken again gets a new one.)
+    fn has_another_right(&self, request: &CentralRequest, unit: &Unit) -> bool {
+        let Some(spec) = self.table().pool(&request.pool) else {
+            return false;
+        };
+        let before = self.record.active(&request.subscriber, &request.pool);
+        let this = spec.resource(unit.shard.shard, unit.unit);
+        if before.is_some_and(|before| Some(before.place.resource) == this) {
+            return false;
+        }
+        self.free_units_of(spec, &request.subscriber)
+            .any(|taken| (&taken.shard, taken.unit) != (&unit.shard, unit.unit))
+    }
+
+    /// The units of a pool that a subscriber has the right to and does not hold, by the record.
+    fn free_units_of<'a>(
+        &'a self,
+        spec: &'a Pool,
+        subscriber: &'a SubscriberId,
+    ) -> impl Iterator<Item = TakenUnit<'a>> {
+        let taken = self.table().units_of(spec.id(), subscriber);
+        taken.filter(|taken| {
+            let resource = spec.resource(taken.shard.shard, taken.unit);
+            resource.is_some_and(|resource| {
+                let place = Place {
+                    vrf: spec.vrf().to_owned(),
+                    resource,
+                };
+                let held = self
+                    .record
+                    .get(&place)
+                    .is_some_and(|known| known.state.is_held());
+                !held && spec.is_allocatable(&resource)
+            })
+        })
     }
 
     /// What the subscriber has in the pool, if that can stay as it is.
@@ -294,21 +336,7 @@ impl Centre {
     /// The unit that the subscriber had last, if it still cools down: same subscriber, same address.
     fn had_before(&self, subscriber: &SubscriberId, pool: &PoolId) -> Option<Unit> {
         let spec = self.table().pool(pool)?;
-        let mut taken = self.table().units_of(pool, subscriber);
-        let free = taken.find(|taken| {
-            let resource = spec.resource(taken.shard.shard, taken.unit);
-            resource.is_some_and(|resource| {
-                let place = Place {
-                    vrf: spec.vrf().to_owned(),
-                    resource,
-                };
-                let held = self
-                    .record
-                    .get(&place)
-                    .is_some_and(|known| known.state.is_held());
-                !held && spec.is_allocatable(&resource)
-            })
-        })?;
+        let free = self.free_units_of(spec, subscriber).next()?;
         Some(Unit::new(free.shard, free.unit))
     }
 

@@ -1,6 +1,8 @@
 //! Which unit of the shards that the cluster keeps is given out next.
 
-use nexus_core::id::{PoolId, ShardId};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use nexus_core::id::{PoolId, ShardId, SubscriberId};
 use nexus_core::shard::ShardKey;
 
 use super::Centre;
@@ -23,6 +25,27 @@ enum Search {
 }
 
 impl Centre {
+    /// Another server was faster with the unit that was found for this subscriber: the search goes on somewhere else
+    /// among the kept shards. Two servers at the same place would find the same unit again and again, and the one
+    /// that is further from the leader would lose each time.
+    pub fn look_elsewhere(&mut self, pool: &PoolId, subscriber: &SubscriberId, losses: usize) {
+        let Some(spec) = self.table().pool(pool) else {
+            return;
+        };
+        let kept: Vec<ShardId> = self.table().kept_shards(pool, ShardId(0)).collect();
+        let mut hasher = DefaultHasher::new();
+        (subscriber, losses).hash(&mut hasher);
+        let place = hasher.finish();
+        let (high, low) = (place >> 32, place & u64::from(u32::MAX));
+        let count = u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        let index = high.checked_rem(count).map(usize::try_from);
+        let Some(shard) = index.and_then(|index| kept.get(index.ok()?).copied()) else {
+            return;
+        };
+        let unit = low.checked_rem(spec.units(shard)).unwrap_or(0);
+        self.cursors.insert(pool.clone(), (shard, unit));
+    }
+
     /// The next free unit of the kept shards of a pool. The search goes on where the last one ended, so that what
     /// was released last comes back last.
     pub(super) fn free_unit(&mut self, pool: &PoolId) -> Option<Unit> {

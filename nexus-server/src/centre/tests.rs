@@ -21,6 +21,7 @@ mod claims;
 mod displaced;
 mod leftovers;
 mod pinned;
+mod racing;
 mod reclaim;
 
 use super::effects::{ChangeKind, Event};
@@ -126,7 +127,7 @@ impl Bench {
             .centre
             .finish_central(&now, &request, &unit, grant.unit.unwrap());
         self.settle();
-        answer
+        answer.map(|answer| answer.expect("nobody else takes it"))
     }
 
     fn settle(&mut self) {

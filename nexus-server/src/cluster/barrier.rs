@@ -20,6 +20,8 @@ use crate::refused::Refused;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After this time it is asked again.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long a caller of the API is left waiting for what other servers have.
+pub const API_WAIT: Duration = Duration::from_secs(5);
 /// How long an OLT is left waiting for its configuration; it asks again then.
 pub const CONFIG_WAIT: Duration = Duration::from_secs(8);
 /// How long it is left waiting for its records, on a stream that is open; it asks another server then. Longer than servers

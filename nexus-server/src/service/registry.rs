@@ -97,7 +97,7 @@ impl Service {
         for _ in 0..CONFIG_LOOKS {
             if self.knows(&olt, config_revision).await? {
                 match session {
-                    Some(_) => self.read_up().await?,
+                    Some(_) => self.read_up(READ_WAIT).await?,
                     None => self.told(&olt).await?,
                 }
                 return self
@@ -140,14 +140,14 @@ impl Service {
     }
 
     /// Waits until this server knows what a majority has now, and may tell every OLT of all shards that it has got up to now.
-    async fn read_up(&self) -> Result<(), Refused> {
+    pub(super) async fn read_up(&self, limit: Duration) -> Result<(), Refused> {
         let ask = self
             .parts
             .centre
             .run_ahead(|centre, _| Ok(centre.ask_majority()));
         match ask.await? {
             0 => Ok(()),
-            number => barrier::wait(self.parts.barrier.clone(), number, READ_WAIT).await,
+            number => barrier::wait(self.parts.barrier.clone(), number, limit).await,
         }
     }
 

@@ -21,6 +21,7 @@ mod clusters {
     #[path = "../shared/planted.rs"]
     mod planted;
     mod processes;
+    mod racing;
     mod reading;
     mod recovery;
     mod stage;
