@@ -25,6 +25,7 @@ mod restore;
 mod shards;
 #[cfg(test)]
 mod tests;
+mod unused;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,6 @@ use nexus_core::id::{OltId, PoolId, Seq, SessionId, ShardId};
 use nexus_core::pool::{DEFAULT_COOL_DOWN, Pool};
 use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::ShardTable;
-use nexus_core::time::BootTime;
 
 pub use audit::Audit;
 pub use central::{Asker, CentralRequest, Outcome, Prepared, Released, Unit};
@@ -82,8 +82,7 @@ pub struct Centre {
     saved_revision: u64,
     /// Of this process, see [`Clocks`].
     mark: String,
-    /// When it is looked next whether units were taken for nothing.
-    units_due: BootTime,
+    unused: unused::Unused,
     /// Whether this server leads the quorum, and does for all what one has to do.
     steward: bool,
     effects: Effects,

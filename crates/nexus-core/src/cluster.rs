@@ -80,6 +80,7 @@ impl Applied {
             lease: self.table.lease,
             keeping: self.table.keeping,
             unit: self.table.unit,
+            unit_is_new: self.table.unit_is_new,
             member: self.member,
         }
     }
@@ -95,6 +96,9 @@ pub struct Answer {
     pub keeping: Option<Keeping>,
     /// See [`shard_table::Applied::unit`].
     pub unit: Option<UnitGrant>,
+    /// See [`shard_table::Applied::unit_is_new`].
+    #[serde(default)]
+    pub unit_is_new: bool,
     /// See [`Applied::member`].
     pub member: Option<MemberState>,
 }

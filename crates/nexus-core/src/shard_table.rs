@@ -128,6 +128,7 @@ struct Touched {
     lease: Option<Duration>,
     keeping: Option<Keeping>,
     unit: Option<UnitGrant>,
+    unit_is_new: bool,
 }
 
 impl ShardTable {
@@ -230,6 +231,7 @@ impl ShardTable {
             lease: touched.lease,
             keeping: touched.keeping,
             unit: touched.unit,
+            unit_is_new: touched.unit_is_new,
         }
     }
 }

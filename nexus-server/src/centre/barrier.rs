@@ -87,6 +87,11 @@ impl Centre {
         self.next_number()
     }
 
+    /// Whether this server knows what a majority had when it asked under this number.
+    pub(super) const fn majority_known(&self, number: u64) -> bool {
+        self.barrier.progress.passed >= number
+    }
+
     /// Number of the newest move that an OLT waits for; 0 if it waits for none.
     #[must_use]
     pub fn waits_for_move(&self, olt: &OltId) -> u64 {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use nexus_clset::Fence;
 use nexus_core::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
-use nexus_core::pool::Pool;
 use nexus_core::shard::ShardKey;
-use nexus_core::shard_table::{Command, Pin, PinUnit, TakenUnit, UnitGrant};
+use nexus_core::shard_table::{Command, Pin, PinUnit, UnitGrant};
 
 use super::Centre;
 use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
+use super::unused::UNUSED_AFTER;
 use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_millisecond};
 use crate::clock::Now;
 use crate::refused::Refused;
@@ -251,9 +251,10 @@ impl Centre {
         Ok(Some((fresh, outcome)))
     }
 
-    /// Whether the subscriber has the right to another unit of the pool, and that is not on record here: another server
-    /// may be about to answer with it, or has. Of two servers that take a unit for the same subscriber, the one that the
-    /// quorum hears later sees this here. (The numbers of the rights do not tell: one that is taken again gets a new one.)
+    /// Whether the subscriber was given the right to another unit of the pool a moment ago, of which nothing is on record
+    /// here: another server may be about to answer with it, or has. Of two servers that take a unit for the same
+    /// subscriber, the one that the quorum hears later sees this here. (The numbers of the rights do not tell: one that is
+    /// taken again gets a new one.)
     fn has_another_right(&self, request: &CentralRequest, unit: &Unit) -> bool {
         let Some(spec) = self.table().pool(&request.pool) else {
             return false;
@@ -263,31 +264,17 @@ impl Centre {
         if before.is_some_and(|before| Some(before.place.resource) == this) {
             return false;
         }
-        self.free_units_of(spec, &request.subscriber)
-            .any(|taken| (&taken.shard, taken.unit) != (&unit.shard, unit.unit))
-    }
-
-    /// The units of a pool that a subscriber has the right to and does not hold, by the record.
-    fn free_units_of<'a>(
-        &'a self,
-        spec: &'a Pool,
-        subscriber: &'a SubscriberId,
-    ) -> impl Iterator<Item = TakenUnit<'a>> {
-        let taken = self.table().units_of(spec.id(), subscriber);
-        taken.filter(|taken| {
-            let resource = spec.resource(taken.shard.shard, taken.unit);
-            resource.is_some_and(|resource| {
-                let place = Place {
-                    vrf: spec.vrf().to_owned(),
-                    resource,
-                };
-                let held = self
-                    .record
-                    .get(&place)
-                    .is_some_and(|known| known.state.is_held());
-                !held && spec.is_allocatable(&resource)
+        let a_moment_ago = self.table().now().saturating_sub(UNUSED_AFTER);
+        let taken = self.table().units_of(spec.id(), &request.subscriber);
+        taken
+            .filter(|taken| taken.since >= a_moment_ago)
+            .filter(|taken| (&taken.shard, taken.unit) != (&unit.shard, unit.unit))
+            .filter_map(|taken| spec.resource(taken.shard.shard, taken.unit))
+            .any(|resource| {
+                let vrf = spec.vrf().to_owned();
+                spec.is_allocatable(&resource)
+                    && self.record.get(&Place { vrf, resource }).is_none()
             })
-        })
     }
 
     /// What the subscriber has in the pool, if that can stay as it is.
@@ -336,7 +323,21 @@ impl Centre {
     /// The unit that the subscriber had last, if it still cools down: same subscriber, same address.
     fn had_before(&self, subscriber: &SubscriberId, pool: &PoolId) -> Option<Unit> {
         let spec = self.table().pool(pool)?;
-        let free = self.free_units_of(spec, subscriber).next()?;
+        let mut taken = self.table().units_of(pool, subscriber);
+        let free = taken.find(|taken| {
+            let resource = spec.resource(taken.shard.shard, taken.unit);
+            resource.is_some_and(|resource| {
+                let place = Place {
+                    vrf: spec.vrf().to_owned(),
+                    resource,
+                };
+                let held = self
+                    .record
+                    .get(&place)
+                    .is_some_and(|known| known.state.is_held());
+                !held && spec.is_allocatable(&resource)
+            })
+        })?;
         Some(Unit::new(free.shard, free.unit))
     }
 

@@ -90,7 +90,7 @@ impl Centre {
             log: ChangeLog::new(revision),
             saved_revision: revision,
             mark,
-            units_due: now.boot,
+            unused: super::unused::Unused::new(now.boot),
             steward: false,
             effects: Effects::default(),
         })

@@ -8,14 +8,12 @@ use nexus_core::shard_table::{Command, Reclaim};
 
 use super::Centre;
 use super::idempotency::KEYS_PREFIX;
-use crate::allocation::{Allocation, Place};
+use crate::allocation::Allocation;
 use crate::clock::Now;
 use crate::refused::Refused;
 
 /// Most rows of one kind that one tick removes; what is left waits for the next.
-const MAX_PER_TICK: usize = 1000;
-/// After this time a unit that was taken should be in use, and how often that is looked at.
-const UNUSED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const MAX_PER_TICK: usize = 1000;
 /// How long a released resource waits once more if it is not yet certain that no older command is on its way.
 const WAIT_FOR_COPIES: Duration = Duration::from_secs(60);
 
@@ -36,10 +34,7 @@ impl Centre {
             }
             self.follow(now);
         }
-        if self.units_due <= now.boot {
-            self.units_due = now.boot.saturating_add(UNUSED_AFTER);
-            self.free_unused(now)?;
-        }
+        self.look_for_unused(now)?;
         self.step(now, Input::Tick);
         Ok(())
     }
@@ -62,45 +57,6 @@ impl Centre {
             self.free(&known);
         }
         Ok(())
-    }
-
-    /// Gives the units free that this server took and has no allocation of: it stopped in between, or the
-    /// answer was lost.
-    /// Those of pinned pools that were on record before are recorded as they were taken last.
-    fn free_unused(&mut self, now: &Now) -> Result<(), Refused> {
-        if !self.replica.is_complete() {
-            return Ok(());
-        }
-        let before = self.table().now().saturating_sub(UNUSED_AFTER);
-        let taken = self.table().taken_by(self.replica.origin().node.0, before);
-        let unused: Vec<Command> = taken
-            .filter(|taken| {
-                let pool = self.table().pool(&taken.shard.pool);
-                let place = pool.and_then(|pool| {
-                    Some(Place {
-                        vrf: pool.vrf().to_owned(),
-                        resource: pool.resource(taken.shard.shard, taken.unit)?,
-                    })
-                });
-                place.is_some_and(|place| self.record.get(&place).is_none())
-            })
-            .take(MAX_PER_TICK)
-            .map(|taken| Command::FreeUnit {
-                shard: taken.shard,
-                unit: taken.unit,
-                seq: taken.grant.seq,
-            })
-            .collect();
-        self.effects.proposals.extend(unused);
-        let taken = self.table().taken_by(self.replica.origin().node.0, before);
-        let pinned = taken
-            .filter(|taken| {
-                let pool = self.table().pool(&taken.shard.pool);
-                pool.is_some_and(nexus_core::pool::Pool::is_pinned)
-            })
-            .map(|taken| (taken.shard, taken.unit))
-            .collect();
-        self.finish_pins(now, pinned)
     }
 
     /// Gives a unit of the cluster's own shards free that was forgotten. Whoever took it since has a newer

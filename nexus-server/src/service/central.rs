@@ -53,16 +53,16 @@ impl Service {
             };
             let command = unit.command(&request.subscriber, self.number);
             let granted = match self.parts.grants.decide(command).await {
-                Ok(granted) => granted.unit,
+                Ok(granted) => granted.unit.map(|grant| (grant, granted.unit_is_new)),
                 // Another server was faster, or the shard is no longer the cluster's: there may be another.
                 Err(Refused::NotPossible(_)) => None,
                 Err(refused) => return Err(refused),
             };
-            let Some(grant) = granted else {
+            let Some((grant, is_new)) = granted else {
                 self.parts.metrics.race_lost();
                 continue;
             };
-            if let Some(answer) = self.finish(&request, unit, grant).await? {
+            if let Some(answer) = self.finish(&request, unit, grant, is_new).await? {
                 self.confirmed(vec![answer.0.place.clone()]).await?;
                 return Ok(answer);
             }
@@ -93,12 +93,15 @@ impl Service {
             .await
     }
 
-    /// Allocates the unit that was granted, or gives it back; `None` if another server is at the same.
+    /// Allocates the unit that was granted; `None` if another server is at the same. A unit that is not used then is given
+    /// back at once if the subscriber had no right to it before. If it had, another server may have it on record, or it
+    /// may rest: upkeep finds out.
     async fn finish(
         &self,
         request: &CentralRequest,
         unit: Unit,
         grant: UnitGrant,
+        is_new: bool,
     ) -> Result<Option<(Arc<Allocation>, Outcome)>, Refused> {
         let (shard, number, seq) = (unit.shard.clone(), unit.unit, grant.seq);
         let asked = request.clone();
@@ -108,8 +111,8 @@ impl Service {
             .run(move |centre, now| centre.finish_central(&now, &asked, &unit, grant))
             .await?;
         let used = answer.as_ref().map(|(allocation, _)| allocation.seq);
-        if used != Some(seq) {
-            // The subscriber gets something else. If this is lost, upkeep does it.
+        if used != Some(seq) && is_new {
+            // If this is lost, upkeep does it.
             let free = Command::FreeUnit {
                 shard,
                 unit: number,

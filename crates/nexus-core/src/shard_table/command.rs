@@ -244,6 +244,8 @@ pub struct Applied {
     pub keeping: Option<Keeping>,
     /// What a [`Command::TakeUnit`] has granted.
     pub unit: Option<UnitGrant>,
+    /// Nobody had the right to that unit before, not even its holder: whoever does not use it may free it at once.
+    pub unit_is_new: bool,
 }
 
 impl Applied {
@@ -256,7 +258,9 @@ impl Applied {
         self.reclaimed.extend(later.reclaimed);
         self.lease = later.lease.or(self.lease);
         self.keeping = later.keeping.or(self.keeping);
-        self.unit = later.unit.or(self.unit);
+        if later.unit.is_some() {
+            (self.unit, self.unit_is_new) = (later.unit, later.unit_is_new);
+        }
     }
 }
 

@@ -59,7 +59,9 @@ impl ShardTable {
             let key = key.clone();
             return Err(Refusal::NoSuchUnit { key, unit });
         }
-        match entry.taken.get(key.shard, unit) {
+        let known = entry.taken.get(key.shard, unit);
+        t.unit_is_new = known.is_none();
+        match known {
             Some(known) if known.holder != holder => {
                 return Err(Refusal::UnitTaken {
                     key: key.clone(),

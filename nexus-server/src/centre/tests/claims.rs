@@ -156,7 +156,7 @@ fn what_lies_in_a_part_that_the_pool_does_not_have_any_more_can_still_be_given_b
 }
 
 /// It is one of three.
-fn join_others(bench: &mut Bench) {
+pub(super) fn join_others(bench: &mut Bench) {
     let join = |number| MemberCommand::Join {
         node: member(number),
         admit: true,

@@ -109,6 +109,7 @@ fn outcomes_come_out_as_they_went_in() {
                 epoch: Epoch(4),
                 seq,
             }),
+            unit_is_new: true,
             member: Some(crate::cluster::MemberState::Evicted),
         }),
         Err(Refusal::Table(shard_table::Refusal::NotKept(key))),

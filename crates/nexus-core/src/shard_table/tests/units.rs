@@ -53,6 +53,34 @@ fn a_unit_goes_to_one_holder_and_every_grant_has_a_greater_number() {
 }
 
 #[test]
+fn only_the_first_right_to_a_unit_is_new() {
+    let mut table = table_with(vlans("v", 3));
+    let mut is_new = |holder: &str| {
+        let command = Command::TakeUnit {
+            shard: kept(),
+            unit: 4,
+            holder: SubscriberId::new(holder).unwrap(),
+            server: 7,
+        };
+        table
+            .drive(at(1), command)
+            .map(|applied| applied.unit_is_new)
+    };
+    assert_eq!(is_new("sub-1"), Ok(true));
+    assert_eq!(is_new("sub-1"), Ok(false), "it has it already");
+    assert!(is_new("sub-2").is_err());
+    let seq = table.taken_unit(&kept(), 4).unwrap().grant.seq;
+    let _ = free(&mut table, 4, seq);
+    let again = Command::TakeUnit {
+        shard: kept(),
+        unit: 4,
+        holder: SubscriberId::new("sub-2").unwrap(),
+        server: 7,
+    };
+    assert!(table.drive(at(3), again).unwrap().unit_is_new);
+}
+
+#[test]
 fn an_old_copy_of_a_release_does_not_free_what_was_taken_again() {
     let mut table = table_with(vlans("v", 3));
     let first = take(&mut table, 4, "sub-1").unwrap();

@@ -1,0 +1,100 @@
+//! Units that were taken for nothing, by a server that others may know better than.
+
+use super::claims::join_others;
+use super::*;
+
+impl Bench {
+    fn taken(&self) -> usize {
+        self.centre.table().units_taken()
+    }
+
+    /// A server that has all of its cluster's record.
+    fn complete() -> Self {
+        let mut bench = Self::new();
+        bench.centre.found().unwrap();
+        bench.settle();
+        bench
+    }
+
+    /// Takes a unit and does nothing with it.
+    fn take_for(&mut self, who: u8) -> nexus_core::shard_table::UnitGrant {
+        let now = self.now;
+        let me = self.centre.replica.origin().node.0;
+        match self.centre.prepare_central(&now, &central(None, who)) {
+            Ok(Prepared::Take(unit)) => self
+                .decide(unit.command(&subscriber(who), me))
+                .unwrap()
+                .unit
+                .unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn seconds(&mut self, count: u32) {
+        for _ in 0..count {
+            self.pass(Duration::from_secs(1));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_alone_frees_what_it_took_for_nothing_after_a_minute() {
+    let mut bench = Bench::complete();
+    bench.take_for(1);
+    bench.seconds(50);
+    assert_eq!(bench.taken(), 1);
+    bench.seconds(75);
+    assert_eq!(bench.taken(), 0);
+}
+
+#[test]
+fn what_another_server_may_have_on_record_is_freed_only_when_a_majority_was_heard() {
+    let mut bench = Bench::complete();
+    join_others(&mut bench);
+    let grant = bench.take_for(1);
+    bench.seconds(125);
+    assert_eq!(bench.taken(), 1, "nobody has answered yet");
+    let asked = bench.centre.ask_majority();
+    let nothing = [nexus_clset::VersionVector::default()];
+    bench.centre.majority_had(asked, &nothing);
+    bench.seconds(1);
+    assert_eq!(bench.taken(), 0, "no majority has anything of {grant:?}");
+}
+
+#[test]
+fn a_server_whose_subscriber_has_just_got_another_right_leaves_its_own_unused() {
+    let mut bench = Bench::new();
+    let now = bench.now;
+    let request = central(None, 1);
+    let Ok(Prepared::Take(unit)) = bench.centre.prepare_central(&now, &request) else {
+        panic!("nothing is held");
+    };
+    // Another server takes another unit for the same subscriber, first.
+    let mut theirs = unit.clone();
+    theirs.unit += 5;
+    let first = bench
+        .decide(theirs.command(&request.subscriber, 2))
+        .unwrap();
+    let second = bench.decide(unit.command(&request.subscriber, 1)).unwrap();
+    assert!(first.unit_is_new && second.unit_is_new);
+    let finish = |bench: &mut Bench| {
+        let done = bench
+            .centre
+            .finish_central(&now, &request, &unit, second.unit.unwrap());
+        done.unwrap()
+    };
+    assert_eq!(finish(&mut bench), None);
+    // What this server looks for next is the unit that the other one took.
+    let Ok(Prepared::Take(next)) = bench.centre.prepare_central(&now, &request) else {
+        panic!("nothing is held");
+    };
+    assert!([unit.unit, theirs.unit].contains(&next.unit));
+    // The other one never comes back: after a while its right does not count.
+    bench.seconds(61);
+    let again = bench.decide(unit.command(&request.subscriber, 1)).unwrap();
+    let done =
+        bench
+            .centre
+            .finish_central(&bench.now.clone(), &request, &unit, again.unit.unwrap());
+    assert!(done.unwrap().is_some());
+}
