@@ -65,6 +65,7 @@ pub struct PoolQuery {
         (status = 404, description = "No such pool or OLT", body = Problem),
         (status = 409, description = "Nothing is free", body = Problem),
         (status = 422, description = "A field makes no sense, or the key was used for another request", body = Problem),
+        (status = 503, description = "No majority of the servers has decided or confirmed it: repeat the request", body = Problem),
     )
 )]
 pub async fn allocate(
@@ -101,7 +102,8 @@ pub async fn allocate(
     responses(
         (status = 200, description = "Released", body = DeallocateResponse),
         (status = 202, description = "An OLT was asked to release it", body = DeallocateResponse),
-        (status = 404, description = "The subscriber holds nothing (in that pool)", body = Problem),
+        (status = 404, description = "The subscriber holds nothing (in that pool); also after a 503 that had ended it", body = Problem),
+        (status = 503, description = "It may be ended, but no majority of the servers has confirmed it: repeat the request", body = Problem),
     )
 )]
 pub async fn deallocate(
