@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nexus_testkit::cluster::{Answer, LIMIT, Load, NodePlan, Workload};
+use nexus_testkit::cluster::{Answer, Client, LIMIT, Load, NodePlan, Outcome, Workload};
+use nexus_testkit::interrupt::wait_until;
 use serde_json::{Value, json};
 
 use super::formed::{on_formed, settle};
@@ -28,11 +29,11 @@ fn servers_that_allocate_from_one_pool_at_once_seldom_try_the_same_unit() {
         let workload = Workload::start(bench, &load)?;
         workload.wait_progress(500, LIMIT)?;
         let report = settle(bench, workload, &[0, 1, 2])?;
-        ensure!(
-            report.history.acknowledged() == report.history.ops.len(),
-            "{}",
-            report.history.brief()
-        );
+        // Nobody is told that what another server has answered is not there.
+        let refused = report
+            .history
+            .count(|outcome| matches!(outcome, Outcome::Refused(_)));
+        ensure!(refused == 0, "{}", report.history.brief());
         let mut lost = 0.0;
         for place in [0, 1, 2] {
             lost += metric(bench, place, "nexus_allocation_races_lost_total")?;
@@ -47,6 +48,14 @@ fn servers_that_allocate_from_one_pool_at_once_seldom_try_the_same_unit() {
     });
 }
 
+/// Asks until something was decided, as a client is to do that gets a 503.
+fn until_told(client: &Client, body: &Value) -> Result<Answer> {
+    wait_until("an answer other than 503", LIMIT, || {
+        let answer = client.post("/api/v1/allocate", body)?;
+        Ok((answer.status != 503).then_some(answer))
+    })
+}
+
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn a_subscriber_that_asks_all_servers_at_once_gets_one_address_and_any_server_ends_it() {
@@ -58,7 +67,7 @@ fn a_subscriber_that_asks_all_servers_at_once_gets_one_address_and_any_server_en
             let answers: Vec<Answer> = std::thread::scope(|scope| {
                 let asked = clients
                     .iter()
-                    .map(|client| scope.spawn(|| client.post("/api/v1/allocate", &body)));
+                    .map(|client| scope.spawn(|| until_told(client, &body)));
                 let asked: Vec<_> = asked.collect();
                 asked
                     .into_iter()
@@ -70,13 +79,21 @@ fn a_subscriber_that_asks_all_servers_at_once_gets_one_address_and_any_server_en
                 .filter_map(|answer| answer.body.pointer("/allocation/resource")?.as_str())
                 .collect();
             ensure!(told.len() == 1, "{name} was told of {told:?}: {answers:?}");
-            for answer in &answers {
-                ensure!([200, 201].contains(&answer.status), "{name}: {answer:?}");
-            }
             let path = format!("/api/v1/allocate/{name}?pool_id={POOL}");
             let place: usize = round % clients.len();
             let ended = clients[place].delete(&path)?;
-            ensure!(ended.status == 200, "{name} at {place}: {ended:?}");
+            // A majority that takes its time gives a 503.
+            ensure!(
+                [200, 503].contains(&ended.status),
+                "{name} at {place}: {ended:?}"
+            );
+            if ended.status == 503 {
+                wait_until("it has ended", LIMIT, || {
+                    Ok([200, 404]
+                        .contains(&clients[place].delete(&path)?.status)
+                        .then_some(()))
+                })?;
+            }
         }
         bench.wait_converged(&[0, 1, 2], LIMIT)?;
         for client in &clients {
