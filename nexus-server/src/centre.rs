@@ -49,6 +49,7 @@ pub use pools::{Affected, PoolChange, PoolStats, etag};
 pub use queries::{Filter, MAX_PAGE, StateFilter};
 pub use replication::Heard;
 pub use shards::{MAX_SHARDS, PoolPlan, ShardFilter, ShardInfo, ShardPage, ShardPlan};
+pub use unused::USED_WITHIN;
 
 use crate::allocation::{Allocation, AllocationState, Place};
 use crate::centre::effects::{ChangeLog, Effects, META_ROWS, REVISION_KEY};

@@ -16,6 +16,9 @@ use crate::refused::Refused;
 /// After this time a unit that was taken should be in use, and how often that is looked at.
 pub(super) const UNUSED_AFTER: Duration = Duration::from_secs(60);
 
+/// Within this time after it was asked for, a unit is used or not at all: it cannot have been freed as unused before.
+pub const USED_WITHIN: Duration = Duration::from_secs(45);
+
 /// When it is looked next, and what that waits for.
 #[derive(Debug)]
 pub(super) struct Unused {

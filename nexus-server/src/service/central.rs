@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use nexus_core::id::{PoolId, SubscriberId};
 use nexus_core::shard_table::{Command, UnitGrant};
+use nexus_core::time::BootTime;
 
 use super::Service;
 use super::allocations::{Allocated, labels};
 use crate::allocation::{Allocation, Place};
-use crate::centre::{CentralRequest, Outcome, Prepared, Released, Unit};
+use crate::centre::{CentralRequest, Outcome, Prepared, Released, USED_WITHIN, Unit};
 use crate::cluster::barrier::API_WAIT;
 use crate::refused::Refused;
 
@@ -43,14 +44,24 @@ impl Service {
 
     async fn central(&self, request: CentralRequest) -> Allocated {
         self.writable()?;
-        for losses in 0..MAX_TRIES {
-            let unit = match self.prepare(&request, losses).await? {
+        let mut is_fresh = request.asker.is_some();
+        let mut losses = 0;
+        while losses < MAX_TRIES {
+            let (since, prepared) = self.prepare(&request, losses).await?;
+            let unit = match prepared {
+                Prepared::Done(..) if !is_fresh => {
+                    // What it had may have ended at another server, which this one has not heard of.
+                    self.read_up(API_WAIT).await?;
+                    is_fresh = true;
+                    continue;
+                }
                 Prepared::Done(allocation, outcome) => {
                     self.confirmed(vec![allocation.place.clone()]).await?;
                     return Ok((allocation, outcome));
                 }
                 Prepared::Take(unit) => unit,
             };
+            losses += 1;
             let command = unit.command(&request.subscriber, self.number);
             let granted = match self.parts.grants.decide(command).await {
                 Ok(granted) => granted.unit.map(|grant| (grant, granted.unit_is_new)),
@@ -64,6 +75,7 @@ impl Service {
             };
             if let Some(answer) = self.finish(&request, unit, grant, is_new).await? {
                 self.confirmed(vec![answer.0.place.clone()]).await?;
+                self.in_time(since).await?;
                 return Ok(answer);
             }
             tokio::time::sleep(self.others_turn(&request.subscriber, losses)).await;
@@ -73,6 +85,18 @@ impl Service {
         })
     }
 
+    /// Whether a right that was asked for at that moment is certain to be there still. If this process stood still
+    /// in between, another server may have taken it for the same subscriber, found it unused and freed it.
+    async fn in_time(&self, since: BootTime) -> Result<(), Refused> {
+        let now = self.parts.centre.run_ahead(|_, now| Ok(now.boot)).await?;
+        if now.since(since) < USED_WITHIN {
+            return Ok(());
+        }
+        Err(Refused::OutcomeUnknown(
+            "this server stood still before it could answer".to_owned(),
+        ))
+    }
+
     fn others_turn(&self, subscriber: &SubscriberId, losses: usize) -> Duration {
         let mut hasher = DefaultHasher::new();
         (self.number, subscriber, losses).hash(&mut hasher);
@@ -80,7 +104,12 @@ impl Service {
         OTHERS_TURN + OTHERS_TURN * 3 * share / 1024
     }
 
-    async fn prepare(&self, request: &CentralRequest, losses: usize) -> Result<Prepared, Refused> {
+    /// What is needed, and when that was looked up.
+    async fn prepare(
+        &self,
+        request: &CentralRequest,
+        losses: usize,
+    ) -> Result<(BootTime, Prepared), Refused> {
         let asked = request.clone();
         self.parts
             .centre
@@ -88,14 +117,14 @@ impl Service {
                 if losses > 0 {
                     centre.look_elsewhere(&asked.pool, &asked.subscriber, losses);
                 }
-                centre.prepare_central(&now, &asked)
+                Ok((now.boot, centre.prepare_central(&now, &asked)?))
             })
             .await
     }
 
-    /// Allocates the unit that was granted; `None` if another server is at the same. A unit that is not used then is given
-    /// back at once if the subscriber had no right to it before. If it had, another server may have it on record, or it
-    /// may rest: upkeep finds out.
+    /// Allocates the unit that was granted; `None` if the subscriber gets something else, or another server is at the
+    /// same. The unit is given back at once then if the subscriber had no right to it before. If it had, another server
+    /// may have it on record, or it may rest: upkeep finds out.
     async fn finish(
         &self,
         request: &CentralRequest,
@@ -110,8 +139,8 @@ impl Service {
             .centre
             .run(move |centre, now| centre.finish_central(&now, &asked, &unit, grant))
             .await?;
-        let used = answer.as_ref().map(|(allocation, _)| allocation.seq);
-        if used != Some(seq) && is_new {
+        let used = answer.filter(|(allocation, _)| allocation.seq == seq);
+        if used.is_none() && is_new {
             // If this is lost, upkeep does it.
             let free = Command::FreeUnit {
                 shard,
@@ -120,7 +149,7 @@ impl Service {
             };
             self.parts.grants.decide(free).await?;
         }
-        Ok(answer)
+        Ok(used)
     }
 
     /// Ends what a subscriber holds, in one pool or in all.
