@@ -40,7 +40,7 @@ use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::ShardTable;
 
 pub use audit::Audit;
-pub use central::{Asker, CentralRequest, Outcome, Prepared, Released, Unit};
+pub use central::{Asker, CentralRequest, Granted, Outcome, Prepared, Released, Unit};
 pub use claims::{Claim, Release};
 pub use clocks::Clocks;
 pub use membership::ClusterReport;
@@ -49,7 +49,6 @@ pub use pools::{Affected, PoolChange, PoolStats, etag};
 pub use queries::{Filter, MAX_PAGE, StateFilter};
 pub use replication::Heard;
 pub use shards::{MAX_SHARDS, PoolPlan, ShardFilter, ShardInfo, ShardPage, ShardPlan};
-pub use unused::USED_WITHIN;
 
 use crate::allocation::{Allocation, AllocationState, Place};
 use crate::centre::effects::{ChangeLog, Effects, META_ROWS, REVISION_KEY};

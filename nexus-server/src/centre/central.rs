@@ -8,10 +8,11 @@ use nexus_clset::Fence;
 use nexus_core::id::{OltId, PoolId, Seq, SessionId, SubscriberId};
 use nexus_core::shard::ShardKey;
 use nexus_core::shard_table::{Command, Pin, PinUnit, UnitGrant};
+use nexus_core::time::BootTime;
 
 use super::Centre;
 use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
-use super::unused::UNUSED_AFTER;
+use super::unused::USED_WITHIN;
 use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_millisecond};
 use crate::clock::Now;
 use crate::refused::Refused;
@@ -115,6 +116,33 @@ impl Unit {
     }
 }
 
+/// The right to a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Its numbers.
+    pub unit: UnitGrant,
+    /// Nobody had the right to it before, not even the subscriber.
+    pub is_new: bool,
+    /// When it was asked for.
+    pub since: BootTime,
+}
+
+impl Granted {
+    /// Whether the right is certain to be there still. If this process stood still since it was asked for, another
+    /// server may have taken the unit for the same subscriber, found it unused and freed it.
+    ///
+    /// # Errors
+    /// [`Refused::OutcomeUnknown`] if it is not.
+    pub fn check(&self, now: &Now) -> Result<(), Refused> {
+        if now.boot.since(self.since) < USED_WITHIN {
+            return Ok(());
+        }
+        Err(Refused::OutcomeUnknown(
+            "this server stood still before it could answer".to_owned(),
+        ))
+    }
+}
+
 /// What a request for a resource needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {
@@ -152,17 +180,12 @@ impl Centre {
             return Err(Refused::UnknownOlt(olt.clone()));
         }
         if self.pool(&request.pool)?.is_pinned() {
-            let prepared = self.prepare_pinned(now, request)?;
-            if let Prepared::Done(held, _) = &prepared {
-                self.remember(now, request, held)?;
-            }
-            return Ok(prepared);
+            return self.prepare_pinned(now, request);
         }
         if let Some(held) = self.held_already(request) {
-            self.remember(now, request, &held)?;
             return Ok(Prepared::Done(held, Outcome::Repeated));
         }
-        self.to_be_bound(request)
+        self.to_be_taken_again(request)
             .or_else(|| self.had_before(&request.subscriber, &request.pool))
             .or_else(|| self.free_unit(&request.pool))
             .map(Prepared::Take)
@@ -173,31 +196,33 @@ impl Centre {
 
     /// Allocates a unit to which the quorum has given the right. The subscriber may have got something else
     /// meanwhile; then that is the answer, and the unit is not used. `None` if another server answers for the same
-    /// subscriber at this moment: nothing is done then.
+    /// subscriber at this moment: nothing is done then. `waits` says whether to leave it to that one, as long as it may
+    /// be about to answer.
     ///
     /// # Errors
-    /// If the store cannot be read.
+    /// If the store cannot be read, or [`Refused::OutcomeUnknown`] if the right was asked for too long ago.
     pub fn finish_central(
         &mut self,
         now: &Now,
         request: &CentralRequest,
         unit: &Unit,
-        grant: UnitGrant,
+        grant: &Granted,
+        waits: bool,
     ) -> Result<Option<(Arc<Allocation>, Outcome)>, Refused> {
         if !unit.pinned
             && let Some(held) = self.held_already(request)
         {
-            self.remember(now, request, &held)?;
             return Ok(Some((held, Outcome::Repeated)));
         }
         let taken = self.table().taken_unit(&unit.shard, unit.unit);
         let on = unit.on.as_ref();
-        if taken.is_none_or(|taken| taken.grant.seq != grant.seq || taken.at != on) {
+        if taken.is_none_or(|taken| taken.grant.seq != grant.unit.seq || taken.at != on) {
             return Ok(None);
         }
-        if !unit.pinned && self.has_another_right(request, unit) {
+        if !unit.pinned && waits && self.has_another_right(request, unit) {
             return Ok(None);
         }
+        grant.check(now)?;
         let pool = self.pool(&request.pool)?;
         let resource =
             pool.resource(unit.shard.shard, unit.unit)
@@ -217,15 +242,21 @@ impl Centre {
             other => (None, other),
         };
         let at = to_millisecond(now.wall);
+        let stays_on = bound.as_ref().filter(|_| !unit.pinned);
+        let olt = request
+            .olt
+            .clone()
+            .or_else(|| Some(stays_on?.olt.clone()))
+            .unwrap_or_else(OltId::cluster);
         let allocation = Allocation {
             place,
             pool: request.pool.clone(),
             subscriber: request.subscriber.clone(),
-            olt: request.olt.clone().unwrap_or_else(OltId::cluster),
+            olt,
             session: None,
             shard: unit.shard.shard,
-            epoch: grant.epoch,
-            seq: grant.seq,
+            epoch: grant.unit.epoch,
+            seq: grant.unit.seq,
             state: AllocationState::Active,
             made_at: bound.as_ref().map_or(at, |bound| bound.made_at),
             changed_at: at,
@@ -235,15 +266,14 @@ impl Centre {
             },
         };
         let fence = Fence {
-            epoch: grant.epoch.0,
-            seq: grant.seq.0,
+            epoch: grant.unit.epoch.0,
+            seq: grant.unit.seq.0,
         };
         let fresh = self.save(now, fence, allocation)?;
         // Another OLT has bound what it had: the new one gets an address of its own before the old one goes.
         if let Some(moved) = moved {
             self.ask_back(now, moved)?;
         }
-        self.remember(now, request, &fresh)?;
         let outcome = match bound {
             Some(_) => Outcome::Repeated,
             None => Outcome::New,
@@ -251,23 +281,18 @@ impl Centre {
         Ok(Some((fresh, outcome)))
     }
 
-    /// Whether the subscriber was given the right to another unit of the pool a moment ago, of which nothing is on record
-    /// here: another server may be about to answer with it, or has. Of two servers that take a unit for the same
-    /// subscriber, the one that the quorum hears later sees this here. (The numbers of the rights do not tell: one that is
-    /// taken again gets a new one.)
+    /// Whether the subscriber was given the right to another unit of the pool, of which nothing is on record here, or what it
+    /// would stay with: another server may be about to answer with it. Of two servers that take a unit for the same subscriber, the one that
+    /// the quorum hears later sees this here. (The numbers of the rights do not tell: one that is taken again gets a new one.)
     fn has_another_right(&self, request: &CentralRequest, unit: &Unit) -> bool {
         let Some(spec) = self.table().pool(&request.pool) else {
             return false;
         };
-        let before = self.record.active(&request.subscriber, &request.pool);
-        let this = spec.resource(unit.shard.shard, unit.unit);
-        if before.is_some_and(|before| Some(before.place.resource) == this) {
-            return false;
+        if let Some(again) = self.to_be_taken_again(request) {
+            return again != *unit;
         }
-        let a_moment_ago = self.table().now().saturating_sub(UNUSED_AFTER);
         let taken = self.table().units_of(spec.id(), &request.subscriber);
         taken
-            .filter(|taken| taken.since >= a_moment_ago)
             .filter(|taken| (&taken.shard, taken.unit) != (&unit.shard, unit.unit))
             .filter_map(|taken| spec.resource(taken.shard.shard, taken.unit))
             .any(|resource| {
@@ -277,31 +302,56 @@ impl Centre {
             })
     }
 
-    /// What the subscriber has in the pool, if that can stay as it is.
+    /// What the subscriber has in the pool, if that can stay as it is. What the centre chose counts only under the right
+    /// that it was recorded under: without it another server may have freed it since, and given it to somebody else.
     fn held_already(&self, request: &CentralRequest) -> Option<Arc<Allocation>> {
         let held = self.record.active(&request.subscriber, &request.pool)?;
         let stays = request
             .olt
             .as_ref()
             .is_none_or(|olt| olt.is_cluster() || held.olt == *olt);
-        stays.then(|| Arc::new(held.clone()))
+        let has_right = !held.is_central()
+            || self.unit_of(held).is_some_and(|unit| {
+                let taken = self.table().taken_unit(&unit.shard, unit.unit);
+                taken.is_some_and(|taken| {
+                    *taken.holder == held.subscriber && taken.grant.seq == held.seq
+                })
+            });
+        (stays && has_right).then(|| Arc::new(held.clone()))
     }
 
-    /// What the subscriber has and no OLT has bound: it goes to the OLT as it is, under a new right, so that
+    /// What the subscriber has and no OLT has claimed: it stays, or goes to the OLT as it is, under a new right, so that
     /// a release that another server makes of it at the same time does not count.
-    fn to_be_bound(&self, request: &CentralRequest) -> Option<Unit> {
+    fn to_be_taken_again(&self, request: &CentralRequest) -> Option<Unit> {
         let held = self.record.active(&request.subscriber, &request.pool)?;
-        if !held.olt.is_cluster() || !held.is_central() {
+        let goes = held.olt.is_cluster()
+            || request
+                .olt
+                .as_ref()
+                .is_none_or(|olt| olt.is_cluster() || held.olt == *olt);
+        if !held.is_central() || !goes {
             return None;
         }
-        let spec = self.table().pool(&request.pool)?;
+        let unit = self.unit_of(held)?;
+        let taken = self.table().taken_unit(&unit.shard, unit.unit);
+        taken
+            .is_none_or(|taken| *taken.holder == held.subscriber)
+            .then_some(unit)
+    }
+
+    /// Where an allocation lies in its pool.
+    pub(super) fn unit_of(&self, held: &Allocation) -> Option<Unit> {
+        let spec = self.table().pool(&held.pool)?;
         let (shard, unit) = spec.locate(&held.place.resource)?;
-        let pool = request.pool.clone();
+        let pool = held.pool.clone();
         Some(Unit::new(ShardKey { pool, shard }, unit))
     }
 
-    /// Remembers the answer under the request's idempotency key.
-    fn remember(
+    /// Remembers the answer under the request's idempotency key. To be called when it is certain.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn remember(
         &mut self,
         now: &Now,
         request: &CentralRequest,

@@ -124,9 +124,10 @@ impl Bench {
             Prepared::Take(unit) => unit,
         };
         let grant = self.decide(unit.command(&request.subscriber, 1))?;
+        let grant = granted(grant, now.boot);
         let answer = self
             .centre
-            .finish_central(&now, &request, &unit, grant.unit.unwrap());
+            .finish_central(&now, &request, &unit, &grant, true);
         self.settle();
         answer.map(|answer| answer.expect("nobody else takes it"))
     }
@@ -280,6 +281,14 @@ fn release_of(claim: &Claim, seq: u64) -> Release {
         shard: claim.shard,
         epoch: claim.epoch,
         reason: "test".into(),
+    }
+}
+
+fn granted(answer: Answer, since: BootTime) -> Granted {
+    Granted {
+        unit: answer.unit.unwrap(),
+        is_new: answer.unit_is_new,
+        since,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::refused::Refused;
 pub(super) const UNUSED_AFTER: Duration = Duration::from_secs(60);
 
 /// Within this time after it was asked for, a unit is used or not at all: it cannot have been freed as unused before.
-pub const USED_WITHIN: Duration = Duration::from_secs(45);
+pub(super) const USED_WITHIN: Duration = Duration::from_secs(45);
 
 /// When it is looked next, and what that waits for.
 #[derive(Debug)]

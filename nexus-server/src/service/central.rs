@@ -6,19 +6,22 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use nexus_core::id::{PoolId, SubscriberId};
-use nexus_core::shard_table::{Command, UnitGrant};
+use nexus_core::shard_table::Command;
 use nexus_core::time::BootTime;
 
 use super::Service;
 use super::allocations::{Allocated, labels};
 use crate::allocation::{Allocation, Place};
-use crate::centre::{CentralRequest, Outcome, Prepared, Released, USED_WITHIN, Unit};
+use crate::centre::{CentralRequest, Centre, Granted, Outcome, Prepared, Released, Unit};
 use crate::cluster::barrier::API_WAIT;
 use crate::refused::Refused;
 
 /// How often another unit is tried when somebody else was faster.
 const MAX_TRIES: usize = 16;
+/// How often of these another server is left to answer for the same subscriber. If it has not by then, it has stopped.
+const MAX_TURNS: usize = 8;
 /// How long another server that answers for the same subscriber at the same time is given to be done: once to four times
 /// this, so that two of them do not go on at the same time.
 const OTHERS_TURN: Duration = Duration::from_millis(20);
@@ -44,40 +47,53 @@ impl Service {
 
     async fn central(&self, request: CentralRequest) -> Allocated {
         self.writable()?;
-        let mut is_fresh = request.asker.is_some();
-        let mut losses = 0;
-        while losses < MAX_TRIES {
-            let (since, prepared) = self.prepare(&request, losses).await?;
+        let is_pinned = self.is_of_a_pinned_pool(&request).await?;
+        if !is_pinned {
+            // What the subscriber has may have ended at another server, or come from one.
+            self.read_up(API_WAIT).await?;
+        }
+        let mut waited = 0;
+        for losses in 0..MAX_TRIES {
+            let (mut since, mut prepared) = self.prepare(&request, losses).await?;
+            if !is_pinned && matches!(prepared, Prepared::Done(..)) {
+                // The right to it too.
+                self.parts.grants.decide(Command::Tick).await?;
+                (since, prepared) = self.prepare(&request, losses).await?;
+            }
             let unit = match prepared {
-                Prepared::Done(..) if !is_fresh => {
-                    // What it had may have ended at another server, which this one has not heard of.
-                    self.read_up(API_WAIT).await?;
-                    is_fresh = true;
-                    continue;
-                }
                 Prepared::Done(allocation, outcome) => {
-                    self.confirmed(vec![allocation.place.clone()]).await?;
+                    self.confirmed([allocation.place.clone()].into()).await?;
+                    self.remember(request, &allocation).await?;
                     return Ok((allocation, outcome));
                 }
                 Prepared::Take(unit) => unit,
             };
-            losses += 1;
             let command = unit.command(&request.subscriber, self.number);
             let granted = match self.parts.grants.decide(command).await {
-                Ok(granted) => granted.unit.map(|grant| (grant, granted.unit_is_new)),
+                Ok(granted) => granted.unit.map(|unit| Granted {
+                    unit,
+                    is_new: granted.unit_is_new,
+                    since,
+                }),
                 // Another server was faster, or the shard is no longer the cluster's: there may be another.
                 Err(Refused::NotPossible(_)) => None,
                 Err(refused) => return Err(refused),
             };
-            let Some((grant, is_new)) = granted else {
+            let Some(granted) = granted else {
                 self.parts.metrics.race_lost();
                 continue;
             };
-            if let Some(answer) = self.finish(&request, unit, grant, is_new).await? {
-                self.confirmed(vec![answer.0.place.clone()]).await?;
-                self.in_time(since).await?;
+            let waits = waited < MAX_TURNS;
+            if let Some(answer) = self.finish(&request, unit, granted, waits).await? {
+                self.confirmed([answer.0.place.clone()].into()).await?;
+                self.parts
+                    .centre
+                    .run_ahead(move |_, now| granted.check(&now))
+                    .await?;
+                self.remember(request, &answer.0).await?;
                 return Ok(answer);
             }
+            waited += 1;
             tokio::time::sleep(self.others_turn(&request.subscriber, losses)).await;
         }
         Err(Refused::Overloaded {
@@ -85,16 +101,32 @@ impl Service {
         })
     }
 
-    /// Whether a right that was asked for at that moment is certain to be there still. If this process stood still
-    /// in between, another server may have taken it for the same subscriber, found it unused and freed it.
-    async fn in_time(&self, since: BootTime) -> Result<(), Refused> {
-        let now = self.parts.centre.run_ahead(|_, now| Ok(now.boot)).await?;
-        if now.since(since) < USED_WITHIN {
+    /// Whether an OLT asks for a unit of a pinned pool: who has that, and where, is the quorum's own knowledge.
+    async fn is_of_a_pinned_pool(&self, request: &CentralRequest) -> Result<bool, Refused> {
+        let (pool, asks) = (request.pool.clone(), request.asker.is_some());
+        let is_pinned = move |centre: &Centre| {
+            let pool = centre.table().pool(&pool);
+            asks && pool.is_some_and(nexus_core::pool::Pool::is_pinned)
+        };
+        self.parts
+            .centre
+            .run_ahead(move |centre, _| Ok(is_pinned(centre)))
+            .await
+    }
+
+    async fn remember(
+        &self,
+        request: CentralRequest,
+        answer: &Arc<Allocation>,
+    ) -> Result<(), Refused> {
+        if request.key.is_none() {
             return Ok(());
         }
-        Err(Refused::OutcomeUnknown(
-            "this server stood still before it could answer".to_owned(),
-        ))
+        let answer = Arc::clone(answer);
+        self.parts
+            .centre
+            .run(move |centre, now| centre.remember(&now, &request, &answer))
+            .await
     }
 
     fn others_turn(&self, subscriber: &SubscriberId, losses: usize) -> Duration {
@@ -129,18 +161,18 @@ impl Service {
         &self,
         request: &CentralRequest,
         unit: Unit,
-        grant: UnitGrant,
-        is_new: bool,
+        granted: Granted,
+        waits: bool,
     ) -> Result<Option<(Arc<Allocation>, Outcome)>, Refused> {
-        let (shard, number, seq) = (unit.shard.clone(), unit.unit, grant.seq);
+        let (shard, number, seq) = (unit.shard.clone(), unit.unit, granted.unit.seq);
         let asked = request.clone();
         let answer = self
             .parts
             .centre
-            .run(move |centre, now| centre.finish_central(&now, &asked, &unit, grant))
+            .run(move |centre, now| centre.finish_central(&now, &asked, &unit, &granted, waits))
             .await?;
         let used = answer.filter(|(allocation, _)| allocation.seq == seq);
-        if used.is_none() && is_new {
+        if used.is_none() && granted.is_new {
             // If this is lost, upkeep does it.
             let free = Command::FreeUnit {
                 shard,
@@ -162,28 +194,17 @@ impl Service {
         pool: Option<PoolId>,
     ) -> Result<Released, Refused> {
         self.writable()?;
-        let mut released = self.end(subscriber.clone(), pool.clone()).await;
-        if matches!(released, Err(Refused::NoAllocation { .. })) {
-            // Another server may have answered the same subscriber.
-            self.read_up(API_WAIT).await?;
-            released = self.end(subscriber, pool).await;
-        }
-        let released = released?;
+        // Another server may have answered the same subscriber.
+        self.read_up(API_WAIT).await?;
+        let released = self
+            .parts
+            .centre
+            .run(move |centre, now| centre.deallocate(&now, &subscriber, pool.as_ref()))
+            .await?;
         let ended = released.allocations.iter();
         self.confirmed(ended.map(|ended| ended.place.clone()).collect())
             .await?;
         Ok(released)
-    }
-
-    async fn end(
-        &self,
-        subscriber: SubscriberId,
-        pool: Option<PoolId>,
-    ) -> Result<Released, Refused> {
-        self.parts
-            .centre
-            .run(move |centre, now| centre.deallocate(&now, &subscriber, pool.as_ref()))
-            .await
     }
 
     /// Waits until a majority has what is on record of these resources.
@@ -198,9 +219,8 @@ impl Service {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        for dot in written.into_iter().flatten() {
-            self.parts.confirm.wait(dot).await?;
-        }
+        let written = written.into_iter().flatten();
+        try_join_all(written.map(|dot| self.parts.confirm.wait(dot))).await?;
         Ok(())
     }
 }

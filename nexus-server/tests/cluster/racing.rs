@@ -79,6 +79,9 @@ fn a_subscriber_that_asks_all_servers_at_once_gets_one_address_and_any_server_en
                 .filter_map(|answer| answer.body.pointer("/allocation/resource")?.as_str())
                 .collect();
             ensure!(told.len() == 1, "{name} was told of {told:?}: {answers:?}");
+            for answer in &answers {
+                ensure!([200, 201].contains(&answer.status), "{name}: {answer:?}");
+            }
             let path = format!("/api/v1/allocate/{name}?pool_id={POOL}");
             let place: usize = round % clients.len();
             let ended = clients[place].delete(&path)?;
