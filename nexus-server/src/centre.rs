@@ -22,6 +22,7 @@ mod queries;
 mod reclaim;
 pub mod replication;
 mod restore;
+mod rights;
 mod shards;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub use pools::{Affected, PoolChange, PoolStats, etag};
 pub use queries::{Filter, MAX_PAGE, StateFilter};
 pub use replication::Heard;
 pub use shards::{MAX_SHARDS, PoolPlan, ShardFilter, ShardInfo, ShardPage, ShardPlan};
+pub use unused::in_time;
 
 use crate::allocation::{Allocation, AllocationState, Place};
 use crate::centre::effects::{ChangeLog, Effects, META_ROWS, REVISION_KEY};

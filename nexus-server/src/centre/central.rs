@@ -12,7 +12,7 @@ use nexus_core::time::BootTime;
 
 use super::Centre;
 use super::idempotency::{KEYS_PREFIX, Keys, fingerprint};
-use super::unused::USED_WITHIN;
+use super::unused::in_time;
 use crate::allocation::{Allocation, AllocationState, Place, check_metadata, to_millisecond};
 use crate::clock::Now;
 use crate::refused::Refused;
@@ -127,22 +127,6 @@ pub struct Granted {
     pub since: BootTime,
 }
 
-impl Granted {
-    /// Whether the right is certain to be there still. If this process stood still since it was asked for, another
-    /// server may have taken the unit for the same subscriber, found it unused and freed it.
-    ///
-    /// # Errors
-    /// [`Refused::OutcomeUnknown`] if it is not.
-    pub fn check(&self, now: &Now) -> Result<(), Refused> {
-        if now.boot.since(self.since) < USED_WITHIN {
-            return Ok(());
-        }
-        Err(Refused::OutcomeUnknown(
-            "this server stood still before it could answer".to_owned(),
-        ))
-    }
-}
-
 /// What a request for a resource needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {
@@ -222,7 +206,7 @@ impl Centre {
         if !unit.pinned && waits && self.has_another_right(request, unit) {
             return Ok(None);
         }
-        grant.check(now)?;
+        in_time(now, grant.since)?;
         let pool = self.pool(&request.pool)?;
         let resource =
             pool.resource(unit.shard.shard, unit.unit)
@@ -281,72 +265,6 @@ impl Centre {
         Ok(Some((fresh, outcome)))
     }
 
-    /// Whether the subscriber was given the right to another unit of the pool, of which nothing is on record here, or what it
-    /// would stay with: another server may be about to answer with it. Of two servers that take a unit for the same subscriber, the one that
-    /// the quorum hears later sees this here. (The numbers of the rights do not tell: one that is taken again gets a new one.)
-    fn has_another_right(&self, request: &CentralRequest, unit: &Unit) -> bool {
-        let Some(spec) = self.table().pool(&request.pool) else {
-            return false;
-        };
-        if let Some(again) = self.to_be_taken_again(request) {
-            return again != *unit;
-        }
-        let taken = self.table().units_of(spec.id(), &request.subscriber);
-        taken
-            .filter(|taken| (&taken.shard, taken.unit) != (&unit.shard, unit.unit))
-            .filter_map(|taken| spec.resource(taken.shard.shard, taken.unit))
-            .any(|resource| {
-                let vrf = spec.vrf().to_owned();
-                spec.is_allocatable(&resource)
-                    && self.record.get(&Place { vrf, resource }).is_none()
-            })
-    }
-
-    /// What the subscriber has in the pool, if that can stay as it is. What the centre chose counts only under the right
-    /// that it was recorded under: without it another server may have freed it since, and given it to somebody else.
-    fn held_already(&self, request: &CentralRequest) -> Option<Arc<Allocation>> {
-        let held = self.record.active(&request.subscriber, &request.pool)?;
-        let stays = request
-            .olt
-            .as_ref()
-            .is_none_or(|olt| olt.is_cluster() || held.olt == *olt);
-        let has_right = !held.is_central()
-            || self.unit_of(held).is_some_and(|unit| {
-                let taken = self.table().taken_unit(&unit.shard, unit.unit);
-                taken.is_some_and(|taken| {
-                    *taken.holder == held.subscriber && taken.grant.seq == held.seq
-                })
-            });
-        (stays && has_right).then(|| Arc::new(held.clone()))
-    }
-
-    /// What the subscriber has and no OLT has claimed: it stays, or goes to the OLT as it is, under a new right, so that
-    /// a release that another server makes of it at the same time does not count.
-    fn to_be_taken_again(&self, request: &CentralRequest) -> Option<Unit> {
-        let held = self.record.active(&request.subscriber, &request.pool)?;
-        let goes = held.olt.is_cluster()
-            || request
-                .olt
-                .as_ref()
-                .is_none_or(|olt| olt.is_cluster() || held.olt == *olt);
-        if !held.is_central() || !goes {
-            return None;
-        }
-        let unit = self.unit_of(held)?;
-        let taken = self.table().taken_unit(&unit.shard, unit.unit);
-        taken
-            .is_none_or(|taken| *taken.holder == held.subscriber)
-            .then_some(unit)
-    }
-
-    /// Where an allocation lies in its pool.
-    pub(super) fn unit_of(&self, held: &Allocation) -> Option<Unit> {
-        let spec = self.table().pool(&held.pool)?;
-        let (shard, unit) = spec.locate(&held.place.resource)?;
-        let pool = held.pool.clone();
-        Some(Unit::new(ShardKey { pool, shard }, unit))
-    }
-
     /// Remembers the answer under the request's idempotency key. To be called when it is certain.
     ///
     /// # Errors
@@ -368,27 +286,6 @@ impl Centre {
         )?;
         self.follow(now);
         Ok(())
-    }
-
-    /// The unit that the subscriber had last, if it still cools down: same subscriber, same address.
-    fn had_before(&self, subscriber: &SubscriberId, pool: &PoolId) -> Option<Unit> {
-        let spec = self.table().pool(pool)?;
-        let mut taken = self.table().units_of(pool, subscriber);
-        let free = taken.find(|taken| {
-            let resource = spec.resource(taken.shard.shard, taken.unit);
-            resource.is_some_and(|resource| {
-                let place = Place {
-                    vrf: spec.vrf().to_owned(),
-                    resource,
-                };
-                let held = self
-                    .record
-                    .get(&place)
-                    .is_some_and(|known| known.state.is_held());
-                !held && spec.is_allocatable(&resource)
-            })
-        })?;
-        Some(Unit::new(free.shard, free.unit))
     }
 
     /// Ends what a subscriber holds, in one pool or in all. What a registered OLT has, that OLT is asked to

@@ -318,7 +318,7 @@ impl Centre {
     }
 }
 
-fn place_of(pool: &Pool, resource: Resource) -> Place {
+pub(super) fn place_of(pool: &Pool, resource: Resource) -> Place {
     Place {
         vrf: pool.vrf().to_owned(),
         resource,

@@ -23,6 +23,7 @@ mod leftovers;
 mod pinned;
 mod racing;
 mod reclaim;
+mod rights;
 mod unused;
 
 use super::effects::{ChangeKind, Event};

@@ -9,15 +9,14 @@ use nexus_core::time::{BootTime, ClusterTime};
 
 use super::Centre;
 use super::upkeep::MAX_PER_TICK;
-use crate::allocation::Place;
 use crate::clock::Now;
 use crate::refused::Refused;
 
 /// After this time a unit that was taken should be in use, and how often that is looked at.
-pub(super) const UNUSED_AFTER: Duration = Duration::from_secs(60);
+const UNUSED_AFTER: Duration = Duration::from_secs(60);
 
 /// Within this time after it was asked for, a unit is used or not at all: it cannot have been freed as unused before.
-pub(super) const USED_WITHIN: Duration = Duration::from_secs(45);
+const USED_WITHIN: Duration = Duration::from_secs(45);
 
 /// When it is looked next, and what that waits for.
 #[derive(Debug)]
@@ -36,6 +35,20 @@ impl Unused {
             judged: None,
         }
     }
+}
+
+/// Whether a right that was there or asked for at `since` is certain to be there still. If this process stood still since
+/// then, another server may have taken the unit for the same subscriber, found it unused and freed it.
+///
+/// # Errors
+/// [`Refused::OutcomeUnknown`] if it is not.
+pub fn in_time(now: &Now, since: BootTime) -> Result<(), Refused> {
+    if now.boot.since(since) < USED_WITHIN {
+        return Ok(());
+    }
+    Err(Refused::OutcomeUnknown(
+        "this server stood still before it could answer".to_owned(),
+    ))
 }
 
 impl Centre {
@@ -67,13 +80,7 @@ impl Centre {
             .table()
             .taken_by(me, before)
             .filter(|taken| {
-                let pool = self.table().pool(&taken.shard.pool);
-                let place = pool.and_then(|pool| {
-                    Some(Place {
-                        vrf: pool.vrf().to_owned(),
-                        resource: pool.resource(taken.shard.shard, taken.unit)?,
-                    })
-                });
+                let place = self.place_of_unit(&taken.shard, taken.unit);
                 place.is_some_and(|place| self.record.get(&place).is_none())
             })
             .take(MAX_PER_TICK)

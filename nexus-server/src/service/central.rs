@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use nexus_core::id::{PoolId, SubscriberId};
+use nexus_core::pool::Pool;
 use nexus_core::shard_table::Command;
 use nexus_core::time::BootTime;
 
 use super::Service;
 use super::allocations::{Allocated, labels};
 use crate::allocation::{Allocation, Place};
-use crate::centre::{CentralRequest, Centre, Granted, Outcome, Prepared, Released, Unit};
+use crate::centre::{CentralRequest, Granted, Outcome, Prepared, Released, Unit, in_time};
 use crate::cluster::barrier::API_WAIT;
 use crate::refused::Refused;
 
@@ -47,23 +48,22 @@ impl Service {
 
     async fn central(&self, request: CentralRequest) -> Allocated {
         self.writable()?;
-        let is_pinned = self.is_of_a_pinned_pool(&request).await?;
-        if !is_pinned {
+        let reads = self.has_to_read(&request).await?;
+        if reads {
             // What the subscriber has may have ended at another server, or come from one.
             self.read_up(API_WAIT).await?;
         }
         let mut waited = 0;
         for losses in 0..MAX_TRIES {
             let (mut since, mut prepared) = self.prepare(&request, losses).await?;
-            if !is_pinned && matches!(prepared, Prepared::Done(..)) {
+            if reads && matches!(prepared, Prepared::Done(..)) {
                 // The right to it too.
                 self.parts.grants.decide(Command::Tick).await?;
                 (since, prepared) = self.prepare(&request, losses).await?;
             }
             let unit = match prepared {
                 Prepared::Done(allocation, outcome) => {
-                    self.confirmed([allocation.place.clone()].into()).await?;
-                    self.remember(request, &allocation).await?;
+                    self.certain(request, &allocation, since).await?;
                     return Ok((allocation, outcome));
                 }
                 Prepared::Take(unit) => unit,
@@ -85,33 +85,46 @@ impl Service {
             };
             let waits = waited < MAX_TURNS;
             if let Some(answer) = self.finish(&request, unit, granted, waits).await? {
-                self.confirmed([answer.0.place.clone()].into()).await?;
-                self.parts
-                    .centre
-                    .run_ahead(move |_, now| granted.check(&now))
-                    .await?;
-                self.remember(request, &answer.0).await?;
+                self.certain(request, &answer.0, since).await?;
                 return Ok(answer);
             }
             waited += 1;
             tokio::time::sleep(self.others_turn(&request.subscriber, losses)).await;
         }
         Err(Refused::Overloaded {
-            what: "the race for a unit of this pool",
+            what: "the queue for units of this pool",
         })
     }
 
-    /// Whether an OLT asks for a unit of a pinned pool: who has that, and where, is the quorum's own knowledge.
-    async fn is_of_a_pinned_pool(&self, request: &CentralRequest) -> Result<bool, Refused> {
-        let (pool, asks) = (request.pool.clone(), request.asker.is_some());
-        let is_pinned = move |centre: &Centre| {
-            let pool = centre.table().pool(&pool);
-            asks && pool.is_some_and(nexus_core::pool::Pool::is_pinned)
-        };
+    /// Whether what this server has on record may be too old for the answer. An OLT asks for units of pinned pools: who
+    /// has them, and where, is the quorum's own knowledge.
+    async fn has_to_read(&self, request: &CentralRequest) -> Result<bool, Refused> {
+        if request.asker.is_none() {
+            return Ok(true);
+        }
+        let pool = request.pool.clone();
         self.parts
             .centre
-            .run_ahead(move |centre, _| Ok(is_pinned(centre)))
+            .run_ahead(move |centre, _| {
+                let pool = centre.table().pool(&pool);
+                Ok(!pool.is_some_and(Pool::is_pinned))
+            })
             .await
+    }
+
+    /// Waits until an answer that was found or asked for at that moment is certain, and remembers it.
+    async fn certain(
+        &self,
+        request: CentralRequest,
+        answer: &Arc<Allocation>,
+        since: BootTime,
+    ) -> Result<(), Refused> {
+        self.confirmed([answer.place.clone()].into()).await?;
+        self.parts
+            .centre
+            .run_ahead(move |_, now| in_time(&now, since))
+            .await?;
+        self.remember(request, answer).await
     }
 
     async fn remember(
@@ -173,13 +186,14 @@ impl Service {
             .await?;
         let used = answer.filter(|(allocation, _)| allocation.seq == seq);
         if used.is_none() && granted.is_new {
-            // If this is lost, upkeep does it.
             let free = Command::FreeUnit {
                 shard,
                 unit: number,
                 seq,
             };
-            self.parts.grants.decide(free).await?;
+            if let Err(error) = self.parts.grants.decide(free).await {
+                tracing::debug!(%error, "a unit that is not used is left to upkeep");
+            }
         }
         Ok(used)
     }
@@ -187,7 +201,7 @@ impl Service {
     /// Ends what a subscriber holds, in one pool or in all.
     ///
     /// # Errors
-    /// If it holds nothing there, or [`Refused::NotNow`] if that is done, and no majority has confirmed it.
+    /// If it holds nothing there, or [`Refused::NotNow`] if no majority was heard: it may be done then.
     pub async fn deallocate(
         &self,
         subscriber: SubscriberId,

@@ -60,7 +60,8 @@ fn until_told(client: &Client, body: &Value) -> Result<Answer> {
 #[ignore = "needs root: makes network namespaces"]
 fn a_subscriber_that_asks_all_servers_at_once_gets_one_address_and_any_server_ends_it() {
     on_formed(NodePlan::cluster(3, 0), |bench| {
-        let clients = [bench.client(0)?, bench.client(1)?, bench.client(2)?];
+        let client = |place| anyhow::Ok(bench.client(place)?.patience(LIMIT));
+        let clients: [Client; 3] = [client(0)?, client(1)?, client(2)?];
         for round in 0..ROUNDS {
             let name = format!("everywhere-{round}");
             let body = json!({"pool_id": POOL, "subscriber_id": name});
